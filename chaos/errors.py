@@ -1,0 +1,79 @@
+"""The exception tree. Everything a user can cause ends in one of these, with a message and no traceback.
+
+    ChaosError
+    ├── InvalidScenario     the mistakes of scenario files, all of them at once      (exit 254)
+    ├── UsageError          a wrong option, a path that is not there                 (exit 254)
+    ├── SubjectNotFound     `my.module:client` cannot be imported or called          (exit 254)
+    ├── UnsupportedFault    this network cannot apply that fault                     (skipped)
+    └── NetworkUnavailable  a Toxiproxy that does not answer, a port that is taken   (inconclusive)
+
+A bug of ours is an AssertionError or any other exception, and shows its traceback (exit 255).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EXIT_PASSED = 0
+EXIT_FAILED = 1
+EXIT_INCONCLUSIVE = 2
+EXIT_INVALID = 254
+EXIT_INTERNAL = 255
+EXIT_INTERRUPTED = 130
+
+
+class ChaosError(Exception):
+    """The root: something outside this program is not as it should be."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    """One mistake in one scenario file.
+
+    Line and column count from 1, as editors show them. `value` is what stands in the file, shortened;
+    `expected` what may stand there; `nearest` the known word closest to it, if one is close.
+    """
+
+    path: str
+    line: int
+    column: int
+    message: str
+    value: str | None = None
+    expected: str | None = None
+    nearest: str | None = None
+
+    def __str__(self) -> str:
+        details = []
+        if self.value is not None:
+            details.append(f"got {self.value}")
+        if self.expected is not None:
+            details.append(f"expected {self.expected}")
+        if self.nearest is not None:
+            details.append(f"did you mean {self.nearest}?")
+        tail = f" ({'; '.join(details)})" if details else ""
+        return f"{self.path}:{self.line}:{self.column}: {self.message}{tail}"
+
+
+class InvalidScenario(ChaosError):
+    """One or more scenario files are wrong; `mistakes` has every mistake, in file order."""
+
+    def __init__(self, mistakes: tuple[Mistake, ...]) -> None:
+        assert mistakes, "an invalid scenario has at least one mistake"
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
+
+
+class UsageError(ChaosError):
+    """A wrong option or a path that is not there."""
+
+
+class SubjectNotFound(ChaosError):
+    """A subject's name cannot be imported, or what it names cannot be called."""
+
+
+class UnsupportedFault(ChaosError):
+    """The chosen network cannot apply a fault of the scenario."""
+
+
+class NetworkUnavailable(ChaosError):
+    """The network cannot be set up or broke down: says nothing about the subject."""

@@ -1,0 +1,94 @@
+"""Where events are written down: the recorder of a run, and `chaos.report` for subjects.
+
+The clock is an argument (a function that gives seconds), so the same recorder serves real and virtual time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+from chaos.trace import Event, Side, Stream
+
+REPORTABLE = ("message", "send", "state", "note")
+STATES = ("connecting", "open", "closing", "closed")
+
+
+@dataclass(slots=True)
+class Recorder:
+    """Collects the events of a run, each stamped with seconds since time zero.
+
+    `sink` sees every event as it happens (a file, a live display); it must not raise and must not wait.
+    """
+
+    clock: Callable[[], float]
+    sink: Callable[[Event], None] | None = None
+    zero_s: float = 0.0
+    events: list[Event] = field(default_factory=list)
+
+    def start(self) -> None:
+        """Make this instant time zero."""
+        self.zero_s = self.clock()
+
+    def now_s(self) -> float:
+        """Return the seconds since time zero."""
+        return self.clock() - self.zero_s
+
+    def record(
+        self,
+        kind: str,
+        *,
+        client: int | None = None,
+        connection: int | None = None,
+        stream: Stream | None = None,
+        **data: Any,
+    ) -> Event:
+        """Record an event now and return it."""
+        event = Event(
+            at_s=self.now_s(),
+            kind=kind,
+            client=client,
+            connection=connection,
+            stream=stream,
+            data=data,
+        )
+        self.events.append(event)
+        if self.sink is not None:
+            self.sink(event)
+        return event
+
+
+@dataclass(frozen=True, slots=True)
+class Reporter:
+    """Who speaks when a task calls `report`: set for each subject's task, inherited by its children."""
+
+    recorder: Recorder
+    subject: Side
+    client: int | None = None
+
+
+current_reporter: ContextVar[Reporter | None] = ContextVar("chaos_reporter", default=None)
+
+
+def report(event: str, **data: Any) -> None:
+    """Report something only the subject itself can know; does nothing outside a run.
+
+    Args:
+        event: `message` (`id`, and `sender` if known: a workload message was handled), `send` (`id`),
+            `state` (`state`: connecting, open, closing or closed) or `note` (`text`).
+        data: the event's own fields; values must be JSON.
+
+    Raises:
+        ValueError: for an unknown event or state, so that a misspelling is not silently ignored.
+    """
+    if event not in REPORTABLE:
+        raise ValueError(f"unknown event {event!r}; expected one of {', '.join(REPORTABLE)}")
+    if event == "state" and data.get("state") not in STATES:
+        raise ValueError(
+            f"unknown state {data.get('state')!r}; expected one of {', '.join(STATES)}"
+        )
+    reporter = current_reporter.get()
+    if reporter is not None:
+        reporter.recorder.record(event, client=reporter.client, subject=reporter.subject, **data)

@@ -1,0 +1,190 @@
+"""What happened in a run: events, in order. The one thing that checks and reports read.
+
+On disk a trace is JSON Lines: the header first, then one event per line. Sizes, opcodes, close codes and
+message numbers are kept, never raw bytes: WebSocket masks are random (RFC 6455 §5.3), and payloads may be secret.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Side = Literal["client", "server"]
+Stream = Literal["upstream", "downstream"]
+
+FORMAT_VERSION = 1
+
+# `side` is always the side of the link at which something was seen: at the client's socket or at the server's.
+# Together with the stream it says who did it: upstream at "client" was sent by the client, upstream at "server"
+# was delivered to the server; downstream at "server" was sent by the server, downstream at "client" delivered.
+EVENTS: Mapping[str, str] = {
+    # the run
+    "start": "time zero: the server listens and the link accepts",
+    "steady": "the steady state is reached: every client open, a message each way, 1 s without a close",
+    "end": "the scenario's duration is over; only what is before it is judged (leaks apart)",
+    "interrupted": "the run was stopped before its end",
+    "warning": "the harness or Python warns {text}",
+    "lag": "the event loop answered late: {lag_s} above what was asked; kept when above 5 ms",
+    # the timeline
+    "apply": "a timeline entry takes effect: {entry, name, what, change} with change on, off, instant or action",
+    "felt": "an entry touched something for the first time on this connection: {entry, name, how}",
+    # the link
+    "attempt": "the client's TCP connection reached the link: {port} is the client's own port",
+    "refused": "a connection attempt was refused or left hanging by the link: {how}",
+    "dialed": "the link reached the server",
+    "dial_failed": "the link could not reach the server: {error}",
+    "request": "a handshake request head: {side, path, upgrade}",
+    "response": "a handshake response head: {side, status, retry_after_s}",
+    "open": "a 101 was delivered to the client: the connection is open",
+    "early_data": "bytes from the client after its request and before a 101 was delivered: {bytes}",
+    "frame": "a WebSocket frame: {side, opcode, bytes, id, sender, code, reason}, stream set",
+    "fin": "end of stream: {side}, stream set",
+    "rst": "an RST: {side}, stream set",
+    "closed": "the link has closed both sockets of this connection",
+    # the subjects
+    "subject_start": "a subject starts: {subject}",
+    "subject_exit": "a subject ended by itself: {subject, error}",
+    "message": "the subject handled a workload message: {subject, id, sender}",
+    "send": "the subject sent a workload message: {subject, id}",
+    "state": "the subject's connection state: {subject, state} (connecting, open, closing, closed)",
+    "note": "a line of the subject's own: {subject, text}",
+    "resources": "what a subject owns: {subject, point, cycle, tasks, sockets, channels, objects}; "
+    "point is steady, cycle, end or stopped",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened. `at_s` counts seconds from time zero; `client` and `connection` count from 1."""
+
+    at_s: float
+    kind: str
+    client: int | None = None
+    connection: int | None = None
+    stream: Stream | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Any:
+        return self.data[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        return self.data.get(key, default)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Header:
+    """Everything needed to judge a trace without its scenario file.
+
+    `scenario` is the whole resolved scenario as plain JSON (`Scenario.to_json()`); `environment` holds versions
+    and the machine, and is left out of the digest.
+    """
+
+    scenario: Mapping[str, Any]
+    network: str
+    seed: int
+    environment: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The header and the events of one run, in the order in which they were recorded."""
+
+    header: Header
+    events: tuple[Event, ...]
+
+    def __iter__(self) -> Iterator[Event]:
+        return iter(self.events)
+
+    def select(self, *kinds: str, client: int | None = None, **data: Any) -> list[Event]:
+        """Return the events of these kinds, of this client if given, whose data hold these values."""
+        return [
+            event
+            for event in self.events
+            if event.kind in kinds
+            and (client is None or event.client == client)
+            and all(event.data.get(key) == value for key, value in data.items())
+        ]
+
+    def end_s(self) -> float:
+        """Return the time of the end of what is judged: the `end` event, else the last event."""
+        for event in reversed(self.events):
+            if event.kind in ("end", "interrupted"):
+                return event.at_s
+        return self.events[-1].at_s if self.events else 0.0
+
+
+def dump_event(event: Event) -> str:
+    """Return one JSON line (without the line end). Times keep microseconds."""
+    row: dict[str, Any] = {"at_s": round(event.at_s, 6), "kind": event.kind}
+    for key in ("client", "connection", "stream"):
+        value = getattr(event, key)
+        if value is not None:
+            row[key] = value
+    if event.data:
+        row["data"] = dict(event.data)
+    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+
+
+def dump_header(header: Header) -> str:
+    """Return the header line (without the line end)."""
+    row = {
+        "trace": FORMAT_VERSION,
+        "network": header.network,
+        "seed": header.seed,
+        "scenario": dict(header.scenario),
+        "environment": dict(header.environment),
+    }
+    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+
+
+def dump_trace(trace: Trace) -> str:
+    """Return the trace as JSON Lines."""
+    lines = [dump_header(trace.header), *(dump_event(event) for event in trace.events)]
+    return "\n".join(lines) + "\n"
+
+
+def parse_trace(lines: Iterable[str]) -> Trace:
+    """Return the trace that these lines hold. Raises ValueError naming the line that is wrong.
+
+    A last line without its end (a run that was killed) is left out.
+    """
+    header: Header | None = None
+    events: list[Event] = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            row = json.loads(line)
+            if header is None:
+                header = _parse_header(row)
+            else:
+                events.append(_parse_event(row))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            if header is not None and not line.endswith("\n"):
+                break
+            raise ValueError(f"line {number} is not part of a trace: {error}") from error
+    if header is None:
+        raise ValueError("the file is empty; expected a trace header on line 1")
+    return Trace(header, tuple(events))
+
+
+def _parse_header(row: Mapping[str, Any]) -> Header:
+    if row.get("trace") != FORMAT_VERSION:
+        raise ValueError(f"trace format {row.get('trace')!r}; expected {FORMAT_VERSION}")
+    return Header(
+        scenario=row["scenario"],
+        network=row["network"],
+        seed=row["seed"],
+        environment=row.get("environment", {}),
+    )
+
+
+def _parse_event(row: Mapping[str, Any]) -> Event:
+    return Event(
+        at_s=float(row["at_s"]),
+        kind=row["kind"],
+        client=row.get("client"),
+        connection=row.get("connection"),
+        stream=row.get("stream"),
+        data=row.get("data", {}),
+    )
