@@ -88,7 +88,7 @@ class Client(Subject):
     start_spread_s: Duration = Field(
         0.0, alias="start_spread", description="clients start evenly over this time"
     )
-    backoff: BackoffPlan = Field(default_factory=lambda: BackoffPlan(), description="reconnection")
+    backoff: BackoffPlan = Field(default_factory=BackoffPlan, description="reconnection")
     connect_timeout_s: Duration = Field(
         10.0, alias="connect_timeout", description="from SYN to 101"
     )
