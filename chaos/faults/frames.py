@@ -1,0 +1,125 @@
+"""Where WebSocket frames begin and end in a byte stream (RFC 6455 §5.2), without decoding them.
+
+`FrameCutter` keeps in step with a stream from its first byte: the HTTP head, then frame after frame. It is cheap
+enough to run always, so that a fault on frames can be added to a connection that is already open.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+
+OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
+DATA_OPCODES = frozenset({"continuation", "text", "binary"})
+HEAD_BYTES_MAX = 64 * 1024
+_END_OF_HEAD = b"\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A part of a chunk that belongs to one frame; `opcode` is None for what is not a frame."""
+
+    payload: bytes
+    opcode: str | None
+    begins: bool = False
+    ends: bool = False
+
+
+class FrameCutter:
+    """Follows one direction of a connection and says which bytes belong to which frame."""
+
+    __slots__ = ("_head", "_header", "_opcode", "_remaining", "opaque")
+
+    def __init__(self) -> None:
+        self._head: bytes | None = b""  # of the HTTP message; None once past it
+        self._header = b""  # of the frame that is being read
+        self._opcode: str | None = None
+        self._remaining = 0  # payload bytes of that frame still to come
+        self.opaque = False  # not a WebSocket stream: no frames will come
+
+    def copy(self) -> FrameCutter:
+        """Return a cutter that is at the same place of the stream."""
+        return copy(self)
+
+    def feed(self, payload: bytes) -> list[Span]:
+        """Return the spans of the next bytes of the stream; joined they are these bytes."""
+        spans = []
+        while payload and self._head is not None and not self.opaque:
+            taken = self._feed_head(payload)
+            spans.append(Span(payload[:taken], None))
+            payload = payload[taken:]
+        if self.opaque:
+            return [*spans, Span(payload, None)] if payload else spans
+        while payload:
+            span = self._feed_frame(payload)
+            spans.append(span)
+            payload = payload[len(span.payload) :]
+        return spans
+
+    def _feed_head(self, payload: bytes) -> int:
+        assert self._head is not None
+        before = len(self._head)
+        self._head += payload
+        end = self._head.find(_END_OF_HEAD)
+        if end < 0:
+            if len(self._head) > HEAD_BYTES_MAX:
+                self.opaque = True
+            return len(payload)
+        first_line = self._head[: self._head.find(b"\r\n")]
+        if _informational(first_line):
+            # 100 and 103 come before the real answer (RFC 9110 §15.2)
+            self._head = b""
+        else:
+            self.opaque = first_line.startswith(b"HTTP/") and b" 101" not in first_line[:13]
+            self._head = None
+        return end + len(_END_OF_HEAD) - before
+
+    def _feed_frame(self, payload: bytes) -> Span:
+        begins = self._opcode is None
+        if begins:
+            self._opcode = OPCODES.get(payload[0] & 0x0F, "reserved")
+            self._header = b""
+        opcode = self._opcode
+        taken = 0
+        if self._remaining == 0:
+            taken = self._feed_header(payload)
+        body = min(self._remaining, len(payload) - taken)
+        self._remaining -= body
+        ends = self._remaining == 0 and _header_is_complete(self._header)
+        if ends:
+            self._opcode = None
+        return Span(payload[: taken + body], opcode, begins, ends)
+
+    def _feed_header(self, payload: bytes) -> int:
+        before = len(self._header)
+        header = self._header + payload[: 14 - before]
+        needed = _header_length(header)
+        self._header = header[:needed]
+        if len(self._header) == needed:
+            self._remaining = _payload_length(self._header)
+        return len(self._header) - before
+
+
+def _informational(first_line: bytes) -> bool:
+    return first_line.startswith(b"HTTP/1.1 1") and not first_line.startswith(b"HTTP/1.1 101")
+
+
+def _header_length(header: bytes) -> int:
+    """Return how long the header is, as far as its bytes so far tell."""
+    if len(header) < 2:
+        return 2
+    short = header[1] & 0x7F
+    return 2 + {126: 2, 127: 8}.get(short, 0) + (4 if header[1] & 0x80 else 0)
+
+
+def _header_is_complete(header: bytes) -> bool:
+    return len(header) >= 2 and len(header) == _header_length(header)
+
+
+def _payload_length(header: bytes) -> int:
+    short = header[1] & 0x7F
+    if short == 126:
+        return int.from_bytes(header[2:4], "big")
+    if short == 127:
+        return int.from_bytes(header[2:10], "big")
+    return short

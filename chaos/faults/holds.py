@@ -1,0 +1,141 @@
+"""Faults that swallow or hold: stall, blackhole, and faults on single WebSocket frames."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from chaos.faults.frames import FrameCutter, Span
+from chaos.faults.machine import Machine, QueueMachine
+from chaos.faults.units import Data, Fin, Unit, size
+from chaos.vocabulary.faults import DelayFrames, DropFrames
+
+# How much a stalled path takes before its sender feels it: enough to see the sender's own FIN behind its data.
+STALL_CAPACITY_BYTES = 4 * 1024 * 1024
+
+
+class StallMachine(QueueMachine):
+    """Hold every byte, FIN and RST; on removal all of it goes on."""
+
+    capacity_bytes = STALL_CAPACITY_BYTES
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        self.felt = self.felt or f"held {describe(unit)}"
+        self.hold(unit)
+        return []
+
+
+class BlackholeMachine(Machine):
+    """Discard everything, for good: the middlebox has forgotten this flow."""
+
+    sticky = True
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        self.felt = self.felt or f"discarded {describe(unit)}"
+        return []
+
+
+class _FrameMachine(Machine):
+    """Collects whole frames of the chosen opcodes, so that removal never leaves half a frame behind."""
+
+    capacity_bytes = STALL_CAPACITY_BYTES
+
+    def __init__(self, opcodes: tuple[str, ...], cutter: FrameCutter) -> None:
+        super().__init__()
+        self._opcodes = frozenset(opcodes)
+        self._cutter = cutter
+        self._partial: list[bytes] = []
+
+    def _collect(self, span: Span) -> bytes | None:
+        """Return a chosen frame once it is whole; None while it is not, or if the span is not of one."""
+        self._partial.append(span.payload)
+        self.held_bytes += len(span.payload)
+        if not span.ends:
+            return None
+        frame = b"".join(self._partial)
+        self._partial.clear()
+        self.held_bytes -= len(frame)
+        return frame
+
+    def _chosen(self, span: Span) -> bool:
+        # a frame that began before this machine was added goes on untouched
+        return span.opcode in self._opcodes and (span.begins or bool(self._partial))
+
+    def _rest(self) -> list[Unit]:
+        rest = b"".join(self._partial)
+        self._partial.clear()
+        self.held_bytes -= len(rest)
+        return [Data(rest)] if rest else []
+
+
+class DropFramesMachine(_FrameMachine):
+    """Drop whole frames of some opcodes."""
+
+    def __init__(self, settings: DropFrames, cutter: FrameCutter) -> None:
+        super().__init__(settings.opcodes, cutter)
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if not isinstance(unit, Data):
+            return [*self._rest(), unit]
+        out: list[Unit] = []
+        for span in self._cutter.feed(unit.payload):
+            if not self._chosen(span):
+                out.append(Data(span.payload))
+            elif self._collect(span) is not None:
+                self.felt = self.felt or f"dropped a {span.opcode} frame"
+        return out
+
+    def drain(self, now: float) -> list[Unit]:
+        return self._rest()
+
+
+class DelayFramesMachine(_FrameMachine):
+    """Delay frames of some opcodes; what is behind them waits, since order holds on a TCP stream."""
+
+    def __init__(self, settings: DelayFrames, cutter: FrameCutter) -> None:
+        super().__init__(settings.opcodes, cutter)
+        self._delay_s = settings.delay_s
+        self._queue: deque[tuple[float, Unit]] = deque()
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if not isinstance(unit, Data):
+            return self._pass(now, *self._rest(), unit)
+        out: list[Unit] = []
+        for span in self._cutter.feed(unit.payload):
+            if not self._chosen(span):
+                out += self._pass(now, Data(span.payload))
+                continue
+            frame = self._collect(span)
+            if frame is not None:
+                self.felt = self.felt or f"delayed a {span.opcode} frame"
+                self._queue.append((now + self._delay_s, Data(frame)))
+                self.held_bytes += len(frame)
+        return out
+
+    def _pass(self, now: float, *units: Unit) -> list[Unit]:
+        if not self._queue:
+            return list(units)
+        for unit in units:
+            self._queue.append((self._queue[-1][0], unit))
+            self.held_bytes += size(unit)
+        return []
+
+    def wake_at(self) -> float | None:
+        return self._queue[0][0] if self._queue else None
+
+    def wake(self, now: float) -> list[Unit]:
+        out = []
+        while self._queue and self._queue[0][0] <= now:
+            unit = self._queue.popleft()[1]
+            self.held_bytes -= size(unit)
+            out.append(unit)
+        return out
+
+    def drain(self, now: float) -> list[Unit]:
+        return [*self.wake(float("inf")), *self._rest()]
+
+
+def describe(unit: Unit) -> str:
+    """Return what a unit is, for people."""
+    if isinstance(unit, Data):
+        return f"{len(unit.payload)} bytes"
+    return "a FIN" if isinstance(unit, Fin) else "an RST"

@@ -1,0 +1,233 @@
+"""The chain of toxics and faults on one direction of one connection.
+
+A pipe runs on logical time: each machine is woken at exactly the time that it asked for, whenever the caller polls.
+So how often a pipe is polled does not change what comes out of it, nor the times that it comes out at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from chaos.faults import toxics
+from chaos.faults.frames import FrameCutter
+from chaos.faults.holds import (
+    BlackholeMachine,
+    DelayFramesMachine,
+    DropFramesMachine,
+    StallMachine,
+)
+from chaos.faults.machine import Machine
+from chaos.faults.middlebox import Flow, MiddleboxMachine
+from chaos.faults.units import Cut, Data, Timed, Unit
+from chaos.trace import Stream
+from chaos.vocabulary import faults as fault_words
+from chaos.vocabulary import toxics as toxic_words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One toxic or fault as it should be in the chain: its key, settings, and the share that it applies to."""
+
+    key: str
+    settings: toxic_words.Toxic | fault_words.Fault
+    toxicity: float = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Flows:
+    """What the two pipes of one connection share: when it began, and the middleboxes' memory by stage key."""
+
+    opened_s: float
+    by_key: dict[str, Flow] = field(default_factory=dict)
+
+
+@dataclass(slots=True, kw_only=True)
+class _Slot:
+    stage: Stage
+    rng: Random
+    machine: Machine | None = None  # None: toxicity did not select this connection
+    detached: bool = False  # its entry is over, but it stays (sticky)
+    told: bool = False  # that it was felt
+
+
+class Pipe:
+    """One direction of one connection. Not thread-safe; never waits."""
+
+    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[str], Random]) -> None:
+        """Make an empty pipe. `rng_for` gives the generator for a stage's key; it is asked once per key."""
+        self._stream: Stream = stream
+        self._flows = flows
+        self._rng_for = rng_for
+        self._slots: list[_Slot] = []
+        self._out: list[Timed] = []
+        self._cutter = FrameCutter()
+        self._cut = False
+
+    @property
+    def buffered(self) -> int:
+        """Bytes that the machines hold."""
+        return sum(slot.machine.held_bytes for slot in self._slots if slot.machine)
+
+    @property
+    def full(self) -> bool:
+        """Whether the source should be left unread for now (back-pressure)."""
+        return any(
+            slot.machine.held_bytes >= slot.machine.capacity_bytes
+            for slot in self._slots
+            if slot.machine
+        )
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing in the chain that could hold or change a byte."""
+        return not self._slots and not self._out
+
+    def feed(self, now: float, unit: Unit) -> None:
+        """Put in a unit that arrived now. Units must come in the order of their times."""
+        self._run(now)
+        self._push(0, now, [unit])
+
+    def wake_at(self) -> float | None:
+        """Return when `advance` will have something to do, or None."""
+        if self._out:
+            return self._out[0].at_s
+        times = [time for slot in self._slots if (time := _wake_at(slot)) is not None]
+        return min(times, default=None)
+
+    def advance(self, now: float) -> list[Timed]:
+        """Return the units that have left the pipe by now, each with the time at which it left."""
+        self._run(now)
+        out, self._out = self._out, []
+        return out
+
+    def replace(self, now: float, stages: Sequence[Stage]) -> None:
+        """Make the chain these stages: known keys keep their state, new ones go to the end, others drain."""
+        self._run(now)
+        wanted = {stage.key: stage for stage in stages}
+        for slot in list(self._slots):
+            if slot.detached:
+                continue
+            stage = wanted.pop(slot.stage.key, None)
+            if stage is None:
+                self._remove(now, slot)
+            elif stage != slot.stage:
+                self._update(now, slot, stage)
+        for stage in wanted.values():
+            self._append(now, stage)
+
+    def felt(self) -> list[tuple[str, str]]:
+        """Return (key, how) of each stage that touched something for the first time since the last call."""
+        news = []
+        for slot in self._slots:
+            if slot.machine and slot.machine.felt and not slot.told:
+                slot.told = True
+                news.append((slot.stage.key, slot.machine.felt))
+        return news
+
+    def _run(self, now: float) -> None:
+        """Wake machines in the order of their times; of equal times the last in the chain comes first."""
+        while True:
+            due = [
+                (time, -index)
+                for index, slot in enumerate(self._slots)
+                if (time := _wake_at(slot)) is not None and time <= now
+            ]
+            if not due:
+                return
+            time, negative = min(due)
+            index = -negative
+            machine = self._slots[index].machine
+            assert machine is not None
+            self._push(index + 1, time, machine.wake(time))
+
+    def _push(self, index: int, now: float, units: Iterable[Unit]) -> None:
+        """Carry units through the machines from `index` on."""
+        for slot in self._slots[index:]:
+            if slot.machine is not None:
+                machine = slot.machine
+                units = [out for unit in units for out in machine.feed(now, unit)]
+        for unit in units:
+            if self._cut:
+                return
+            self._cut = isinstance(unit, Cut) and unit.whom == "both"
+            if isinstance(unit, Data):
+                self._cutter.feed(unit.payload)
+            self._out.append(Timed(now, unit))
+
+    def _append(self, now: float, stage: Stage) -> None:
+        slot = _Slot(stage=stage, rng=self._rng_for(stage.key))
+        self._slots.append(slot)
+        self._draw(now, slot)
+
+    def _draw(self, now: float, slot: _Slot) -> None:
+        """Draw whether the stage applies to this connection; the draw stays until toxicity changes."""
+        if slot.rng.random() < slot.stage.toxicity:
+            slot.machine = self._make(now, slot.stage, slot.rng)
+
+    def _make(self, now: float, stage: Stage, rng: Random) -> Machine:
+        settings = stage.settings
+        if isinstance(settings, (fault_words.IdleTimeout, fault_words.MaxLifetime)):
+            return self._make_middlebox(now, stage.key, settings)
+        if isinstance(settings, fault_words.DropFrames):
+            return DropFramesMachine(settings, self._cutter.copy())
+        if isinstance(settings, fault_words.DelayFrames):
+            return DelayFramesMachine(settings, self._cutter.copy())
+        return MAKERS[type(settings)](settings, now, rng)
+
+    def _make_middlebox(
+        self, now: float, key: str, settings: fault_words.IdleTimeout | fault_words.MaxLifetime
+    ) -> Machine:
+        known = key in self._flows.by_key
+        lifetime = isinstance(settings, fault_words.MaxLifetime)
+        flow = self._flows.by_key.setdefault(
+            key, Flow(active_s=self._flows.opened_s if lifetime else now)
+        )
+        return MiddleboxMachine(settings, flow, keeps_clock=not known, cutter=self._cutter.copy())
+
+    def _update(self, now: float, slot: _Slot, stage: Stage) -> None:
+        redraw = stage.toxicity != slot.stage.toxicity
+        slot.stage = stage
+        index = self._slots.index(slot)
+        if redraw:
+            if slot.machine is not None:
+                self._push(index + 1, now, slot.machine.drain(now))
+            slot.machine = None
+            self._draw(now, slot)
+        elif slot.machine is not None:
+            update: Any = getattr(slot.machine, "update", None)
+            if update is not None:
+                self._push(index + 1, now, update(now, stage.settings))
+
+    def _remove(self, now: float, slot: _Slot) -> None:
+        if slot.machine is not None and slot.machine.sticky:
+            slot.detached = True
+            return
+        index = self._slots.index(slot)
+        if slot.machine is not None:
+            self._push(index + 1, now, slot.machine.drain(now))
+        self._slots.remove(slot)
+
+
+def _wake_at(slot: _Slot) -> float | None:
+    return slot.machine.wake_at() if slot.machine is not None else None
+
+
+Maker = Callable[[Any, float, Random], Machine]
+
+# How the machine of each word is made from its settings, the time and a generator. Those that also need the
+# state of their connection are made by the pipe itself.
+MAKERS: Mapping[type[toxic_words.Toxic | fault_words.Fault], Maker] = {
+    toxic_words.Latency: lambda settings, _, rng: toxics.LatencyMachine(settings, rng),
+    toxic_words.Bandwidth: lambda settings, _, __: toxics.BandwidthMachine(settings),
+    toxic_words.SlowClose: lambda settings, _, __: toxics.SlowCloseMachine(settings),
+    toxic_words.Timeout: lambda settings, now, _: toxics.TimeoutMachine(settings, now),
+    toxic_words.ResetPeer: lambda settings, _, __: toxics.ResetPeerMachine(settings),
+    toxic_words.Slicer: lambda settings, _, rng: toxics.SlicerMachine(settings, rng),
+    toxic_words.LimitData: lambda settings, _, __: toxics.LimitDataMachine(settings),
+    toxic_words.Noop: lambda _, __, ___: Machine(),
+    fault_words.Stall: lambda _, __, ___: StallMachine(),
+    fault_words.Blackhole: lambda _, __, ___: BlackholeMachine(),
+}

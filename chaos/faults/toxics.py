@@ -1,0 +1,355 @@
+"""Toxiproxy's eight toxics as machines, after toxiproxy 2.12.0 (`toxics/*.go`, `link.go`).
+
+Deliberate differences, each a defect of the original that users reported or that was measured:
+
+* chained latencies add up (the original's timestamps drift under load);
+* a machine is not disturbed when its neighbour is edited (the original interrupts the toxic before it);
+* removal loses no byte (the original drops chunks after 5 s of a slow reader);
+* `reset_peer` sends an RST on connections older than itself, and a toxic that was not drawn touches nothing;
+* `slicer` ends for every setting (the original overflows its stack on average_size 0).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from random import Random
+
+from chaos.faults.machine import Machine, QueueMachine
+from chaos.faults.units import Cut, Data, Unit, size
+from chaos.vocabulary.toxics import (
+    Bandwidth,
+    Latency,
+    LimitData,
+    ResetPeer,
+    Slicer,
+    SlowClose,
+    Timeout,
+)
+
+# 1024 chunks of 32 KiB is what the original's latency buffers (toxics/latency.go, GetBufferSize).
+LATENCY_CAPACITY_BYTES = 1024 * 32 * 1024
+_NEVER_DUE = float("-inf")
+
+
+class LatencyMachine(Machine):
+    """Delay in order: each unit leaves at its own deadline or with its predecessor, whichever is later."""
+
+    capacity_bytes = LATENCY_CAPACITY_BYTES
+
+    def __init__(self, settings: Latency, rng: Random) -> None:
+        super().__init__()
+        self._settings = settings
+        self._rng = rng
+        self._queue: deque[tuple[float, float, Unit]] = deque()  # (arrived, due, unit)
+        self._last_due = _NEVER_DUE
+
+    def _delay_s(self) -> float:
+        delay_ms = self._settings.latency
+        if self._settings.jitter > 0:
+            delay_ms += self._rng.randrange(-self._settings.jitter, self._settings.jitter)
+        return max(0, delay_ms) / 1000
+
+    def _due(self, arrived: float, unit: Unit) -> float:
+        own = arrived + self._delay_s() if isinstance(unit, Data) else arrived
+        self._last_due = max(self._last_due, own)
+        return self._last_due
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        due = self._due(now, unit)
+        if due <= now and not self._queue:
+            return [unit]
+        self.felt = self.felt or "delayed"
+        self._queue.append((now, due, unit))
+        self.held_bytes += size(unit)
+        return []
+
+    def wake_at(self) -> float | None:
+        return self._queue[0][1] if self._queue else None
+
+    def wake(self, now: float) -> list[Unit]:
+        out = []
+        while self._queue and self._queue[0][1] <= now:
+            out.append(self._pop())
+        return out
+
+    def _pop(self) -> Unit:
+        unit = self._queue.popleft()[2]
+        self.held_bytes -= size(unit)
+        return unit
+
+    def update(self, now: float, settings: Latency) -> list[Unit]:
+        """Release the oldest chunk at once, as the original does; time the others anew from their arrival."""
+        self._settings = settings
+        out = [self._pop()] if self._queue else []
+        self._last_due = now
+        waiting = list(self._queue)
+        self._queue.clear()
+        for arrived, _, unit in waiting:
+            self._queue.append((arrived, max(now, self._due(arrived, unit)), unit))
+        return [*out, *self.wake(now)]
+
+    def drain(self, now: float) -> list[Unit]:
+        return [self._pop() for _ in range(len(self._queue))]
+
+
+class BandwidthMachine(QueueMachine):
+    """Store and forward: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
+
+    def __init__(self, settings: Bandwidth) -> None:
+        super().__init__()
+        self._rate = settings.rate  # KB/s is bytes per millisecond
+        self._rest = b""  # of the chunk that is being sent
+        self._due: float | None = None
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if self._due is None and not self.queue and self._rate and not isinstance(unit, Data):
+            return [unit]
+        self.felt = self.felt or "paced"
+        self.hold(unit)
+        return self._begin(now) if self._due is None else []
+
+    def _begin(self, now: float) -> list[Unit]:
+        """Start on the next chunk; ends of stream in front of it leave now."""
+        out: list[Unit] = []
+        while self._rate and self.queue:
+            unit = self.release()
+            if isinstance(unit, Data):
+                self._rest = unit.payload
+                self.held_bytes += len(self._rest)
+                self._schedule(now)
+                break
+            out.append(unit)
+        return out
+
+    def _schedule(self, now: float) -> None:
+        self._due = now + min(100.0, len(self._rest) / self._rate) / 1000
+
+    def wake_at(self) -> float | None:
+        return self._due
+
+    def wake(self, now: float) -> list[Unit]:
+        piece, self._rest = self._rest[: self._rate * 100], self._rest[self._rate * 100 :]
+        self.held_bytes -= len(piece)
+        if self._rest:
+            self._schedule(now)
+            return [Data(piece)]
+        self._due = None
+        return [Data(piece), *self._begin(now)]
+
+    def _release_chunk(self) -> list[Unit]:
+        rest, self._rest, self._due = self._rest, b"", None
+        self.held_bytes -= len(rest)
+        return [Data(rest)] if rest else []
+
+    def update(self, now: float, settings: Bandwidth) -> list[Unit]:
+        """Release what is left of the current chunk at once and pace the rest anew."""
+        out = self._release_chunk()
+        self._rate = settings.rate
+        return [*out, *self._begin(now)]
+
+    def drain(self, now: float) -> list[Unit]:
+        return [*self._release_chunk(), *super().drain(now)]
+
+
+class SlowCloseMachine(QueueMachine):
+    """Hold the end of the stream back."""
+
+    def __init__(self, settings: SlowClose) -> None:
+        super().__init__()
+        self._delay_s = settings.delay / 1000
+        self._due: float | None = None
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if isinstance(unit, Data):
+            return [unit]
+        self.felt = self.felt or "held the end of stream"
+        self.hold(unit)
+        self._due = now + self._delay_s
+        return []
+
+    def wake_at(self) -> float | None:
+        return self._due
+
+    def wake(self, now: float) -> list[Unit]:
+        self._due = None
+        return self.drain(now)
+
+    def update(self, now: float, settings: SlowClose) -> list[Unit]:
+        """Start the delay anew."""
+        self._delay_s = settings.delay / 1000
+        if self._due is not None:
+            self._due = now + self._delay_s
+        return []
+
+
+class TimeoutMachine(Machine):
+    """Discard data; close after `timeout` without any; close when removed."""
+
+    def __init__(self, settings: Timeout, now: float) -> None:
+        super().__init__()
+        self._idle_s = settings.timeout / 1000
+        self._closed = False
+        self._since = now
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        self.felt = self.felt or "discarded"
+        if isinstance(unit, Data):
+            self._since = now
+            return []
+        return self._close()
+
+    def _close(self) -> list[Unit]:
+        if self._closed:
+            return []
+        self._closed = True
+        return [Cut()]
+
+    def wake_at(self) -> float | None:
+        return self._since + self._idle_s if self._idle_s > 0 and not self._closed else None
+
+    def wake(self, now: float) -> list[Unit]:
+        self.felt = self.felt or "closed an idle connection"
+        return self._close()
+
+    def update(self, now: float, settings: Timeout) -> list[Unit]:
+        """Start the timer anew."""
+        self._idle_s = settings.timeout / 1000
+        self._since = now
+        return []
+
+    def drain(self, now: float) -> list[Unit]:
+        """Close: bytes are missing, so the stream cannot go on (toxics/timeout.go, Cleanup)."""
+        return self._close()
+
+
+class ResetPeerMachine(Machine):
+    """At the first byte or end of its stream: discard it, wait, then RST both peers."""
+
+    def __init__(self, settings: ResetPeer) -> None:
+        super().__init__()
+        self._wait_s = settings.timeout / 1000
+        self._due: float | None = None
+        self._done = False
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if self._due is not None or self._done:
+            return []
+        self.felt = self.felt or "reset"
+        self._due = now + self._wait_s
+        return self.wake(now) if self._wait_s == 0 else []
+
+    def wake_at(self) -> float | None:
+        return self._due
+
+    def wake(self, now: float) -> list[Unit]:
+        self._due = None
+        self._done = True
+        return [Cut(rst=True)]
+
+    def update(self, now: float, settings: ResetPeer) -> list[Unit]:
+        """Take the new wait for a reset that has not been triggered; one that has goes on."""
+        self._wait_s = settings.timeout / 1000
+        return []
+
+    def drain(self, now: float) -> list[Unit]:
+        """Finish a reset that has discarded something: the stream has a hole and must not go on."""
+        return self.wake(now) if self._due is not None else []
+
+
+class SlicerMachine(QueueMachine):
+    """Cut chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
+
+    def __init__(self, settings: Slicer, rng: Random) -> None:
+        super().__init__()
+        self._settings = settings
+        self._rng = rng
+        self._due: float | None = None
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        for piece in self._slice(unit):
+            self.hold(piece)
+        return self.wake(now) if self._due is None else []
+
+    def _slice(self, unit: Unit) -> list[Unit]:
+        if not isinstance(unit, Data) or self._settings.average_size <= 0:
+            return [unit]
+        pieces = slice_chunk(
+            unit.payload, self._settings.average_size, self._settings.size_variation, self._rng
+        )
+        if len(pieces) > 1 or self._settings.delay:
+            self.felt = self.felt or "sliced"
+        return [Data(piece) for piece in pieces]
+
+    def wake_at(self) -> float | None:
+        return self._due
+
+    def wake(self, now: float) -> list[Unit]:
+        out: list[Unit] = []
+        self._due = None
+        while self.queue and self._due is None:
+            unit = self.release()
+            out.append(unit)
+            if self._settings.delay > 0 and isinstance(unit, Data):
+                self._due = now + self._settings.delay / 1e6
+        return out
+
+    def update(self, now: float, settings: Slicer) -> list[Unit]:
+        """Release the pieces that wait at once (the original emits the rest of the chunk as one piece)."""
+        self._settings = settings
+        return self.drain(now)
+
+    def drain(self, now: float) -> list[Unit]:
+        self._due = None
+        return super().drain(now)
+
+
+class LimitDataMachine(Machine):
+    """Let `bytes` through, then close. The count survives updates."""
+
+    def __init__(self, settings: LimitData) -> None:
+        super().__init__()
+        self._limit = settings.bytes
+        self._passed = 0
+        self._closed = False
+
+    def feed(self, now: float, unit: Unit) -> list[Unit]:
+        if self._closed:
+            return []
+        if not isinstance(unit, Data):
+            return [unit]
+        payload = unit.payload[: max(0, self._limit - self._passed)]
+        self._passed += len(payload)
+        out: list[Unit] = [Data(payload)] if payload else []
+        if self._passed >= self._limit:
+            self.felt = self.felt or "closed at the limit"
+            self._closed = True
+            out.append(Cut())
+        return out
+
+    def update(self, now: float, settings: LimitData) -> list[Unit]:
+        """Take the new limit; one below the count closes with the next chunk."""
+        self._limit = settings.bytes
+        return []
+
+
+def slice_chunk(payload: bytes, average: int, variation: int, rng: Random) -> list[bytes]:
+    """Cut a chunk as toxics/slicer.go does: halve until a piece is at most average + variation.
+
+    Ends for every setting: a variation of the average or more is taken as average − 1, and each cut leaves at
+    least one byte on either side.
+    """
+    variation = max(0, min(variation, average - 1))
+    pieces: list[bytes] = []
+    waiting = [(0, len(payload))]
+    while waiting:
+        start, end = waiting.pop()
+        if end - start - average <= variation:
+            pieces.append(payload[start:end])
+            continue
+        middle = start + (end - start) // 2
+        if variation > 0:
+            middle += rng.randrange(-variation, variation)
+        middle = min(max(middle, start + 1), end - 1)
+        waiting.append((middle, end))
+        waiting.append((start, middle))
+    return pieces
