@@ -27,8 +27,10 @@ EVENTS: Mapping[str, str] = {
     "interrupted": "the run was stopped before its end",
     "warning": "the harness or Python warns {text}",
     "lag": "the event loop answered late: {lag_s} above what was asked; kept when above 5 ms",
+    "network_failed": "the network between the subjects broke: {error}; says nothing about them",
     # the timeline
-    "apply": "a timeline entry takes effect: {entry, name, what, change} with change on, off, instant or action",
+    "apply": "a timeline entry takes effect: {entry, occurrence, name, what, change}; change is on and off for a "
+    "window, instant for a fault without one, action for a peer's action without one",
     "felt": "an entry touched something for the first time on this connection: {entry, name, how}",
     # the link
     "attempt": "the client's TCP connection reached the link: {port} is the client's own port",

@@ -81,6 +81,11 @@ class Pipe:
         )
 
     @property
+    def dead(self) -> bool:
+        """Whether nothing that is put in can ever come out: a flow that was forgotten."""
+        return any(slot.machine.sticky for slot in self._slots if slot.machine)
+
+    @property
     def idle(self) -> bool:
         """Whether there is nothing in the chain that could hold or change a byte."""
         return not self._slots and not self._out

@@ -1,0 +1,247 @@
+"""One connection through the link: two directions, each with a reader, a pipe and a writer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+import trio
+
+from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.units import Cut, Data, Fin, Rst, Unit
+from chaos.link.ends import End
+from chaos.link.observer import Observer
+from chaos.recorder import Recorder
+from chaos.trace import Side, Stream
+from chaos.vocabulary.faults import Blackhole
+
+STREAMS: tuple[Stream, Stream] = ("upstream", "downstream")
+_SOURCE: dict[Stream, Side] = {"upstream": "client", "downstream": "server"}
+_TARGET: dict[Stream, Side] = {"upstream": "server", "downstream": "client"}
+_OTHER: dict[Stream, Stream] = {"upstream": "downstream", "downstream": "upstream"}
+_GONE = Stage(key="gone", settings=Blackhole())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Watch:
+    """Where a connection's events go: `sides` are those that this link observes."""
+
+    recorder: Recorder
+    client: int
+    sides: frozenset[Side]
+    felt: Callable[[int, Stream, str, str], None]  # connection, stream, stage key, how
+
+
+class Connection:
+    """Carries one connection. `run` returns when nothing more can happen on it; both sockets are closed then."""
+
+    def __init__(
+        self,
+        *,
+        number: int,
+        ends: dict[Side, End],
+        watch: Watch,
+        rng_for: Callable[[Stream, str], Random],
+    ) -> None:
+        now = trio.current_time()
+        flows = Flows(opened_s=now)
+        self.number = number
+        self._ends = ends
+        self._watch = watch
+        self._pipes: dict[Stream, Pipe] = {
+            stream: Pipe(
+                stream=stream,
+                flows=flows,
+                rng_for=lambda key, stream=stream: rng_for(stream, key),  # type: ignore[misc]
+            )
+            for stream in STREAMS
+        }
+        self._observers = {
+            (stream, side): Observer(stream) for stream in STREAMS for side in watch.sides
+        }
+        self._changed = {stream: trio.Event() for stream in STREAMS}
+        self._room = {stream: trio.Event() for stream in STREAMS}
+        self._fins: set[Stream] = set()
+        self._early_told = False
+        self._scope = trio.CancelScope()
+
+    async def run(self) -> None:
+        """Carry bytes until both directions are over. Cancelling closes both sockets."""
+        try:
+            with self._scope:
+                async with trio.open_nursery() as nursery:
+                    for stream in STREAMS:
+                        nursery.start_soon(self._read, stream)
+                        nursery.start_soon(self._write, stream)
+        finally:
+            for end in self._ends.values():
+                end.close()
+            self._record_own("closed")
+
+    def replace(self, stages: Mapping[Stream, Sequence[Stage]]) -> None:
+        """Change the active toxics and faults; takes effect at once, never waits."""
+        for stream in STREAMS:
+            self._pipes[stream].replace(trio.current_time(), stages[stream])
+            self._tell(stream)
+
+    def feed(self, stream: Stream, unit: Unit) -> None:
+        """Put a unit into a direction as if its source had sent it now."""
+        self._pipes[stream].feed(trio.current_time(), unit)
+        self._tell(stream)
+
+    def observe(self, stream: Stream, side: Side, unit: Unit) -> None:
+        """Record what a unit is at one side of the link."""
+        observer = self._observers.get((stream, side))
+        if observer is None:
+            return
+        if isinstance(unit, Data):
+            for kind, fields in observer.feed(unit.payload):
+                self._record(kind, stream, side, **fields)
+                if kind == "response" and fields["status"] == 101:
+                    self._upgraded(side, observer)
+            if stream == "upstream" and side == "client" and observer.waiting:
+                self._early(observer.waiting)
+        elif isinstance(unit, (Fin, Rst)):
+            self._record("fin" if isinstance(unit, Fin) else "rst", stream, side)
+
+    def reset(self, side: Literal["both", "client", "server"]) -> None:
+        """Send an RST now. Towards one side only, the other is left with a path that swallows everything."""
+        if side == "both":
+            self._cut(rst=True)
+            return
+        self._close_end(side, rst=True)
+        for stream in STREAMS:
+            self._pipes[stream].replace(trio.current_time(), [_GONE])
+        self._finish_if_over()
+
+    def close(self) -> None:
+        """Close both sockets now, with FIN."""
+        self._cut(rst=False)
+
+    def _upgraded(self, side: Side, observer: Observer) -> None:
+        if side == "client":
+            self._record_own("open")
+        requests = self._observers[("upstream", side)]
+        for kind, fields in requests.upgrade(observer.extension):
+            self._record(kind, "upstream", side, **fields)
+
+    def _early(self, count: int) -> None:
+        if not self._early_told:
+            self._early_told = True
+            self._record_own("early_data", bytes=count)
+
+    async def _read(self, stream: Stream) -> None:
+        source = self._ends[_SOURCE[stream]]
+        while True:
+            while self._pipes[stream].full:
+                self._room[stream] = trio.Event()
+                await self._room[stream].wait()
+            unit = await source.receive()
+            if unit is None:
+                return
+            self.observe(stream, _SOURCE[stream], unit)
+            self.feed(stream, unit)
+            if not isinstance(unit, Data):
+                self._finish_if_over()
+                return
+
+    async def _write(self, stream: Stream) -> None:
+        pipe = self._pipes[stream]
+        while True:
+            self._changed[stream] = trio.Event()
+            for timed in pipe.advance(trio.current_time()):
+                await self._deliver(stream, timed.unit)
+            self._tell_felt(stream)
+            if not pipe.full:
+                self._room[stream].set()
+            wake_at = pipe.wake_at()
+            if wake_at is not None and wake_at <= trio.current_time():
+                continue
+            with trio.move_on_at(float("inf") if wake_at is None else wake_at):
+                await self._changed[stream].wait()
+
+    async def _deliver(self, stream: Stream, unit: Unit) -> None:
+        side = _TARGET[stream]
+        target = self._ends[side]
+        if isinstance(unit, Cut):
+            self._carry_out(stream, unit)
+        elif target.closed:
+            return
+        elif isinstance(unit, Data):
+            # recorded before it is sent: the peer may act on it before this task runs again
+            self.observe(stream, side, unit)
+            if not await target.send(unit.payload) and target.finished:
+                # the reader of this peer is over and cannot tell: its RST answers what was just sent
+                self.feed(_OTHER[stream], Rst())
+        elif isinstance(unit, Fin):
+            self.observe(stream, side, unit)
+            await target.send_fin()
+            self._fins.add(stream)
+            self._finish_if_over()
+        else:
+            self._close_end(side, rst=True)
+            self._tell_felt(stream)
+            self._scope.cancel()
+
+    def _carry_out(self, stream: Stream, cut: Cut) -> None:
+        self._tell_felt(stream)
+        if cut.whom == "both":
+            self._cut(rst=cut.rst)
+            return
+        self._close_end(_SOURCE[stream], rst=cut.rst)
+        self._finish_if_over()
+
+    def _cut(self, *, rst: bool) -> None:
+        for side in ("client", "server"):
+            self._close_end(side, rst=rst)
+        self._scope.cancel()
+
+    def _close_end(self, side: Literal["client", "server"], *, rst: bool) -> None:
+        end = self._ends[side]
+        if end.closed:
+            return
+        stream: Stream = "downstream" if side == "client" else "upstream"
+        already = stream in self._fins and not rst
+        if not already:
+            self._record("rst" if rst else "fin", stream, side)
+        end.finished = True
+        if rst:
+            end.reset()
+        else:
+            end.close()
+
+    def _finish_if_over(self) -> None:
+        """End the connection when nothing can be delivered any more."""
+        if len(self._fins) == len(STREAMS) or (
+            all(end.finished for end in self._ends.values())
+            and all(stream in self._fins or self._pipes[stream].dead for stream in STREAMS)
+        ):
+            self._scope.cancel()
+
+    def _tell(self, stream: Stream) -> None:
+        self._changed[stream].set()
+
+    def _tell_felt(self, stream: Stream) -> None:
+        for key, how in self._pipes[stream].felt():
+            if key != _GONE.key:
+                self._watch.felt(self.number, stream, key, how)
+
+    def _record(self, kind: str, stream: Stream, side: Side, **fields: Any) -> None:
+        if side in self._watch.sides:
+            self._watch.recorder.record(
+                kind,
+                client=self._watch.client,
+                connection=self.number,
+                stream=stream,
+                side=side,
+                **fields,
+            )
+
+    def _record_own(self, kind: str, **fields: Any) -> None:
+        """Record what belongs to the connection as a whole: told by the link that observes the client."""
+        if "client" in self._watch.sides:
+            self._watch.recorder.record(
+                kind, client=self._watch.client, connection=self.number, **fields
+            )

@@ -1,0 +1,93 @@
+"""One end of a connection: a stream to a peer, on which FIN, RST and death are told apart."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from socket import SO_LINGER, SOL_SOCKET
+
+import trio
+
+from chaos.faults.units import Data, Fin, Rst
+
+# Large enough for bulk, and allocated only while bytes are being read: trio's receive_some tries, and frees the
+# buffer again before it waits, so an idle connection holds none.
+READ_BYTES = 64 * 1024
+
+
+class End:
+    """A stream to one peer. Close it with `close` or `reset`; both are idempotent and never wait."""
+
+    def __init__(
+        self, stream: trio.SocketStream, tls: trio.SSLStream[trio.SocketStream] | None = None
+    ) -> None:
+        self._socket = stream
+        self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = tls or stream
+        self._tls = tls is not None
+        self._peer_reset = False
+        self.finished = False  # reading is over: the peer sent FIN or RST
+        self.closed = False
+
+    @property
+    def port(self) -> int | None:
+        """The peer's port, or None when the socket no longer knows it."""
+        try:
+            name = self._socket.socket.getpeername()
+        except OSError:
+            return None
+        return int(name[1])
+
+    async def receive(self) -> Data | Fin | Rst | None:
+        """Wait for the next bytes or the end of the stream; None when we closed it. Cancelling loses nothing."""
+        try:
+            payload = await self._stream.receive_some(READ_BYTES)
+        except trio.ClosedResourceError:
+            return None
+        except trio.BrokenResourceError as error:
+            if self.closed:
+                return None
+            self.finished = True
+            # TLS without close_notify is how most peers just close; only a socket error is a reset
+            return Rst() if self._peer_reset or _is_reset(error) or not self._tls else Fin()
+        if payload:
+            return Data(bytes(payload))
+        self.finished = True
+        # a pending socket error is reported once: if a send got it, this read sees a bare end of stream
+        return Rst() if self._peer_reset else Fin()
+
+    async def send(self, payload: bytes) -> bool:
+        """Send all of it; return False when the peer is gone. A cancelled send leaves the stream unusable."""
+        try:
+            await self._stream.send_all(payload)
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._peer_reset = True
+            return False
+        return True
+
+    async def send_fin(self) -> None:
+        """Half-close. A TLS stream cannot: its close_notify ends both ways, so the socket's FIN is sent alone."""
+        try:
+            await self._socket.send_eof()
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._peer_reset = True
+
+    def close(self) -> None:
+        """Close the socket: FIN, or RST if unread bytes are left in it (the kernel's rule)."""
+        if not self.closed:
+            self.closed = True
+            self._socket.socket.close()
+
+    def reset(self) -> None:
+        """Close the socket with an RST (SO_LINGER 0)."""
+        if not self.closed:
+            self._socket.socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+            self.close()
+
+
+def _is_reset(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError):
+            return cause.errno in (errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT)
+        cause = cause.__cause__ or cause.__context__
+    return False

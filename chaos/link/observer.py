@@ -1,0 +1,185 @@
+"""Passive decoding of one direction of a connection: handshake heads and WebSocket frames, as trace events.
+
+wsproto's frame decoder does the work (permessage-deflate included, RFC 7692), so an observer sees what a peer
+would. A stream that is no WebSocket is watched for its head only.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from wsproto.extensions import Extension, PerMessageDeflate
+from wsproto.frame_protocol import Frame, FrameDecoder, Opcode, ParseFailed
+
+from chaos.trace import Stream
+
+HEAD_BYTES_MAX = 64 * 1024
+# a workload message names its id in its first bytes; what lies behind this is padding
+_ID_BYTES = 4096
+_ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\b')
+_SENDER = re.compile(rb'"sender"\s*:\s*"([a-z0-9-]{1,40})"')
+_SECRET = re.compile(r"(?i)((?:token|auth|key|secret|password|session|signature)[^=&]*=)[^&]*")
+_END_OF_HEAD = b"\r\n\r\n"
+
+Observation = tuple[str, dict[str, Any]]
+
+
+class Observer:
+    """Watches one direction at one side. `feed` gives (kind, fields) for what the bytes complete.
+
+    The observer of a request learns from that of the response which extension was agreed: `extension` is the
+    accepted permessage-deflate line, or None.
+    """
+
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
+        self._head: bytes | None = b""
+        self._decoder: FrameDecoder | None = None
+        self._waiting = b""  # frames of a client that did not wait for the answer
+        self._parts = bytearray()
+        self._opcode: Opcode | None = None
+        self._bytes = 0
+        self.extension: str | None = None
+        self.broken: str | None = None
+
+    def feed(self, payload: bytes) -> Iterator[Observation]:
+        """Take the next bytes and give what they complete."""
+        if self.broken is not None:
+            return
+        if self._head is not None:
+            self._head += payload
+            while self._head is not None and _END_OF_HEAD in self._head:
+                head, _, payload = self._head.partition(_END_OF_HEAD)
+                self._head = None
+                yield self._read_head(head.decode("latin-1"), payload)
+            if self._head is not None:
+                if len(self._head) > HEAD_BYTES_MAX:
+                    self.broken = "no HTTP head"
+                return
+            if self._stream == "upstream" or self.broken is not None:
+                self._waiting += payload
+                return
+        if self._decoder is None:
+            self._waiting += payload
+            return
+        yield from self._read_frames(payload)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes that came behind the request before it was answered with 101."""
+        return len(self._waiting)
+
+    def upgrade(self, extension: str | None) -> Iterator[Observation]:
+        """Start to decode frames: a 101 has passed. Gives what was already waiting."""
+        self._decoder = _decoder(self._stream, extension)
+        waiting, self._waiting = self._waiting, b""
+        yield from self._read_frames(waiting)
+
+    def _read_head(self, head: str, rest: bytes) -> Observation:
+        first, *lines = head.split("\r\n")
+        headers = dict(_header(line) for line in lines)
+        if self._stream == "upstream":
+            parts = first.split(" ")
+            path = _SECRET.sub(r"\1REDACTED", parts[1]) if len(parts) > 1 else ""
+            upgrade = headers.get("upgrade", "").lower() == "websocket"
+            return "request", {"path": path, "upgrade": upgrade}
+        return self._read_response(first, headers, rest)
+
+    def _read_response(self, first: str, headers: dict[str, str], rest: bytes) -> Observation:
+        status = _status(first)
+        fields: dict[str, Any] = {"status": status}
+        retry_after = headers.get("retry-after", "")
+        if retry_after.isdigit():
+            fields["retry_after_s"] = int(retry_after)
+        if status == 101:
+            self.extension = _deflate(headers.get("sec-websocket-extensions", ""))
+            self._decoder = _decoder("downstream", self.extension)
+        elif 100 <= status < 200:
+            self._head = rest  # the real answer is still to come (RFC 9110 §15.2)
+        else:
+            self.broken = "not a WebSocket"
+        return "response", fields
+
+    def _read_frames(self, payload: bytes) -> Iterator[Observation]:
+        assert self._decoder is not None
+        self._decoder.receive_bytes(payload)
+        try:
+            while (frame := self._decoder.process_buffer()) is not None:
+                if self._opcode is None:
+                    self._opcode = frame.opcode
+                assert isinstance(frame.payload, bytes)
+                self._bytes += len(frame.payload)
+                if len(self._parts) < _ID_BYTES:
+                    self._parts += frame.payload
+                if frame.frame_finished:
+                    yield self._finish(frame)
+        except ParseFailed as error:
+            self.broken = str(error)
+
+    def _finish(self, frame: Frame) -> Observation:
+        assert self._opcode is not None
+        fields = {
+            "opcode": self._opcode.name.lower(),
+            "bytes": self._bytes,
+            **_content(self._opcode, bytes(self._parts)),
+        }
+        self._opcode = None
+        self._bytes = 0
+        self._parts.clear()
+        return "frame", fields
+
+
+def _content(opcode: Opcode, payload: bytes) -> dict[str, Any]:
+    """Return what checks need of a payload: a close code, or a workload message's number and sender."""
+    if opcode is Opcode.CLOSE:
+        # a Close without a body means 1005 (RFC 6455 §7.1.5)
+        return {"code": int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005}
+    if opcode not in (Opcode.TEXT, Opcode.BINARY) or not payload.startswith(b"{"):
+        return {}
+    if len(payload) < _ID_BYTES:
+        return _message(payload)
+    number, sender = _ID.search(payload), _SENDER.search(payload)
+    fields: dict[str, Any] = {"id": int(number[1])} if number else {}
+    return fields | ({"sender": sender[1].decode()} if sender else {})
+
+
+def _message(payload: bytes) -> dict[str, Any]:
+    try:
+        row = json.loads(payload)
+    except ValueError:
+        return {}
+    return {
+        key: row[key]
+        for key, kind in (("id", int), ("sender", str))
+        if isinstance(row.get(key), kind)
+    }
+
+
+def _decoder(stream: Stream, extension: str | None) -> FrameDecoder:
+    extensions: list[Extension] = []
+    if extension is not None:
+        deflate = PerMessageDeflate()
+        deflate.finalize(extension)
+        extensions.append(deflate)
+    # a "client" decoder reads what a server sends, and the other way round
+    return FrameDecoder(client=stream == "downstream", extensions=extensions)
+
+
+def _header(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    return name.strip().lower(), value.strip()
+
+
+def _status(first_line: str) -> int:
+    match = re.match(r"HTTP/1\.\d (\d{3})", first_line)
+    return int(match[1]) if match else 0
+
+
+def _deflate(value: str) -> str | None:
+    for offer in value.split(","):
+        if offer.strip().startswith("permessage-deflate"):
+            return offer.strip()
+    return None

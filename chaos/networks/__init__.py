@@ -1,0 +1,24 @@
+"""The networks: what stands between the subjects, and who applies the toxics. May import everything above peers."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from chaos.errors import UsageError
+
+
+def make_network(name: str, toxiproxy: str | None = None) -> Any:
+    """Return a function that makes the network of this name for a run (see `chaos.runner.MakeNetwork`).
+
+    `toxiproxy` is the URL of a Toxiproxy that is already running; without it one is started.
+    """
+    if name == "embedded":
+        from chaos.networks.embedded import EmbeddedNetwork  # noqa: PLC0415 - only what is used
+
+        return EmbeddedNetwork
+    if name == "toxiproxy":
+        from chaos.networks.toxiproxy import ToxiproxyNetwork  # noqa: PLC0415
+
+        return functools.partial(ToxiproxyNetwork, url=toxiproxy)
+    raise UsageError(f"no network {name!r} yet; expected embedded or toxiproxy")

@@ -1,0 +1,79 @@
+"""What every network does, and the dial that all of them use."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import trio
+
+from chaos.link.ends import End
+from chaos.link.link import TLS_HANDSHAKE_S, Dial
+from chaos.scenario.plan import Plan, Step
+from chaos.trace import Event, Stream
+
+# Longer than any accept queue on loopback takes; the caller of a dial is a link, which has no other timeout.
+DIAL_S = 30.0
+
+Felt = Callable[[int, int, Stream, str, str], None]  # client, connection, stream, stage key, how
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """The contexts of a run with wss: how links answer clients, and how they dial the server."""
+
+    server: ssl.SSLContext
+    client: ssl.SSLContext
+    name: str
+
+
+class Network(Protocol):
+    """A network between one server and its clients."""
+
+    async def serve(
+        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Give each client a port (to `task_status.started`, client 1 first) until cancelled."""
+
+    async def apply(self, step: Step) -> None:
+        """Apply a toxic or fault now; returns when it is in effect.
+
+        Raises:
+            NetworkUnavailable: the network itself failed.
+        """
+
+    def see(self, event: Event) -> None:
+        """Take each event of the run as it is recorded; must not wait."""
+
+
+def affected(plan: Plan, step: Step) -> Sequence[int]:
+    """Return the clients that a step's entry acts on."""
+    chosen = plan.scenario.timeline[step.entry].clients
+    return chosen or range(1, plan.scenario.client.count + 1)
+
+
+def dialer(host: str, port: int, tls: Tls | None) -> Dial:
+    """Return a dial to the server. It raises OSError when the server cannot be reached."""
+
+    async def dial() -> End:
+        with trio.move_on_after(DIAL_S):
+            stream = await trio.open_tcp_stream(host, port)
+            if tls is None:
+                return End(stream)
+            return await _start_tls(stream, tls)
+        raise TimeoutError(f"no answer from {host}:{port} within {DIAL_S:g} s")
+
+    return dial
+
+
+async def _start_tls(stream: trio.SocketStream, tls: Tls) -> End:
+    secure = trio.SSLStream(stream, tls.client, server_hostname=tls.name, https_compatible=True)
+    try:
+        with trio.fail_after(TLS_HANDSHAKE_S):
+            await secure.do_handshake()
+    except BaseException:
+        stream.socket.close()
+        raise
+    return End(stream, secure)

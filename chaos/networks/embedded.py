@@ -1,0 +1,56 @@
+"""The embedded network: one link per client, on the machine's sockets, nothing to install."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from chaos.link.connection import Watch
+from chaos.link.link import Link
+from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.recorder import Recorder
+from chaos.scenario.plan import Plan, Step
+from chaos.trace import Event, Side
+
+BOTH_SIDES: frozenset[Side] = frozenset(("client", "server"))
+
+
+class EmbeddedNetwork:
+    """A link per client; each applies the toxics and faults itself."""
+
+    def __init__(
+        self, *, plan: Plan, recorder: Recorder, host: str, port: int, tls: Tls | None, felt: Felt
+    ) -> None:
+        """Prepare the links; nothing listens before `serve`."""
+        self._plan = plan
+        self._links = {
+            client: Link(
+                plan=plan,
+                watch=Watch(
+                    recorder=recorder,
+                    client=client,
+                    sides=BOTH_SIDES,
+                    felt=lambda *what, client=client: felt(client, *what),
+                ),
+                dial=dialer(host, port, tls),
+                tls=tls.server if tls else None,
+            )
+            for client in range(1, plan.scenario.client.count + 1)
+        }
+
+    async def serve(
+        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve all links until cancelled; see `Network.serve`."""
+        async with trio.open_nursery() as nursery:
+            ports = [await nursery.start(link.serve) for link in self._links.values()]
+            task_status.started(ports)
+
+    async def apply(self, step: Step) -> None:
+        """Apply a step to the clients that its entry names."""
+        for client in affected(self._plan, step):
+            await self._links[client].apply(step)
+
+    def see(self, event: Event) -> None:
+        """Need nothing: the links tell by themselves what was felt."""

@@ -1,0 +1,102 @@
+"""A Toxiproxy server of the run's own: started on a free port, stopped whatever happens."""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+import trio
+
+from chaos.errors import NetworkUnavailable
+
+PROGRAM = "toxiproxy-server"
+START_S = 10.0
+STOP_S = 2.0
+ATTEMPTS = 5
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def find_program() -> str | None:
+    """Return the path of toxiproxy-server on PATH, or None."""
+    return shutil.which(PROGRAM)
+
+
+async def serve_toxiproxy(*, task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED) -> None:
+    """Run a server until cancelled; its URL is given to `task_status.started`.
+
+    Raises:
+        NetworkUnavailable: there is no toxiproxy-server, it does not start, or it ends by itself.
+    """
+    program = find_program()
+    if program is None:
+        raise NetworkUnavailable(
+            f"no {PROGRAM} on PATH; install Toxiproxy, give --toxiproxy URL, or use --network embedded"
+        )
+    for _ in range(ATTEMPTS):
+        port = free_port()
+        process = await trio.lowlevel.open_process(
+            [program, "-host", "127.0.0.1", "-port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent(),
+        )
+        try:
+            if await _answers(process, port):
+                task_status.started(f"http://127.0.0.1:{port}")
+                await process.wait()
+                raise NetworkUnavailable(f"{PROGRAM} ended by itself ({_how(process.returncode)})")
+        finally:
+            with trio.CancelScope(shield=True):
+                await _stop(process)
+    raise NetworkUnavailable(f"{PROGRAM} did not start in {ATTEMPTS} attempts")
+
+
+def free_port() -> int:
+    """Return a port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def _answers(process: trio.Process, port: int) -> bool:
+    """Return True once the server listens, False if it ended: somebody else has taken the port."""
+    with trio.move_on_after(START_S):
+        while process.poll() is None:
+            try:
+                stream = await trio.open_tcp_stream("127.0.0.1", port)
+            except OSError:
+                await trio.sleep(0.01)
+            else:
+                await stream.aclose()
+                return process.poll() is None
+    return False
+
+
+async def _stop(process: trio.Process) -> None:
+    if process.poll() is None:
+        process.terminate()
+        with trio.move_on_after(STOP_S):
+            await process.wait()
+            return
+        process.kill()
+    await process.wait()
+
+
+def _die_with_parent() -> Callable[[], None] | None:
+    """Return what makes a child end with its parent even when that is killed; Linux only."""
+    if sys.platform != "linux":
+        return None
+    libc = ctypes.CDLL(None, use_errno=True)
+    return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _how(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"

@@ -1,0 +1,195 @@
+"""Hosts callable subjects: starts, stops, kills and restarts them, and tells them what the timeline asks.
+
+Child processes and servers at a URL will have hosts of their own with the same verbs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ssl
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import trio
+
+from chaos.peers.load import accepted_options
+from chaos.peers.probes import Ledger, count_tasks
+from chaos.recorder import Recorder, Reporter, current_reporter
+from chaos.scenario.model import Scenario, Subject
+from chaos.subject import Command
+from chaos.trace import Side
+
+# A subject is told of an action at once or not at all: a queue this long means that it does not listen.
+COMMANDS_MAX = 64
+
+
+@dataclass(slots=True, kw_only=True)
+class Host:
+    """One callable subject: the server, or one client. `run` owns its nursery."""
+
+    side: Side
+    client: int | None
+    function: Callable[..., Awaitable[Any]]
+    recorder: Recorder
+    ledger: Ledger
+    options: dict[str, Any]
+    _scope: trio.CancelScope | None = None
+    _nursery: trio.Nursery | None = None
+    _again: trio.Event | None = None
+    _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
+
+    async def run(self, *arguments: Any, task_status: trio.TaskStatus[Any] | None = None) -> None:
+        """Run the subject, and again after each restart, until it is cancelled or ends by itself.
+
+        Args:
+            arguments: the subject's positional arguments: the URL, or host and port.
+            task_status: for a server, whose own `task_status.started(port)` it passes on; a server that is
+                started again is given the same port.
+        """
+        while True:
+            self._again = None
+            started = await self._run_once(arguments, task_status)
+            if self._again is None:
+                return
+            await self._again.wait()
+            if started is not None:
+                arguments = (arguments[0], started.value)
+
+    async def _run_once(
+        self, arguments: tuple[Any, ...], task_status: trio.TaskStatus[Any] | None
+    ) -> _Started | None:
+        commands, receiver = trio.open_memory_channel[Command](COMMANDS_MAX)
+        self._commands = commands
+        options = accepted_options(self.function, self.options | {"commands": receiver})
+        started = None if task_status is None else _Started(task_status, arguments[-1])
+        if started is not None:
+            options["task_status"] = started
+        token = current_reporter.set(Reporter(self.recorder, self.side, self.client))
+        try:
+            with commands, receiver, trio.CancelScope() as self._scope:
+                async with trio.open_nursery() as self._nursery:
+                    self._record("subject_start")
+                    self._nursery.start_soon(self._guarded, arguments, options)
+        finally:
+            current_reporter.reset(token)
+            self._scope = self._nursery = None
+        return started
+
+    async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
+        """Run the subject; what it raises ends it, never the run."""
+        try:
+            await self.function(*arguments, **options)
+        except Exception as error:
+            self._record("subject_exit", error=describe_error(error))
+        else:
+            self._record("subject_exit", error=None)
+
+    def command(self, command: Command) -> None:
+        """Tell the subject of a timeline action."""
+        if self._commands is None:
+            return
+        try:
+            self._commands.send_nowait(command)
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
+            self.recorder.record(
+                "warning", text=f"the {self.side} does not listen to {command.action!r}"
+            )
+
+    def crash(self) -> None:
+        """Kill the subject: its sockets are closed first, as by the kernel, so that it can say nothing more."""
+        self._again = trio.Event()
+        self.ledger.close(self.side, self.client)
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def stop(self) -> None:
+        """Cancel the subject for good; its own clean-up runs."""
+        self._again = None
+        if self._scope is not None:
+            self._scope.cancel()
+
+    def start_again(self) -> None:
+        """Start a subject that has crashed."""
+        if self._again is not None:
+            self._again.set()
+
+    def tasks(self) -> int:
+        """Return how many tasks the subject has."""
+        return count_tasks(self._nursery) if self._nursery is not None else 0
+
+    def _record(self, kind: str, **fields: Any) -> None:
+        self.recorder.record(kind, client=self.client, subject=self.side, **fields)
+
+
+class _Started(trio.TaskStatus[Any]):
+    """Hears on which port a server listens, and passes it on the first time."""
+
+    def __init__(self, outer: trio.TaskStatus[Any], value: Any) -> None:
+        self._outer: trio.TaskStatus[Any] | None = outer
+        self.value = value
+
+    def started(self, value: Any = None) -> None:
+        """Take the port. A restarted server may say it again; nobody waits for that."""
+        self.value = value
+        outer, self._outer = self._outer, None
+        if outer is not None:
+            with contextlib.suppress(RuntimeError):
+                outer.started(value)
+
+
+def describe_error(error: BaseException) -> str:
+    """Return what an error says, and where it was raised, in one line."""
+    while isinstance(error, BaseExceptionGroup) and error.exceptions:
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{place}"
+
+
+def client_options(
+    scenario: Scenario, number: int, seed: int, ssl_context: ssl.SSLContext | None
+) -> dict[str, Any]:
+    """Return the options of a client, as plain values."""
+    client = scenario.client
+    return {
+        "number": number,
+        "backoff": _plain(client.backoff),
+        "connect_timeout_s": client.connect_timeout_s,
+        "stable_after_s": client.stable_after_s,
+        "headers": dict(client.headers),
+        "subprotocols": client.subprotocols,
+        "policy": client.policy,
+        "pending": client.pending,
+        **_options(scenario, client, seed, ssl_context),
+    }
+
+
+def server_options(
+    scenario: Scenario, seed: int, ssl_context: ssl.SSLContext | None
+) -> dict[str, Any]:
+    """Return the options of the server, as plain values."""
+    return _options(scenario, scenario.server, seed, ssl_context)
+
+
+def _options(
+    scenario: Scenario, subject: Subject, seed: int, ssl_context: ssl.SSLContext | None
+) -> dict[str, Any]:
+    heartbeat = subject.heartbeat
+    return {
+        "seed": seed,
+        "heartbeat": _plain(heartbeat),
+        "misses": subject.misses,
+        "close_timeout_s": subject.close_timeout_s,
+        "workload": [_plain(row) for row in scenario.workload],
+        "ssl_context": ssl_context,
+        **subject.options,
+    }
+
+
+def _plain(settings: Any) -> dict[str, Any] | None:
+    """Return settings by their names in code, durations in seconds."""
+    if settings is None:
+        return None
+    return {name: getattr(settings, name) for name in type(settings).model_fields}

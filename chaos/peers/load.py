@@ -1,0 +1,98 @@
+"""Find a subject by its name: `reference`, `my.module:name` or `path/to/file.py:name`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chaos.errors import SubjectNotFound
+from chaos.trace import Side
+
+REFERENCE: Mapping[Side, str] = {
+    "client": "chaos.peers.client:client",
+    "server": "chaos.peers.server:serve",
+}
+
+
+def load(use: str, side: Side, *, base: Path | None = None) -> Callable[..., Any]:
+    """Return the callable that a subject's name stands for. Imports the module, so it runs its code.
+
+    Args:
+        use: `reference`, `my.module:name`, or `path/to/file.py:name`.
+        side: which reference peer `reference` means.
+        base: folder that relative file paths count from: the scenario file's, then the working directory.
+
+    Raises:
+        SubjectNotFound: with the name, what is wrong with it, and the nearest name that is there.
+    """
+    return load_name(REFERENCE[side] if use == "reference" else use, base=base)
+
+
+def load_name(name: str, *, base: Path | None = None) -> Callable[..., Any]:
+    """Return the callable that `my.module:name` or `path/to/file.py:name` stands for. See `load`."""
+    place, colon, attribute = name.rpartition(":")
+    if not colon or not place or not attribute:
+        raise SubjectNotFound(
+            f"{name!r} names no subject; expected reference, my.module:name or path/to/file.py:name"
+        )
+    module = _load_file(place, base) if place.endswith(".py") else _load_module(place)
+    value = getattr(module, attribute, None)
+    if value is None:
+        close = difflib.get_close_matches(attribute, dir(module), 1)
+        hint = f"; did you mean {close[0]}?" if close else ""
+        raise SubjectNotFound(f"{place} has no {attribute!r}{hint}")
+    if not callable(value):
+        raise SubjectNotFound(f"{name} is not callable; expected an async function")
+    return value  # type: ignore[no-any-return]
+
+
+def _load_module(place: str) -> Any:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does, so that a module beside the scenario is found
+    try:
+        return importlib.import_module(place)
+    except ModuleNotFoundError as error:
+        raise SubjectNotFound(f"cannot import {place}: {error}") from error
+    except Exception as error:
+        raise SubjectNotFound(
+            f"importing {place} failed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _load_file(place: str, base: Path | None) -> Any:
+    candidates = [folder / place for folder in (base, Path.cwd()) if folder is not None]
+    path = next((path.resolve() for path in candidates if path.is_file()), None)
+    if path is None:
+        raise SubjectNotFound(
+            f"no file {place}; looked in {', '.join(str(c.parent) for c in candidates)}"
+        )
+    name = f"chaos_subject_{path.stem}_{abs(hash(path)):x}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise SubjectNotFound(
+            f"importing {place} failed: {type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those options that a callable names, or all of them if it takes `**options`."""
+    parameters = inspect.signature(function).parameters
+    if any(row.kind is inspect.Parameter.VAR_KEYWORD for row in parameters.values()):
+        return dict(options)
+    return {name: value for name, value in options.items() if name in parameters}

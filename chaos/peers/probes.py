@@ -1,0 +1,152 @@
+"""What a subject in this process owns: its tasks, its sockets, memory channels and connection objects.
+
+Sockets are attributed as they are made: a recording socket factory notes which subject's task asked for them, and
+tells of connection attempts that never reach a link because nobody listens.
+"""
+
+from __future__ import annotations
+
+import gc
+import socket as stdlib_socket
+import weakref
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import trio
+
+from chaos.recorder import Reporter, current_reporter
+from chaos.trace import Side
+
+Owner: TypeAlias = tuple[Side, int | None]
+
+# The class behind trio's sockets has no public name; a recording socket must be one of them, since trio checks.
+with stdlib_socket.socket() as _plain:
+    _TrioSocket: Any = type(trio.socket.from_stdlib_socket(_plain))
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The sockets that subjects made and have not closed."""
+
+    sockets: weakref.WeakKeyDictionary[Any, Owner] = field(
+        default_factory=weakref.WeakKeyDictionary
+    )
+
+    def close(self, side: Side, client: int | None) -> None:
+        """Close every socket of a subject, as the kernel does when a process dies."""
+        for sock, owner in list(self.sockets.items()):
+            if owner == (side, client):
+                sock.close()
+
+    def count(self, side: Side) -> int:
+        """Return how many open sockets the subjects of a side own."""
+        return sum(
+            owner[0] == side and sock.fileno() != -1 for sock, owner in list(self.sockets.items())
+        )
+
+
+class RecordingSocket(_TrioSocket):  # type: ignore[misc]
+    """A trio socket that knows whose it is."""
+
+    ledger: Ledger
+    owner: Owner
+    reporter: Reporter
+
+    @classmethod
+    def make(cls, sock: Any, ledger: Ledger, reporter: Reporter) -> RecordingSocket:
+        """Wrap a standard library socket for the subject that is named by `reporter`."""
+        made = cls(sock)
+        made.ledger = ledger
+        made.reporter = reporter
+        ledger.sockets[made] = (reporter.subject, reporter.client)
+        return made
+
+    async def accept(self) -> tuple[Any, Any]:
+        """Accept, and note that the new socket has this one's owner."""
+        sock, address = await self._accept()
+        return RecordingSocket.make(sock, self.ledger, self.reporter), address
+
+    async def connect(self, address: Any) -> None:
+        """Connect, and record an attempt that was refused: no link can see it."""
+        try:
+            await super().connect(address)
+        except ConnectionRefusedError as error:
+            recorder = self.reporter.recorder
+            if self.reporter.client is not None:
+                recorder.record("attempt", client=self.reporter.client, port=None)
+                recorder.record("refused", client=self.reporter.client, how=str(error))
+            raise
+
+
+@dataclass(slots=True)
+class SocketFactory(trio.abc.SocketFactory):
+    """Makes recording sockets for subjects and plain ones for everybody else."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+
+    def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> Any:  # noqa: A002
+        """Return a new socket, as `trio.socket.socket` does."""
+        reporter = current_reporter.get()
+        plain = stdlib_socket.socket(family, type, proto)
+        if reporter is None:
+            return trio.socket.from_stdlib_socket(plain)
+        return RecordingSocket.make(plain, self.ledger, reporter)
+
+
+@contextmanager
+def recording_sockets() -> Iterator[Ledger]:
+    """Attribute the sockets made inside to the subject whose task makes them. Must run inside `trio.run`."""
+    factory = SocketFactory()
+    previous = trio.socket.set_custom_socket_factory(factory)
+    try:
+        yield factory.ledger
+    finally:
+        trio.socket.set_custom_socket_factory(previous)
+
+
+def count_tasks(nursery: trio.Nursery) -> int:
+    """Return how many tasks live in a nursery, children of children included."""
+    count = 0
+    waiting = [nursery]
+    while waiting:
+        for task in waiting.pop().child_tasks:
+            count += 1
+            waiting += task.child_nurseries
+    return count
+
+
+def count_channels() -> int:
+    """Return how many memory channel ends are alive in this process. Collects garbage first."""
+    gc.collect()
+    kinds = (trio.MemorySendChannel, trio.MemoryReceiveChannel)
+    return sum(isinstance(thing, kinds) for thing in gc.get_objects())
+
+
+def count_objects() -> dict[Side, dict[str, int]]:
+    """Return live connection objects by side and class: the WebSocket connections that libraries make.
+
+    A connection object says whose it is by `is_client` (trio-websocket) or `client` (wsproto); one that does
+    not say so is counted for the client, who makes a new one with each reconnection.
+    """
+    found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
+    for thing in gc.get_objects():
+        kind = type(thing)
+        if not _is_connection(kind):
+            continue
+        flag = getattr(thing, "is_client", None)
+        if flag is None:
+            flag = getattr(thing, "client", True)
+        found["client" if flag is not False else "server"][kind.__name__] += 1
+    return {side: dict(counter) for side, counter in found.items()}
+
+
+def _is_connection(kind: type) -> bool:
+    name = kind.__name__
+    return (
+        (name.endswith("Connection") or name.startswith("WebSocket"))
+        and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
+        and not issubclass(kind, (BaseException, type))
+    )

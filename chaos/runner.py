@@ -1,0 +1,394 @@
+"""From a plan to a trace: owns the outermost nursery, time zero, and the order of starts and stops."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import trio
+
+from chaos.errors import NetworkUnavailable, UsageError
+from chaos.networks.base import Felt, Network, Tls
+from chaos.peers.host import Host, client_options, server_options
+from chaos.peers.probes import Ledger, count_channels, count_objects, recording_sockets
+from chaos.recorder import Recorder
+from chaos.scenario.plan import Plan, Step, Triggered
+from chaos.subject import Command, abilities_of
+from chaos.trace import Event, Header, Side, Stream, Trace
+from chaos.vocabulary.actions import Action
+from chaos.vocabulary.faults import Down, Refuse
+from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch
+
+HOST = "127.0.0.1"
+# a server that has not said on which port it listens by then never will
+SERVER_START_S = 10.0
+# after a subject's stop, before what it still owns is counted
+STOP_GRACE_S = 0.3
+# a reconnected client is given this long to drop what belonged to its old connection
+CYCLE_SETTLE_S = 0.4
+CYCLES_MAX = 200
+LAG_PROBE_S = 0.05
+LAG_RECORDED_S = 0.02
+
+Subject = Callable[..., Awaitable[Any]]
+
+
+class MakeNetwork(Protocol):
+    """Makes the network of a run, once the server's port is known."""
+
+    def __call__(
+        self,
+        *,
+        plan: Plan,
+        recorder: Recorder,
+        host: str,
+        port: int,
+        tls: Tls | None,
+        felt: Felt,
+    ) -> Network:
+        """Return a network that serves nothing yet."""
+
+
+@dataclass(kw_only=True)
+class Run:
+    """One run of one plan. `run` may be called once."""
+
+    plan: Plan
+    server: Subject
+    client: Subject
+    make_network: MakeNetwork
+    network_name: str
+    sink: Callable[[Event], None] | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+    tls: Tls | None = None
+    _hosts: dict[tuple[Side, int | None], Host] = field(default_factory=dict, init=False)
+    _open_windows: dict[int, Step] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        scenario = self.plan.scenario
+        self._recorder = Recorder(trio.current_time, sink=self._see)
+        self._steady = SteadyWatch(scenario)
+        self._cycles = CycleWatch(scenario.client.count)
+        self._triggers = TriggerWatch(self.plan.triggered, self._fire)
+        self._ledger = Ledger()
+        self._timeline: trio.Nursery | None = None
+        self._network: Network | None = None
+
+    @property
+    def trace(self) -> Trace:
+        """The trace as far as it has come."""
+        header = Header(
+            scenario=self.plan.scenario.to_json(),
+            network=self.network_name,
+            seed=self.plan.seed,
+            environment=self.environment,
+        )
+        return Trace(header, tuple(self._recorder.events))
+
+    def warn(self, text: str) -> None:
+        """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
+        self._recorder.record("warning", text=text)
+
+    async def run(self) -> Trace:
+        """Run to the end of the scenario and return the trace.
+
+        Whatever the subjects do, this returns. Cancelling stops everything; `trace` then has what there is.
+
+        Raises:
+            UsageError: a subject cannot do what the timeline asks of it; nothing was started.
+        """
+        check_abilities(self.plan, self.server, self.client)
+        over = False
+        with recording_sockets() as self._ledger:
+            try:
+                async with trio.open_nursery() as nursery:
+                    await self._run_inside(nursery)
+                    over = True
+                    nursery.cancel_scope.cancel()
+            except* NetworkUnavailable as group:
+                over = True
+                self._recorder.record("network_failed", error=_first(group))
+            finally:
+                if not over:
+                    self._recorder.record("interrupted")
+        return self.trace
+
+    async def _run_inside(self, nursery: trio.Nursery) -> None:
+        server = self._host("server", None)
+        self._recorder.start()
+        port = await self._start_server(nursery, server)
+        if port is None:
+            self._recorder.record("end")
+            return
+        self._network = network = self.make_network(
+            plan=self.plan,
+            recorder=self._recorder,
+            host=HOST,
+            port=port,
+            tls=self.tls,
+            felt=self._felt,
+        )
+        ports: Sequence[int] = await nursery.start(network.serve)
+        self._recorder.start()
+        self._recorder.record("start")
+        nursery.start_soon(self._watch_lag)
+        nursery.start_soon(self._watch_steady)
+        nursery.start_soon(self._watch_cycles)
+        async with trio.open_nursery() as subjects:
+            self._start_clients(subjects, ports)
+            await self._play()
+            self._sample("end")
+            self._recorder.record("end")
+            subjects.cancel_scope.cancel()
+        await self._count_left("client")
+        await self._stop_server(server)
+
+    # subjects
+
+    def _host(self, side: Side, client: int | None) -> Host:
+        scenario, seed = self.plan.scenario, self.plan.seed
+        if side == "server":
+            options = server_options(scenario, seed, self.tls.server if self.tls else None)
+        else:
+            assert client is not None
+            context = self.tls.client if self.tls else None
+            options = client_options(scenario, client, seed, context)
+        host = Host(
+            side=side,
+            client=client,
+            function=self.server if side == "server" else self.client,
+            recorder=self._recorder,
+            ledger=self._ledger,
+            options=options,
+        )
+        self._hosts[side, client] = host
+        return host
+
+    async def _start_server(self, nursery: trio.Nursery, server: Host) -> int | None:
+        """Return the port that the server listens on, or None if it failed to start."""
+        error = f"did not say within {SERVER_START_S:g} s on which port it listens"
+        with trio.move_on_after(SERVER_START_S):
+            try:
+                return int(await nursery.start(server.run, HOST, 0))
+            except RuntimeError:
+                return None  # it ended without a word; its exit is recorded
+            except (TypeError, ValueError):
+                error = "task_status.started() was not given a port"
+        self._recorder.record("subject_exit", subject="server", error=error)
+        return None
+
+    def _start_clients(self, nursery: trio.Nursery, ports: Sequence[int]) -> None:
+        scenario = self.plan.scenario
+        scheme = "wss" if self.tls else "ws"
+        for number, port in enumerate(ports, start=1):
+            host = self._host("client", number)
+            delay_s = scenario.client.start_spread_s * (number - 1) / len(ports)
+            url = f"{scheme}://{HOST}:{port}/?client={number}"
+            nursery.start_soon(self._run_client, host, url, delay_s)
+
+    async def _run_client(self, host: Host, url: str, delay_s: float) -> None:
+        await trio.sleep(delay_s)
+        await host.run(url)
+
+    async def _stop_server(self, server: Host) -> None:
+        server.stop()
+        await self._count_left("server")
+
+    async def _count_left(self, side: Side) -> None:
+        await trio.sleep(STOP_GRACE_S)
+        self._sample("stopped", sides=(side,))
+
+    # the timeline
+
+    async def _play(self) -> None:
+        """Apply every step at its time, until the scenario's duration is over."""
+        with trio.CancelScope() as scope:
+            async with trio.open_nursery() as self._timeline:
+                self._timeline.start_soon(self._play_steps, self.plan.steps, 0.0)
+                await self._sleep_until(self.plan.scenario.duration_s)
+                scope.cancel()
+
+    def _fire(self, row: Triggered) -> None:
+        if self._timeline is not None:
+            base_s = self._recorder.now_s() + row.then_s
+            self._timeline.start_soon(self._play_steps, row.steps, base_s)
+
+    async def _play_steps(self, steps: Sequence[Step], base_s: float) -> None:
+        for step in sorted(steps, key=lambda step: (step.at_s, step.order)):
+            await self._sleep_until(base_s + step.at_s)
+            await self._apply(step)
+
+    async def _sleep_until(self, at_s: float) -> None:
+        await trio.sleep_until(self._recorder.zero_s + at_s)
+
+    async def _apply(self, step: Step) -> None:
+        words = self.plan.settings[step.entry]
+        entry = self.plan.scenario.timeline[step.entry]
+        change: str = step.change
+        if step.change == "action" and entry.for_s is not None:
+            change = "off" if step.ends else "on"
+        self._recorder.record(
+            "apply",
+            entry=step.entry,
+            occurrence=step.occurrence,
+            name=entry.name,
+            what=f"{entry.kind} {entry.word}",
+            change=change,
+        )
+        if isinstance(words, Action):
+            self._act(step, words)
+            return
+        if change == "off":
+            self._open_windows.pop(step.entry, None)
+        else:
+            self._open_windows[step.entry] = step
+        assert self._network is not None
+        await self._network.apply(step)
+
+    def _act(self, step: Step, action: Action) -> None:
+        for host in self._actors(step):
+            if action.word == "crash" or (action.word == "restart" and not step.ends):
+                host.crash()
+            if action.word == "restart" and (
+                step.ends or self.plan.scenario.timeline[step.entry].for_s is None
+            ):
+                host.start_again()
+            if not action.by_runner:
+                parameters = {name: getattr(action, name) for name in type(action).model_fields}
+                host.command(Command(action.word, parameters, step.ends))
+
+    def _actors(self, step: Step) -> list[Host]:
+        entry = self.plan.scenario.timeline[step.entry]
+        action = self.plan.settings[step.entry]
+        assert isinstance(action, Action)
+        side = entry.by or action.peers[0]
+        return [
+            host
+            for (its_side, client), host in self._hosts.items()
+            if its_side == side
+            and (side == "server" or entry.clients is None or client in entry.clients)
+        ]
+
+    # observation
+
+    def _see(self, event: Event) -> None:
+        """Pass each event on, as it is recorded, to whoever waits for one."""
+        self._steady.see(event)
+        self._cycles.see(event)
+        self._triggers.see(event)
+        if self._network is not None:
+            self._network.see(event)
+        if self.sink is not None:
+            self.sink(event)
+        if event.kind == "refused":
+            self._feel_refusal(event)
+
+    def _feel_refusal(self, event: Event) -> None:
+        for number in self._open_windows:
+            words = self.plan.settings[number]
+            clients = self.plan.scenario.timeline[number].clients
+            if isinstance(words, (Down, Refuse)) and (clients is None or event.client in clients):
+                self._record_felt(number, event.client, None, None, "refused a connection")
+
+    def _felt(self, client: int, connection: int, stream: Stream, key: str, how: str) -> None:
+        self._record_felt(int(key), client, connection, stream, how)
+
+    def _record_felt(
+        self,
+        entry: int,
+        client: int | None,
+        connection: int | None,
+        stream: Stream | None,
+        how: str,
+    ) -> None:
+        name = self.plan.scenario.timeline[entry].name
+        self._recorder.record(
+            "felt",
+            client=client,
+            connection=connection,
+            stream=stream,
+            entry=entry,
+            name=name,
+            how=how,
+        )
+
+    async def _watch_lag(self) -> None:
+        """Record how late the event loop answers: a subject that blocks it stops the link too."""
+        while True:
+            due = trio.current_time() + LAG_PROBE_S
+            await trio.sleep_until(due)
+            lag_s = trio.current_time() - due
+            if lag_s >= LAG_RECORDED_S:
+                self._recorder.record("lag", lag_s=round(lag_s, 4))
+
+    async def _watch_steady(self) -> None:
+        watch = self._steady
+        while True:
+            changed = watch.changed
+            wake_s = math.inf
+            if watch.reached:
+                wake_s = self._recorder.zero_s + watch.quiet_since_s + STEADY_QUIET_S
+                if trio.current_time() >= wake_s:
+                    break
+            with trio.move_on_at(wake_s):
+                await changed.wait()
+        self._recorder.record("steady")
+        self._sample("steady")
+
+    async def _watch_cycles(self) -> None:
+        sampled = 0
+        while sampled < CYCLES_MAX:
+            changed = self._cycles.changed
+            if self._cycles.cycles == sampled:
+                await changed.wait()
+            sampled = self._cycles.cycles
+            await trio.sleep(CYCLE_SETTLE_S)
+            if self._cycles.cycles == sampled:
+                self._sample("cycle", cycle=sampled)
+
+    def _sample(
+        self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
+    ) -> None:
+        """Record what the subjects own now. Collects garbage, which takes some 20 ms."""
+        channels = count_channels()
+        objects = count_objects()
+        for side in sides:
+            hosts = [host for (its_side, _), host in self._hosts.items() if its_side == side]
+            self._recorder.record(
+                "resources",
+                subject=side,
+                point=point,
+                cycle=cycle,
+                tasks=sum(host.tasks() for host in hosts),
+                sockets=self._ledger.count(side),
+                channels=channels,
+                objects=objects[side],
+            )
+
+
+def check_abilities(plan: Plan, server: Subject, client: Subject) -> None:
+    """Raise UsageError if a subject is asked for what it does not declare."""
+    wrong: list[str] = []
+    declared = {"server": abilities_of(server), "client": abilities_of(client)}
+    wrong += [
+        f"the {row.sender} does not declare that it sends the workload"
+        for row in plan.scenario.workload
+        if not declared[row.sender].sends
+    ]
+    for entry, words in zip(plan.scenario.timeline, plan.settings, strict=True):
+        if isinstance(words, Action) and not words.by_runner:
+            side = entry.by or words.peers[0]
+            if words.word not in declared[side].actions:
+                wrong.append(f"the {side} does not declare the action {words.word!r}")
+    if wrong:
+        hint = "; see `chaos.subject` for how a subject declares what it can do"
+        raise UsageError("; ".join(dict.fromkeys(wrong)) + hint)
+
+
+def _first(group: BaseExceptionGroup[BaseException]) -> str:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

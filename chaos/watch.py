@@ -1,0 +1,101 @@
+"""Watches the events of a run as they are recorded, for what the runner waits for. Pure but for trio events."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import trio
+
+from chaos.scenario.model import Scenario
+from chaos.scenario.plan import Triggered
+from chaos.trace import Event
+
+STEADY_QUIET_S = 1.0
+
+
+@dataclass(slots=True)
+class SteadyWatch:
+    """Knows when every client is open and one workload message has passed each declared way."""
+
+    scenario: Scenario
+    quiet_since_s: float = 0.0
+    _open: set[int] = field(default_factory=set)
+    _passed: set[tuple[int, str]] = field(default_factory=set)
+    changed: trio.Event = field(default_factory=trio.Event)
+
+    def see(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind == "open" and event.client is not None:
+            self._open.add(event.client)
+        elif event.kind in ("fin", "rst", "closed", "refused") or event.get("opcode") == "close":
+            self.quiet_since_s = event.at_s
+        elif event.kind == "frame" and event.get("id") is not None and event.client is not None:
+            if (event.stream, event["side"]) in (("upstream", "server"), ("downstream", "client")):
+                self._passed.add((event.client, str(event.stream)))
+        else:
+            return
+        self.changed.set()
+        self.changed = trio.Event()
+
+    @property
+    def reached(self) -> bool:
+        """Whether all but the quiet second is there."""
+        clients = range(1, self.scenario.client.count + 1)
+        streams = {
+            "upstream" if row.sender == "client" else "downstream" for row in self.scenario.workload
+        }
+        return self._open.issuperset(clients) and all(
+            (client, stream) in self._passed for client in clients for stream in streams
+        )
+
+
+@dataclass(slots=True)
+class TriggerWatch:
+    """Counts events for the timeline entries that wait for one, over all clients."""
+
+    waiting: tuple[Triggered, ...]
+    fire: Callable[[Triggered], None]
+    _counts: Counter[str] = field(default_factory=Counter)
+
+    def see(self, event: Event) -> None:
+        """Take one event and fire what waited for it."""
+        for kind in _countable(event):
+            self._counts[kind] += 1
+            for row in self.waiting:
+                if row.trigger.event == kind and row.trigger.number == self._counts[kind]:
+                    self.fire(row)
+
+
+def _countable(event: Event) -> Iterator[str]:
+    if event.kind in ("open", "attempt"):
+        yield event.kind
+    if event.kind != "frame":
+        return
+    sent = (event.stream, event["side"]) in (("upstream", "client"), ("downstream", "server"))
+    if event["opcode"] == "ping" and sent:
+        yield "ping"
+    if event["opcode"] in ("text", "binary") and not sent:
+        yield "message"
+
+
+@dataclass(slots=True)
+class CycleWatch:
+    """Counts reconnect cycles: cycle n is over when each client has opened n + 1 connections."""
+
+    clients: int
+    cycles: int = 0
+    changed: trio.Event = field(default_factory=trio.Event)
+    _opens: Counter[int] = field(default_factory=Counter)
+
+    def see(self, event: Event) -> None:
+        """Take one event."""
+        if event.kind != "open" or event.client is None:
+            return
+        self._opens[event.client] += 1
+        done = min(self._opens.values()) - 1 if len(self._opens) == self.clients else 0
+        if done > self.cycles:
+            self.cycles = done
+            self.changed.set()
+            self.changed = trio.Event()
