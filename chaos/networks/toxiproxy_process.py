@@ -18,6 +18,7 @@ PROGRAM = "toxiproxy-server"
 START_S = 10.0
 STOP_S = 2.0
 ATTEMPTS = 5
+POLL_S = 0.05
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -39,22 +40,30 @@ async def serve_toxiproxy(*, task_status: trio.TaskStatus[str] = trio.TASK_STATU
         )
     for _ in range(ATTEMPTS):
         port = free_port()
-        process = await trio.lowlevel.open_process(
-            [program, "-host", "127.0.0.1", "-port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent(),
-        )
+        process = _start(program, port)
         try:
             if await _answers(process, port):
                 task_status.started(f"http://127.0.0.1:{port}")
-                await process.wait()
+                await _ended(process)
                 raise NetworkUnavailable(f"{PROGRAM} ended by itself ({_how(process.returncode)})")
         finally:
             with trio.CancelScope(shield=True):
                 await _stop(process)
     raise NetworkUnavailable(f"{PROGRAM} did not start in {ATTEMPTS} attempts")
+
+
+def _start(program: str, port: int) -> subprocess.Popen[bytes]:
+    """Start the server from this thread, the main one.
+
+    PR_SET_PDEATHSIG fires when the thread that forked ends, and trio's open_process forks in a worker thread.
+    """
+    return subprocess.Popen(  # noqa: S603 - the program is what PATH names
+        [program, "-host", "127.0.0.1", "-port", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=_die_with_parent(),  # noqa: PLW1509 - it calls one function of libc
+    )
 
 
 def free_port() -> int:
@@ -64,7 +73,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-async def _answers(process: trio.Process, port: int) -> bool:
+async def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     """Return True once the server listens, False if it ended: somebody else has taken the port."""
     with trio.move_on_after(START_S):
         while process.poll() is None:
@@ -78,14 +87,19 @@ async def _answers(process: trio.Process, port: int) -> bool:
     return False
 
 
-async def _stop(process: trio.Process) -> None:
+async def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.terminate()
         with trio.move_on_after(STOP_S):
-            await process.wait()
+            await _ended(process)
             return
         process.kill()
-    await process.wait()
+    await _ended(process)
+
+
+async def _ended(process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:  # noqa: ASYNC110 - nothing tells of a child's end without a thread
+        await trio.sleep(POLL_S)
 
 
 def _die_with_parent() -> Callable[[], None] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
@@ -48,6 +49,15 @@ class Seconds(float):
 
 def format_duration(seconds: float) -> str:
     """Return the shortest exact text of a duration: `250ms`, `20s`, `15m`, `2h`."""
+    text = _short_text(seconds)
+    try:
+        exact = parse_duration(text) == seconds
+    except ValueError:
+        exact = False  # an exponent such as 1e-05ms, which the language does not have
+    return text if exact else f"{Decimal(repr(seconds)):f}s"
+
+
+def _short_text(seconds: float) -> str:
     for unit, size in (("h", 3600), ("m", 60)):
         if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g}{unit}"

@@ -1,0 +1,158 @@
+"""`availability` and `cost`: what the connection was good for, and what keeping it alive took."""
+
+from __future__ import annotations
+
+from chaos.checks.connections import Connection
+from chaos.checks.context import Context, Judgement, seconds, worst
+from chaos.checks.paths import is_silent, lasts
+from chaos.checks.verdict import Finding, Outcome
+from chaos.scenario.model import Expectation
+from chaos.vocabulary.checks import Availability, Cost
+
+Span = tuple[float, float]
+
+
+def availability(context: Context, settings: Availability, _expectation: Expectation) -> Finding:
+    """Judge the share of the time from a client's first open to the end in which it had a usable connection.
+
+    A connection is usable from its open until the first sign of its ending (a Close frame, FIN or RST anywhere).
+    While an entry silences its path (stall, blackhole, `timeout`, `bandwidth` at 0, freeze) it is not usable: from
+    the moment the entry is felt on it, or, where it was not, not at all, to the entry's end; for good where the harm
+    lasts. The worst client is reported.
+    """
+    parts = [
+        part
+        for client in context.clients
+        for part in [_judge_client(context, settings, client)]
+        if part is not None
+    ]
+    return worst(settings.word, parts, nothing="no client ever had a connection open")
+
+
+def _judge_client(context: Context, settings: Availability, client: int) -> Judgement | None:
+    opened = [c for c in context.of_client(client) if c.open_s is not None]
+    if not opened:
+        return None
+    first_s = opened[0].open_s or 0.0
+    total_s = context.end_s - first_s
+    if total_s <= 0:
+        return None
+    spans = [span for connection in opened for span in usable_spans(context, connection)]
+    share = length(spans) / total_s
+    right = share >= settings.at_least - 1e-9
+    reason = f"client {client} had a usable connection {share:.2%} of {seconds(total_s)}"
+    return Judgement(
+        outcome=Outcome.PASS if right else Outcome.FAIL,
+        reason=reason if right else f"{reason}; expected at least {settings.at_least:.2%}",
+        badness=-share,
+        evidence=()
+        if right
+        else tuple(f"usable {seconds(a)} to {seconds(b)}" for a, b in spans[:8]),
+        measured=(
+            ("client", client),
+            ("availability", round(share, 6)),
+            ("connections", len(opened)),
+        ),
+    )
+
+
+def usable_spans(context: Context, connection: Connection) -> list[Span]:
+    """Return the times in which this connection was usable."""
+    opened = connection.open_s
+    if opened is None:
+        return []
+    spans: list[Span] = [(opened, min(connection.lost_s(), context.end_s))]
+    for index, entry in enumerate(context.scenario.timeline):
+        if not is_silent(entry):
+            continue
+        rows = context.occurrences[index]
+        for event in connection.events:
+            if event.kind != "felt" or event.get("entry") != index:
+                continue
+            ends = [row.end_s for row in rows if row.start_s <= event.at_s <= row.end_s]
+            until_s = float("inf") if lasts(entry) else max(ends, default=event.at_s)
+            spans = without(spans, (event.at_s, until_s))
+    return [span for span in spans if span[1] > span[0]]
+
+
+def without(spans: list[Span], hole: Span) -> list[Span]:
+    """Return these spans less a hole."""
+    left = [(a, min(b, hole[0])) for a, b in spans]
+    right = [(max(a, hole[1]), b) for a, b in spans]
+    return [(a, b) for a, b in sorted(left + right) if b > a]
+
+
+def length(spans: list[Span]) -> float:
+    """Return the length of the union of these spans."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def wire_bytes(payload: int, *, masked: bool) -> int:
+    """Return the size on the wire of a control frame: 2 bytes of header, 4 of mask from clients (RFC 6455 §5.2)."""
+    return 2 + (4 if masked else 0) + payload
+
+
+def cost(context: Context, settings: Cost, _expectation: Expectation) -> Finding:
+    """Judge what the heartbeat costs per hour of an open connection, at the client's side of the link.
+
+    Bytes are ping and pong frames with headers and masks, both ways (without TCP and TLS); wakeups are the ping and
+    pong frames that a client sends or is sent. Both are extrapolated from the time its connections were open. One
+    exchange per connection is taken off before a bound is called broken, since a span of time that begins with a
+    beat holds one more than its length pays for. INCONCLUSIVE when no heartbeat frame was seen.
+    """
+    parts = [
+        part
+        for client in context.clients
+        for part in [_judge_cost(context, settings, client)]
+        if part is not None
+    ]
+    return worst(settings.word, parts, nothing="no ping or pong was seen")
+
+
+def _judge_cost(context: Context, settings: Cost, client: int) -> Judgement | None:
+    sizes: list[int] = []
+    surplus, open_s = 0, 0.0
+    for connection in context.of_client(client):
+        opened = connection.open_s
+        if opened is None:
+            continue
+        open_s += max(0.0, min(connection.lost_s(), context.end_s) - opened)
+        own = [
+            wire_bytes(int(event.get("bytes", 0)), masked=event.stream == "upstream")
+            for event in connection.events
+            if event.kind == "frame"
+            and event.get("opcode") in ("ping", "pong")
+            and event.get("side") == "client"
+        ]
+        surplus += min(2, len(own))
+        sizes += own
+    if not sizes or open_s <= 0:
+        return None
+    hours = open_s / 3600
+    spare = surplus / len(sizes)
+    figures = {
+        "bytes_per_hour": (sum(sizes) / hours, settings.bytes_per_hour_max),
+        "wakeups_per_hour": (len(sizes) / hours, settings.wakeups_per_hour_max),
+    }
+    over = [
+        f"{value:.0f} {name.replace('_', ' ')}, expected at most {limit}"
+        for name, (value, limit) in figures.items()
+        if limit is not None and value * (1 - spare) > limit
+    ]
+    text = ", ".join(
+        f"{value:.0f} {name.replace('_', ' ')}" for name, (value, _) in figures.items()
+    )
+    return Judgement(
+        outcome=Outcome.FAIL if over else Outcome.PASS,
+        reason=f"client {client}: {'; '.join(over) or text}",
+        badness=figures["bytes_per_hour"][0],
+        evidence=(f"{len(sizes)} heartbeat frames in {seconds(open_s)}",) if over else (),
+        measured=(
+            ("client", client),
+            *((name, round(value, 1)) for name, (value, _) in figures.items()),
+        ),
+    )

@@ -1,0 +1,157 @@
+"""What became of each connection, read from the link's events.
+
+`side` and `stream` together say who did something: upstream at "client" was sent by the client, upstream at
+"server" was delivered to the server, downstream at "server" was sent by the server, downstream at "client" was
+delivered to the client (`chaos/trace.py`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from chaos.trace import Event, Side, Stream, Trace
+
+NO_STATUS = 1005  # RFC 6455 §7.4.1: a Close frame without a code
+# how a link may treat an attempt without ending it: the client must give up by itself
+_HANGS = ("hang", "left", "blackhole", "drop", "swallow", "stall", "ignore")
+
+
+def sent_by(event: Event, side: Side) -> bool:
+    """Tell whether this frame, FIN or RST was sent by that side, seen at its own side of the link."""
+    stream: Stream = "upstream" if side == "client" else "downstream"
+    return event.stream == stream and event.get("side") == side
+
+
+def delivered_to(event: Event, side: Side) -> bool:
+    """Tell whether this frame, FIN or RST was delivered to that side."""
+    stream: Stream = "downstream" if side == "client" else "upstream"
+    return event.stream == stream and event.get("side") == side
+
+
+def is_close_frame(event: Event) -> bool:
+    """Tell whether the event is a WebSocket Close frame."""
+    return event.kind == "frame" and event.get("opcode") == "close"
+
+
+def ends_stream(event: Event) -> bool:
+    """Tell whether the event is a Close frame, a FIN or an RST."""
+    return event.kind in ("fin", "rst") or is_close_frame(event)
+
+
+def close_code(event: Event) -> int:
+    """Return the code of a Close frame; 1005 if it has none."""
+    code = event.get("code")
+    return NO_STATUS if code is None else int(code)
+
+
+@dataclass(slots=True)
+class Connection:
+    """One connection of one client, from its attempt on. Times are seconds from time zero."""
+
+    client: int
+    number: int
+    attempt_s: float
+    events: list[Event] = field(default_factory=list)
+
+    def first(self, *kinds: str, since_s: float = 0.0) -> Event | None:
+        """Return the first event of these kinds at or after a time."""
+        for event in self.events:
+            if event.kind in kinds and event.at_s >= since_s:
+                return event
+        return None
+
+    @property
+    def open_s(self) -> float | None:
+        """When its 101 was delivered."""
+        event = self.first("open")
+        return event.at_s if event else None
+
+    def ending_by(self, side: Side, *, since_s: float = 0.0) -> Event | None:
+        """Return the first Close frame, FIN or RST that this side sent at or after a time."""
+        for event in self.events:
+            if event.at_s >= since_s and ends_stream(event) and sent_by(event, side):
+                return event
+        return None
+
+    def first_ending(self) -> Event | None:
+        """Return the first Close frame, FIN, RST or closing of any kind after the connection was open."""
+        seen_open = False
+        for event in self.events:
+            seen_open = seen_open or event.kind == "open"
+            if seen_open and (ends_stream(event) or event.kind == "closed"):
+                return event
+        return None
+
+    def lost_s(self) -> float:
+        """Return when the first ending of any kind was seen; infinity while the connection lives."""
+        event = self.first_ending()
+        return event.at_s if event else float("inf")
+
+    def client_socket_end_s(self) -> float:
+        """Return when the client's socket was over: its own FIN or RST, one delivered to it, or the link's closing.
+
+        A connection in a blackhole delivers nothing any more, so the client's own FIN or RST at its side counts.
+        Infinity while it lives.
+        """
+        for event in self.events:
+            if event.kind in ("closed", "dial_failed") or (
+                event.kind == "refused" and not hangs(event)
+            ):
+                return event.at_s
+            if event.kind in ("fin", "rst") and event.get("side") == "client":
+                return event.at_s
+        return float("inf")
+
+    def refusal(self) -> Event | None:
+        """Return what first ended the connection or the attempt as the client saw it, its own giving up excluded.
+
+        A Close frame, FIN or RST delivered to it, a handshake response that is not 101, or a refusal by the link.
+        """
+        for event in self.events:
+            if event.kind == "dial_failed" or (event.kind == "refused" and not hangs(event)):
+                return event
+            if event.kind == "response" and event.get("side") == "client":
+                if event.get("status") != 101:
+                    return event
+            elif ends_stream(event) and delivered_to(event, "client"):
+                return event
+        return None
+
+    def delivered_frames(self) -> list[Event]:
+        """Return the frames that passed, either way; Close frames are not counted."""
+        return [
+            event
+            for event in self.events
+            if event.kind == "frame"
+            and event.get("opcode") != "close"
+            and (delivered_to(event, "client") or delivered_to(event, "server"))
+        ]
+
+
+def hangs(refused: Event) -> bool:
+    """Tell whether a `refused` event left the client waiting instead of answering it."""
+    return str(refused.get("how", "")).startswith(_HANGS)
+
+
+def read_connections(trace: Trace) -> dict[int, list[Connection]]:
+    """Return the connections of each client, in the order of their attempts.
+
+    An attempt that never reached a link, since nobody listened, is recorded by the client's own sockets without a
+    connection number: it becomes a connection with number 0.
+    """
+    found: dict[tuple[int, int], Connection] = {}
+    by_client: dict[int, list[Connection]] = {}
+    for event in trace.events:
+        if event.client is None or (
+            event.connection is None and event.kind not in ("attempt", "refused")
+        ):
+            continue
+        own = by_client.setdefault(event.client, [])
+        number = event.connection or 0
+        connection = found.get((event.client, number))
+        if connection is None or (number == 0 and event.kind == "attempt"):
+            connection = Connection(event.client, number, event.at_s)
+            found[event.client, number] = connection
+            own.append(connection)
+        connection.events.append(event)
+    return by_client

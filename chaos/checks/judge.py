@@ -1,0 +1,146 @@
+"""From a trace to its verdict: the guards, each expectation's check, and what they add up to.
+
+A check of the user's own is a function `check(trace, **parameters)`. It returns True or None for a pass, False or a
+sentence for a failure, or a `Finding`. It is resolved by the loader that the caller passes, since importing is not
+pure.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from chaos.checks.alarms import no_false_alarm
+from chaos.checks.availability import availability, cost
+from chaos.checks.backoff import backoff
+from chaos.checks.conduct import close_code, never_sends_before_open, single_connection
+from chaos.checks.context import Context, inconclusive
+from chaos.checks.delivery import delivers, single_handler
+from chaos.checks.detection import detects_dead_peer
+from chaos.checks.entries import label
+from chaos.checks.guards import VETOES, felt_at_s, run_guards
+from chaos.checks.herd import herd
+from chaos.checks.leaks import no_leaks
+from chaos.checks.recovery import never_reconnects, reconnects
+from chaos.checks.refusals import handshake
+from chaos.checks.verdict import Finding, Outcome, Verdict, combine
+from chaos.scenario.model import Expectation
+from chaos.scenario.rules import speaks_of
+from chaos.trace import Trace
+from chaos.vocabulary.checks import CHECKS
+
+Check = Callable[[Context, Any, Expectation], Finding]
+CheckLoader = Callable[[str], Callable[..., Any]]
+
+JUDGES: Mapping[str, Check] = {
+    "detects_dead_peer": detects_dead_peer,
+    "no_false_alarm": no_false_alarm,
+    "reconnects": reconnects,
+    "never_reconnects": never_reconnects,
+    "backoff": backoff,
+    "delivers": delivers,
+    "no_leaks": no_leaks,
+    "single_connection": single_connection,
+    "single_handler": single_handler,
+    "close_code": close_code,
+    "handshake": handshake,
+    "never_sends_before_open": never_sends_before_open,
+    "herd": herd,
+    "availability": availability,
+    "cost": cost,
+}
+
+
+def judge(trace: Trace, *, check_loader: CheckLoader | None = None) -> Verdict:
+    """Return the verdict on a run.
+
+    Args:
+        trace: the run; its header holds the whole scenario.
+        check_loader: resolves `my.module:check` of a `use:` expectation to a function; without one such an
+            expectation is INCONCLUSIVE.
+
+    Raises:
+        pydantic.ValidationError: the header's scenario is not one (the trace is of another version).
+    """
+    context = Context.of(trace)
+    guards = run_guards(context)
+    loader = check_loader or _no_loader
+    findings = [
+        _hold_back(context, expectation, _judge_one(context, expectation, loader), guards)
+        for expectation in context.scenario.expect
+    ]
+    everything = (*guards, *findings)
+    return Verdict(
+        scenario=context.scenario.title,
+        path=context.scenario.path,
+        network=trace.header.network,
+        seed=trace.header.seed,
+        outcome=combine(everything),
+        findings=everything,
+        duration_s=context.end_s,
+        warnings=tuple(str(event.get("text", "")) for event in trace.select("warning")),
+    )
+
+
+def _no_loader(name: str) -> Callable[..., Any]:
+    raise LookupError(f"expected a loader for checks of your own to resolve {name!r}, got none")
+
+
+def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
+    """Judge one expectation; a check that crashes is INCONCLUSIVE, with the traceback as evidence."""
+    try:
+        finding = _run_check(context, expectation, loader)
+    except Exception as error:
+        finding = Finding(
+            check=expectation.use or expectation.check,
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"the check crashed: {type(error).__name__}: {error}",
+            evidence=tuple(traceback.format_exc().splitlines()),
+        )
+    return replace(finding, line=expectation.line)
+
+
+def _run_check(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
+    if expectation.use is not None:
+        return _judge_own(context, expectation, loader)
+    settings = CHECKS[expectation.check].model_validate(expectation.parameters)
+    try:
+        speaks_of(context.scenario, expectation)
+    except LookupError as error:
+        return inconclusive(expectation.check, str(error))
+    return JUDGES[expectation.check](context, settings, expectation)
+
+
+def _judge_own(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
+    name = expectation.use or ""
+    answer = loader(name)(context.trace, **expectation.parameters)
+    if isinstance(answer, Finding):
+        return answer
+    if answer is None or answer is True:
+        return Finding(check=name, outcome=Outcome.PASS, reason="passed")
+    if answer is False or isinstance(answer, str):
+        return Finding(check=name, outcome=Outcome.FAIL, reason=answer or "failed")
+    raise TypeError(f"expected a Finding, bool, str or None from the check, got {answer!r}")
+
+
+def _hold_back(
+    context: Context, expectation: Expectation, finding: Finding, guards: list[Finding]
+) -> Finding:
+    """Turn a failure that a guard forbids into INCONCLUSIVE."""
+    if finding.outcome is not Outcome.FAIL:
+        return finding
+    for guard in guards:
+        if guard.check in VETOES and guard.outcome is Outcome.INCONCLUSIVE:
+            return _held(finding, guard.reason)
+    index = speaks_of(context.scenario, expectation) if expectation.use is None else None
+    if index is not None and felt_at_s(context, index) is None:
+        return _held(finding, f"{label(context.entry(index))} touched nothing")
+    return finding
+
+
+def _held(finding: Finding, why: str) -> Finding:
+    return replace(
+        finding, outcome=Outcome.INCONCLUSIVE, reason=f"not judged, since {why}; {finding.reason}"
+    )

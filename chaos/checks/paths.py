@@ -1,0 +1,76 @@
+"""Which entries kill a path or end connections by themselves, so that a peer's giving up is no false alarm."""
+
+from __future__ import annotations
+
+from chaos.checks.context import Context
+from chaos.checks.entries import Occurrence
+from chaos.scenario.model import Entry
+from chaos.vocabulary.faults import Blackhole
+
+# no byte passes while they are in force
+_SILENT = frozenset(
+    {"stall", Blackhole.word, "timeout", "freeze", "partition", "host_freeze", "host_crash"}
+)
+# they end or doom connections, some of which outlive their window
+_DEADLY = frozenset(
+    {
+        "down",
+        "reset",
+        "reset_peer",
+        "limit_data",
+        "idle_timeout",
+        "max_lifetime",
+        "drop_frames",
+        "slow_close",
+    }
+)
+# what they did to a connection stays after their window
+_LASTING = frozenset(
+    {Blackhole.word, "timeout", "idle_timeout", "max_lifetime", "host_crash", "limit_data"}
+)
+
+
+def is_silent(entry: Entry) -> bool:
+    """Tell whether no byte passes (in at least one direction) while the entry is in force."""
+    starved = entry.word == "bandwidth" and entry.parameters.get("rate", 0) == 0
+    return entry.word in _SILENT or starved
+
+
+def is_killer(entry: Entry) -> bool:
+    """Tell whether the entry can make a correct peer give up a connection."""
+    return (
+        is_silent(entry)
+        or entry.word in _DEADLY
+        or (entry.kind == "action" and entry.word != "send")
+    )
+
+
+def lasts(entry: Entry) -> bool:
+    """Tell whether a connection that met the entry stays harmed after its window."""
+    return entry.word in _LASTING
+
+
+def heartbeat_timeout_s(context: Context) -> float:
+    """Return the longest wait for a pong of either peer, at least one second."""
+    peers = (context.scenario.client, context.scenario.server)
+    return max([1.0, *(peer.heartbeat.timeout_s for peer in peers if peer.heartbeat is not None)])
+
+
+def added_latency_s(context: Context, start_s: float, end_s: float, client: int) -> float:
+    """Return what latency toxics can add to a round trip of a client in this time: both directions together."""
+    total_s = 0.0
+    for rows in context.occurrences:
+        for row in rows:
+            entry = context.entry(row.index)
+            if entry.word != "latency" or not _overlaps(row, start_s, end_s):
+                continue
+            if entry.clients is not None and client not in entry.clients:
+                continue
+            ways = 2 if entry.stream == "both" else 1
+            parameters = entry.parameters
+            total_s += ways * (parameters.get("latency", 0) + parameters.get("jitter", 0)) / 1000
+    return total_s
+
+
+def _overlaps(row: Occurrence, start_s: float, end_s: float) -> bool:
+    return row.start_s <= end_s and row.end_s >= start_s

@@ -1,0 +1,178 @@
+"""The delays between connection attempts as the link saw them, each with the place it has in its series.
+
+A series starts when a connection that was open for at least `stable_after` is lost (or with the first attempt of
+all), and goes on through failed attempts and through connections that did not live that long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
+from chaos.checks.context import Context
+from chaos.scenario.model import Client
+from chaos.vocabulary.policies import POLICIES, Policy, Reaction
+
+# how far the link's view of a connection's age may differ from the client's
+AGE_MARGIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delay:
+    """One wait between the end of an attempt and the start of the next.
+
+    The end is a range, since a client may start its wait at the first sign of the end or after its teardown:
+    `long_s` counts from the first sign, `short_s` from the end of its socket. `step` counts failures in the series
+    from 0. `exempt`: another rule set this delay (Retry-After, a policy's own reaction). `long_wait`: a reaction
+    made the series start at its maximum. `cold`: the client had not been connected before.
+    """
+
+    client: int
+    step: int
+    start_s: float
+    next_s: float
+    long_s: float
+    short_s: float
+    exempt: bool
+    long_wait: bool
+    cold: bool
+
+
+def policy_of(client: Client) -> Policy:
+    """Return the client's close-code policy; a mapping in the scenario extends `rfc` by exact codes."""
+    if isinstance(client.policy, str):
+        return POLICIES.get(client.policy, POLICIES["rfc"])
+    rfc = POLICIES["rfc"]
+    own = dict(_own_codes(client.policy))
+    return Policy(
+        name="own",
+        what="the scenario's own",
+        codes={**rfc.codes, **own},
+        code_ranges=rfc.code_ranges,
+        statuses=rfc.statuses,
+        status_ranges=rfc.status_ranges,
+        limits=rfc.limits,
+    )
+
+
+def _own_codes(mapping: Mapping[str, object]) -> Iterator[tuple[int, Reaction]]:
+    known = {reaction.value: reaction for reaction in Reaction}
+    for key, value in mapping.items():
+        if str(key).isdigit() and str(value) in known:
+            yield int(key), known[str(value)]
+
+
+def reaction_to(policy: Policy, connection: Connection) -> Reaction:
+    """Return how the policy answers to what ended this connection or attempt."""
+    refusal = connection.refusal()
+    if refusal is None:
+        return Reaction.BACKOFF
+    if refusal.kind == "response":
+        return policy.on_status(int(refusal.get("status", 0)))
+    if is_close_frame(refusal):
+        return policy.on_close(close_code(refusal))
+    return Reaction.BACKOFF
+
+
+def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[float, float] | None:
+    """Return the first sign of this attempt's end at the client, and the end of its socket, before a time.
+
+    None when the next attempt began without either.
+    """
+    own = connection.ending_by("client")
+    refusal = connection.refusal()
+    socket_s = connection.client_socket_end_s()
+    # on a connection that never was open, a Close frame cannot come, so these are FIN, RST and refusals
+    signs = [event.at_s for event in (own, refusal) if event is not None]
+    signs = [at_s for at_s in (*signs, socket_s) if at_s <= before_s]
+    if not signs:
+        return None
+    first_s = min(signs)
+    last_s = max(
+        (
+            event.at_s
+            for event in connection.events
+            if event.kind in ("fin", "rst") and event.get("side") == "client"
+            if event.at_s <= min(before_s, first_s + client.close_timeout_s)
+        ),
+        default=first_s,
+    )
+    return first_s, max(first_s, last_s)
+
+
+def read_delays(context: Context, client: int) -> list[Delay]:
+    """Return the delays of one client in order. Series whose start is uncertain are left out."""
+    settings = context.scenario.client
+    policy = policy_of(settings)
+    delays: list[Delay] = []
+    step, certain, long_wait, connected = 0, True, False, False
+    connections = context.of_client(client)
+    for connection, following in pairwise(connections):
+        ends = ends_of(connection, settings, following.attempt_s)
+        ages = _ages_s(connection, ends[0] if ends else following.attempt_s)
+        connected = connected or ages is not None
+        if ages is not None and ages[0] >= settings.stable_after_s + AGE_MARGIN_S:
+            step, certain, long_wait = 0, True, False
+        elif ages is not None and ages[1] > settings.stable_after_s - AGE_MARGIN_S:
+            certain = False  # nobody can tell from here whether this one was stable
+        reaction = reaction_to(policy, connection)
+        long_wait = long_wait or reaction is Reaction.LONG
+        if ends is not None and certain:
+            delays.append(
+                _delay(
+                    connection,
+                    following,
+                    step=step,
+                    ends=ends,
+                    reaction=reaction,
+                    long_wait=long_wait,
+                    cold=not connected,
+                )
+            )
+        # at once is no step of the schedule
+        step += reaction is not Reaction.NOW
+    return delays
+
+
+def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | None:
+    """Return the least and the greatest age at which the client may see this connection end; None if never open.
+
+    A client that gave up a silent connection may count its life to the end, or only to the last frame it got.
+    """
+    opened = connection.open_s
+    if opened is None:
+        return None
+    oldest_s = ended_s - opened
+    refusal = connection.refusal()
+    if refusal is not None and refusal.at_s <= ended_s:
+        return oldest_s, oldest_s
+    heard = [e.at_s for e in connection.delivered_frames() if delivered_to(e, "client")]
+    last_s = max((at_s for at_s in heard if at_s <= ended_s), default=opened)
+    return last_s - opened, oldest_s
+
+
+def _delay(
+    connection: Connection,
+    following: Connection,
+    *,
+    step: int,
+    ends: tuple[float, float],
+    reaction: Reaction,
+    long_wait: bool,
+    cold: bool,
+) -> Delay:
+    refusal = connection.refusal()
+    told = refusal is not None and refusal.get("retry_after_s") is not None
+    return Delay(
+        client=connection.client,
+        step=step,
+        start_s=ends[0],
+        next_s=following.attempt_s,
+        long_s=following.attempt_s - ends[0],
+        short_s=following.attempt_s - ends[1],
+        exempt=told or reaction in (Reaction.NOW, Reaction.AUTH, Reaction.NEVER),
+        long_wait=long_wait,
+        cold=cold,
+    )

@@ -1,0 +1,136 @@
+"""What a run amounts to: outcomes, findings and verdicts, as data that goes to JSON and back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+Measure = float | int | str
+
+
+class Outcome(Enum):
+    """The four ways a scenario can end; single findings are never SKIPPED."""
+
+    PASS = "PASS"  # noqa: S105  # a verdict, not a password
+    FAIL = "FAIL"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    SKIPPED = "SKIPPED"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What one check or one guard says about a trace.
+
+    `evidence` is the chain of causes, each with its time; `measured` the figures behind the outcome; `line` where
+    the expectation stands in its file (0: nowhere). A `guard` says whether the run may be judged, not how it went.
+    """
+
+    check: str
+    outcome: Outcome
+    reason: str
+    evidence: tuple[str, ...] = ()
+    measured: Mapping[str, Measure] = field(default_factory=dict)
+    line: int = 0
+    guard: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "check": self.check,
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "evidence": list(self.evidence),
+            "measured": dict(self.measured),
+            "line": self.line,
+            "guard": self.guard,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Finding:
+        """Return the finding that `to_json` gave. Raises KeyError or ValueError for anything else."""
+        return cls(
+            check=data["check"],
+            outcome=Outcome(data["outcome"]),
+            reason=data["reason"],
+            evidence=tuple(data["evidence"]),
+            measured=dict(data["measured"]),
+            line=data["line"],
+            guard=data["guard"],
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """The outcome of one scenario in one run; `scenario` is its title, `duration_s` the judged time in seconds.
+
+    `warnings` are shown and never judged.
+    """
+
+    scenario: str
+    path: str
+    network: str
+    seed: int
+    outcome: Outcome
+    findings: tuple[Finding, ...] = ()
+    duration_s: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    def deciding(self) -> list[Finding]:
+        """Return the findings that made the outcome what it is; none for a pass or a skip without reason."""
+        if self.outcome is Outcome.PASS:
+            return []
+        return [finding for finding in self.findings if finding.outcome is self.outcome]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "scenario": self.scenario,
+            "path": self.path,
+            "network": self.network,
+            "seed": self.seed,
+            "outcome": self.outcome.value,
+            "duration_s": self.duration_s,
+            "findings": [finding.to_json() for finding in self.findings],
+            "warnings": list(self.warnings),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Verdict:
+        """Return the verdict that `to_json` gave. Raises KeyError or ValueError for anything else."""
+        return cls(
+            scenario=data["scenario"],
+            path=data["path"],
+            network=data["network"],
+            seed=data["seed"],
+            outcome=Outcome(data["outcome"]),
+            findings=tuple(Finding.from_json(row) for row in data["findings"]),
+            duration_s=data["duration_s"],
+            warnings=tuple(data.get("warnings", ())),
+        )
+
+
+def combine(findings: Iterable[Finding]) -> Outcome:
+    """Return what these findings add up to: FAIL beats INCONCLUSIVE beats PASS; nothing judged is INCONCLUSIVE.
+
+    Guards come first: `chaos.checks.judge` has by then turned each failure that a guard forbids into INCONCLUSIVE.
+    """
+    outcomes = {finding.outcome for finding in findings}
+    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS):
+        if outcome in outcomes:
+            return outcome
+    return Outcome.INCONCLUSIVE
+
+
+def skipped(*, scenario: str, path: str, network: str, seed: int, reason: str) -> Verdict:
+    """Return the verdict on a scenario that this network cannot run."""
+    finding = Finding(check="network", outcome=Outcome.SKIPPED, reason=reason, guard=True)
+    return Verdict(
+        scenario=scenario,
+        path=path,
+        network=network,
+        seed=seed,
+        outcome=Outcome.SKIPPED,
+        findings=(finding,),
+    )

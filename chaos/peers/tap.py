@@ -1,0 +1,97 @@
+"""A stream that knows whether it is alive: what lies between trio-websocket and the socket.
+
+trio-websocket 0.12.2 notices the end of a stream in its reader task and tells nobody who waits for a handshake or
+for a pong. Here every end is seen where it happens, and those who wait are woken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import trio
+
+from chaos.peers.head import ResponseHead
+
+
+class Tap(trio.abc.Stream):
+    """Passes bytes on, and remembers how the stream died.
+
+    `dead` is set at the end of the stream, at an error, at a refused handshake, or when it is closed. `poisoned`
+    means that a send was cancelled half way: the peer has the beginning of a frame, and whatever is sent next
+    would become part of it. Closing the tap closes the stream under it.
+    """
+
+    def __init__(self, inner: trio.abc.Stream, *, head: ResponseHead | None = None) -> None:
+        self.inner = inner
+        self.head = head
+        self.dead = trio.Event()
+        self.error: Exception | None = None
+        self.poisoned = False
+        self._scopes: set[trio.CancelScope] = set()
+
+    @property
+    def usable(self) -> bool:
+        """Whether a frame may still be sent."""
+        return not self.poisoned and not self.dead.is_set()
+
+    def die(self, error: Exception | None = None) -> None:
+        """Declare the stream dead and cancel what waits for it; the first cause given is kept."""
+        if not self.dead.is_set():
+            self.error = error
+            self.dead.set()
+        for scope in self._scopes:
+            scope.cancel()
+
+    @contextmanager
+    def while_alive(self) -> Iterator[trio.CancelScope]:
+        """Run a block that is cancelled when the stream dies. Look at `dead` afterwards, not at exceptions."""
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            if self.dead.is_set():
+                scope.cancel()
+            try:
+                yield scope
+            finally:
+                self._scopes.discard(scope)
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes:
+        """Receive, holding the answer to the handshake back until its head is complete."""
+        while True:
+            try:
+                data = bytes(await self.inner.receive_some(max_bytes))
+            except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+                self.die(error)
+                raise
+            if not data:
+                self.die()
+                return data
+            if self.head is None or self.head.done:
+                return data
+            if passed := self.head.feed(data):
+                return passed
+            if self.head.done:
+                # refused: nothing that follows matters, neither the rest of the body nor its end
+                self.die()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send; a cancelled send poisons the stream."""
+        if self.poisoned:
+            raise trio.BrokenResourceError("a send was cancelled half way through a frame")
+        try:
+            await self.inner.send_all(data)
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
+            self.die(error)
+            raise
+        except trio.Cancelled:
+            self.poisoned = True
+            raise
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until a send might not block."""
+        await self.inner.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close the stream under this one; safe to repeat, and to cancel: it is closed either way."""
+        self.die()
+        await self.inner.aclose()

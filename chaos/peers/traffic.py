@@ -1,0 +1,171 @@
+"""What happens on one open connection, on either side: heartbeat, workload, and the loop that reads.
+
+The loop that reads never sends and never waits for anything else. A peer that stops reading stops seeing pongs,
+and two peers that send from their reading loops can block each other for ever.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+import trio
+
+from chaos.peers.connection import Connection, ConnectionLost
+from chaos.peers.heartbeat import HEARTBEAT_CODE, HEARTBEAT_REASON, until_dead
+from chaos.peers.options import PeerOptions, WorkloadOptions
+from chaos.peers.workload import Message, Session, decode
+from chaos.recorder import report
+
+Hook = Callable[[], Awaitable[None]]
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Traffic:
+    """The conversation on one connection.
+
+    `converse` runs it. `before` is awaited before anything is sent; `on_message` gets every frame that is not the
+    workload's, and must return quickly; `may_send` stops the workload of a connection that a newer one replaced;
+    `to` is the client's number where a server speaks; `keep` puts sends that were cut off by the connection's
+    death into the session.
+    """
+
+    connection: Connection
+    session: Session
+    options: PeerOptions
+    lines: tuple[WorkloadOptions, ...]
+    to: int | None = None
+    keep: bool = False
+    before: Hook | None = None
+    on_message: Callable[[str | bytes], None] | None = None
+    may_send: Callable[[], bool] = lambda: True
+    heard_s: float = 0.0
+    dead: bool = False
+    _resume_after: int = 0
+    _resumed: trio.Event = field(default_factory=trio.Event)
+    _ready: trio.Event = field(default_factory=trio.Event)
+    _acknowledging: bool = False
+
+    async def converse(self) -> None:
+        """Run until the connection ends, or is to be ended; the caller then calls `finish`."""
+        self.heard_s = trio.current_time()
+        async with trio.open_nursery() as nursery:
+            if self.options.heartbeat is not None:
+                nursery.start_soon(self._watch)
+            nursery.start_soon(self._talk)
+            await self._listen(nursery)
+            nursery.cancel_scope.cancel()
+
+    async def send_one(self, size: int, *, binary: bool) -> None:
+        """Send one workload message, once sending is allowed. Raises ConnectionLost."""
+        await self._ready.wait()
+        if not self.connection.usable:
+            raise ConnectionLost
+        message = self.session.next_message(trio.current_time(), size, binary=binary)
+        if self.session.resume_out:
+            # it counts as sent already: if this connection loses it, the next one replays it
+            self._report_sent(message)
+            await self.connection.send(message.encode())
+        else:
+            await self._send_once(message)
+
+    async def _watch(self) -> None:
+        assert self.options.heartbeat is not None, "started with a heartbeat only"
+        await until_dead(self._ping, self.options.heartbeat, self.options.misses)
+        self.dead = True
+        self.connection.give_up(HEARTBEAT_CODE, HEARTBEAT_REASON)
+
+    async def _ping(self, timeout_s: float) -> bool:
+        came = await self.connection.ping(timeout_s)
+        if came:
+            self.heard_s = trio.current_time()
+        return came
+
+    async def _talk(self) -> None:
+        try:
+            first = self.session.opened()
+            if first is not None:
+                await self.connection.send(first)
+            if self.before is not None:
+                await self.before()
+            await self._catch_up()
+            self._ready.set()
+            async with trio.open_nursery() as nursery:
+                for line in self.lines[1:]:
+                    nursery.start_soon(self._send_line, line)
+                for line in self.lines[:1]:
+                    await self._send_line(line)
+        except ConnectionLost:
+            return
+
+    async def _catch_up(self) -> None:
+        """Send again what the other side has missed, or what was waiting when the last connection died."""
+        if self.session.resume_out:
+            await self._resumed.wait()
+            for message in self.session.resumed(self._resume_after):
+                await self.connection.send(message.encode())
+        for message in self.session.take_kept():
+            await self._send_once(message)
+
+    async def _send_line(self, line: WorkloadOptions) -> None:
+        due_s = trio.current_time()
+        while self.connection.usable:
+            if self.may_send():
+                try:
+                    await self.send_one(line.size, binary=line.binary)
+                except ConnectionLost:
+                    return
+            # a send that had to wait does not make the next ones come in a burst
+            due_s = max(due_s + line.every_s, trio.current_time())
+            await trio.sleep_until(due_s)
+
+    async def _send_once(self, message: Message) -> None:
+        sent = False
+        try:
+            await self.connection.send(message.encode())
+            sent = True
+        finally:
+            if not sent and self.keep:
+                self.session.kept.append(message)
+        self._report_sent(message)
+
+    def _report_sent(self, message: Message) -> None:
+        if self.to is None:
+            report("send", id=message.id)
+        else:
+            report("send", id=message.id, to=self.to)
+
+    async def _listen(self, nursery: trio.Nursery) -> None:
+        while True:
+            try:
+                data = await self.connection.receive()
+            except ConnectionLost:
+                return
+            self.heard_s = trio.current_time()
+            self._handle(data)
+            if not self._acknowledging and (ack := self.session.ack_due()) is not None:
+                self._acknowledging = True
+                nursery.start_soon(self._acknowledge, ack)
+
+    def _handle(self, data: str | bytes) -> None:
+        row = decode(data)
+        if row is not None and isinstance(row.get("id"), int) and "sender" in row:
+            if self.session.received(row["id"]):
+                report("message", id=row["id"], sender=str(row["sender"]))
+        elif row is not None and isinstance(row.get("ack"), int):
+            self.session.acknowledged(row["ack"])
+        elif row is not None and isinstance(row.get("resume"), int):
+            # once per connection; what is under way after it must not be sent twice
+            if not self._resumed.is_set():
+                self._resume_after = row["resume"]
+                self._resumed.set()
+        elif self.on_message is not None:
+            self.on_message(data)
+
+    async def _acknowledge(self, ack: str) -> None:
+        try:
+            await self.connection.send(ack)
+        except ConnectionLost:
+            return
+        finally:
+            self._acknowledging = False

@@ -1,0 +1,95 @@
+"""A run as JUnit XML, for CI systems: one suite per run, one test case per scenario.
+
+A failure becomes `<failure>`, an inconclusive scenario and an invalid file `<error>`, a skipped one `<skipped>`: the
+elements that every reader of the format knows (https://github.com/testmoapp/junitxml).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+from xml.etree import ElementTree as ET  # written here, never parsed
+
+from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.errors import Mistake
+
+# characters that XML 1.0 forbids even as references (https://www.w3.org/TR/xml/#charsets)
+_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_ELEMENTS = {
+    Outcome.FAIL: "failure",
+    Outcome.INCONCLUSIVE: "error",
+    Outcome.SKIPPED: "skipped",
+}
+
+
+def clean(text: str) -> str:
+    """Return the text with the characters that XML 1.0 forbids replaced by U+FFFD."""
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+def render_junit(
+    verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = (), *, name: str = "trio-chaos"
+) -> str:
+    """Return JUnit XML; `time` is scenario time in seconds (virtual on the simulated network)."""
+    paths = list(dict.fromkeys(mistake.path for mistake in mistakes))
+    counts = {outcome: sum(v.outcome is outcome for v in verdicts) for outcome in Outcome}
+    seconds = sum(verdict.duration_s for verdict in verdicts)
+    totals = {
+        "tests": str(len(verdicts) + len(paths)),
+        "failures": str(counts[Outcome.FAIL]),
+        "errors": str(counts[Outcome.INCONCLUSIVE] + len(paths)),
+        "skipped": str(counts[Outcome.SKIPPED]),
+        "time": f"{seconds:.3f}",
+    }
+    root = ET.Element("testsuites", {"name": clean(name), **totals})
+    suite = ET.SubElement(root, "testsuite", {"name": clean(name), **totals})
+    for verdict in verdicts:
+        _add_verdict(suite, verdict)
+    for path in paths:
+        _add_invalid(suite, path, [mistake for mistake in mistakes if mistake.path == path])
+    ET.indent(root)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{ET.tostring(root, encoding="unicode")}\n'
+
+
+def _class_name(path: str) -> str:
+    return clean(PurePath(path).stem) or "scenario"
+
+
+def _add_verdict(suite: ET.Element, verdict: Verdict) -> None:
+    attributes = {
+        "classname": _class_name(verdict.path),
+        "name": clean(verdict.scenario),
+        "time": f"{verdict.duration_s:.3f}",
+    }
+    lines = [finding.line for finding in verdict.deciding() if finding.line]
+    if verdict.path:
+        attributes["file"] = clean(verdict.path)
+    if lines:
+        attributes["line"] = str(lines[0])
+    case = ET.SubElement(suite, "testcase", attributes)
+    properties = ET.SubElement(case, "properties")
+    for key, value in (("network", verdict.network), ("seed", str(verdict.seed))):
+        ET.SubElement(properties, "property", {"name": key, "value": clean(value)})
+    element = _ELEMENTS.get(verdict.outcome)
+    if element is not None:
+        deciding = verdict.deciding()
+        message = deciding[0].reason if deciding else verdict.outcome.value
+        detail = {"message": clean(message)}
+        if element != "skipped":
+            detail["type"] = deciding[0].check if deciding else verdict.outcome.value
+        ET.SubElement(case, element, detail).text = clean("\n".join(map(_text, deciding)))
+    if verdict.warnings:
+        ET.SubElement(case, "system-err").text = clean("\n".join(verdict.warnings))
+
+
+def _text(finding: Finding) -> str:
+    rows = [f"{finding.check}: {finding.reason}", *(f"  {cause}" for cause in finding.evidence)]
+    return "\n".join(rows)
+
+
+def _add_invalid(suite: ET.Element, path: str, mistakes: Sequence[Mistake]) -> None:
+    attributes = {"classname": _class_name(path), "name": clean(path), "file": clean(path)}
+    case = ET.SubElement(suite, "testcase", {**attributes, "line": str(mistakes[0].line)})
+    detail = {"message": clean(mistakes[0].message), "type": "InvalidScenario"}
+    ET.SubElement(case, "error", detail).text = clean("\n".join(map(str, mistakes)))

@@ -1,0 +1,195 @@
+"""The vocabulary as tables: for `trio-chaos list` and for the reference pages."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel
+
+from chaos.scenario.describe import describe, keys_of, required_of
+from chaos.scenario.entries import WORDS, Kind, is_instant
+from chaos.scenario.rules import WHOLE_RUN_CHECKS
+from chaos.scenario.schema import what_of
+from chaos.vocabulary.actions import ACTIONS, Action
+from chaos.vocabulary.base import format_duration
+from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.faults import NETWORKS, SUPPORT
+from chaos.vocabulary.policies import POLICIES, Policy, Reaction
+from chaos.vocabulary.presets import PRESETS
+
+_NEEDS = {
+    0: "nothing: seen at the link",
+    1: "reports of the subject",
+    2: "a subject in this process",
+}
+_CUTS = {
+    "fin": "FIN",
+    "rst": "RST",
+    "drop": "silence",
+    "drop_then_rst": "silence, then RST to the next sender",
+}
+
+
+class Table(NamedTuple):
+    """Headers and rows of text; the rows are as wide as the headers."""
+
+    headers: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def parameters_of(model: type[BaseModel], *, leave_out: frozenset[str] = frozenset()) -> Table:
+    """Return the keys of a model: what each may hold, its default and its meaning."""
+    required = required_of(model)
+    rows = tuple(
+        (
+            key,
+            describe(schema),
+            "required" if key in required else default_of(schema),
+            str(schema.get("description", "")),
+        )
+        for key, schema in keys_of(model).items()
+        if key not in leave_out
+    )
+    return Table(headers=("key", "value", "default", "meaning"), rows=rows)
+
+
+def default_of(schema: dict[str, Any]) -> str:
+    """Return a default as scenarios write it; `–` where a key is simply not set."""
+    default = schema.get("default")
+    if default is None or default in ("", [], {}):
+        return "–"
+    if isinstance(default, bool):
+        return "true" if default else "false"
+    if isinstance(default, int | float) and "duration" in describe(schema):
+        return format_duration(default)
+    if isinstance(default, list):
+        return ", ".join(str(item) for item in default)
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def table_faults() -> Table:
+    """Return toxics and faults: parameters, and how well each network applies them."""
+    rows = []
+    kinds: tuple[Kind, ...] = ("toxic", "fault")
+    for kind in kinds:
+        for word, model in WORDS[kind].items():
+            support = tuple(_support(word, network) for network in NETWORKS)
+            shape = "instant" if is_instant(kind, word) else "window"
+            rows.append((f"{kind}: {word}", what_of(model), shape, _short(model), *support))
+    return Table(
+        headers=("fault", "what it does", "when", "parameters", *NETWORKS), rows=tuple(rows)
+    )
+
+
+def _support(word: str, network: str) -> str:
+    how, reason = SUPPORT[word][network]
+    return f"{how}: {reason}" if reason else how
+
+
+def _short(model: type[BaseModel]) -> str:
+    """Return the parameters of a word in one cell: key, meaning and unit, values, default."""
+    return "; ".join(
+        f"{key} ({value}{_said(default)}): {meaning}"
+        for key, value, default, meaning in parameters_of(model).rows
+    )
+
+
+def _said(default: str) -> str:
+    if default in ("–", "required"):
+        return "" if default == "–" else ", required"
+    return f", default {default}"
+
+
+def table_actions() -> Table:
+    """Return the actions: who may do them, which subjects can, and their parameters."""
+    rows = tuple(
+        (
+            f"action: {word}",
+            what_of(model),
+            "instant" if model.instant else "window",
+            " or ".join(model.peers),
+            _who_can(model),
+            _short(model),
+        )
+        for word, model in ACTIONS.items()
+    )
+    return Table(
+        headers=("action", "what it does", "when", "by", "subjects", "parameters"), rows=rows
+    )
+
+
+def _who_can(action: type[Action]) -> str:
+    if action.needs_process:
+        return "child processes"
+    if action.by_runner:
+        return "any that the run starts"
+    return "reference peers, and callables that declare it"
+
+
+def table_checks() -> Table:
+    """Return the checks: what they judge, what they need of a subject, their parameters."""
+    rows = tuple(
+        (word, what_of(model), _NEEDS[model.needs], _entry_of(word), _short(model))
+        for word, model in CHECKS.items()
+    )
+    return Table(headers=("check", "what it judges", "needs", "speaks of", "parameters"), rows=rows)
+
+
+def _entry_of(word: str) -> str:
+    entries = CHECKS[word].entries
+    if not entries:
+        return "the whole run"
+    unset = "the whole run" if word in WHOLE_RUN_CHECKS else "the only entry there is"
+    return f"`{entries[0]}`; unset: {unset}"
+
+
+def table_presets() -> Table:
+    """Return the middlebox presets with their sources."""
+    rows = tuple(
+        (
+            name,
+            f"fault: {row.fault}",
+            format_duration(row.after_s),
+            _CUTS[row.action],
+            row.what,
+            row.source,
+        )
+        for name, row in PRESETS.items()
+    )
+    return Table(headers=("preset", "for", "after", "then", "what it is", "source"), rows=rows)
+
+
+def table_policies() -> Table:
+    """Return the close-code policies: what a client does after each code or status."""
+    rows = tuple(
+        (
+            name,
+            policy.what,
+            *(_codes(policy, reaction) for reaction in Reaction),
+        )
+        for name, policy in POLICIES.items()
+    )
+    return Table(
+        headers=("policy", "what it is", *(reaction.value for reaction in Reaction)), rows=rows
+    )
+
+
+def _codes(policy: Policy, reaction: Reaction) -> str:
+    """Return the close codes that get this reaction, runs of them as ranges."""
+    codes = [code for code in range(1000, 5000) if policy.on_close(code) is reaction]
+    runs: list[tuple[int, int]] = []
+    for code in codes:
+        if runs and runs[-1][1] == code - 1:
+            runs[-1] = (runs[-1][0], code)
+        else:
+            runs.append((code, code))
+    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)
+
+
+TABLES = {
+    "faults": table_faults,
+    "actions": table_actions,
+    "checks": table_checks,
+    "presets": table_presets,
+    "policies": table_policies,
+}

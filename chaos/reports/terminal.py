@@ -1,0 +1,205 @@
+"""What a person reads on a terminal: one line per scenario, the chain of causes where it did not pass, a summary.
+
+`render_run` gives plain text; `markup_run` the same with rich's console markup. Neither prints.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.errors import Mistake
+
+WIDTH = 100
+_WORD_WIDTH = len(Outcome.INCONCLUSIVE.value)
+_INDENT = "  "
+_STYLES = {
+    Outcome.PASS: "green",
+    Outcome.FAIL: "bold red",
+    Outcome.INCONCLUSIVE: "yellow",
+    Outcome.SKIPPED: "dim",
+}
+_ORDER = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED)
+_WORDS = {
+    Outcome.PASS: "passed",
+    Outcome.FAIL: "failed",
+    Outcome.INCONCLUSIVE: "inconclusive",
+    Outcome.SKIPPED: "skipped",
+}
+# the figures that say most about a run, in this order, by the check they belong to
+_KEY_FIGURES: dict[tuple[str, str], str] = {
+    ("detects_dead_peer", "detected_s"): "detected {} s",
+    ("reconnects", "reconnected_s"): "reconnected {} s",
+    ("availability", "availability"): "available {}",
+    ("delivers", "lost"): "lost {}",
+    ("delivers", "duplicated"): "duplicated {}",
+    ("herd", "peak_per_s"): "peak {}/s",
+    ("cost", "bytes_per_hour"): "heartbeat {} B/h",
+}
+FIGURES_MAX = 3
+Paint = Callable[[str, Outcome], str]
+_TAG = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
+# a terminal acts on control characters; those of a subject's own text must not reach it
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def render_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = False) -> str:
+    """Return one scenario's lines as plain text, without a line end after the last.
+
+    Args:
+        width: columns to wrap at; 80 to 120 read well.
+        verbose: also show what passed, and the harness's warnings.
+    """
+    return "\n".join(_verdict_lines(verdict, width, verbose, _plain))
+
+
+def render_run(
+    verdicts: Sequence[Verdict],
+    mistakes: Sequence[Mistake] = (),
+    *,
+    width: int = WIDTH,
+    verbose: bool = False,
+) -> str:
+    """Return a whole run as plain text: each scenario, then the invalid files, then the counts."""
+    return _run_text(verdicts, mistakes, width, verbose, _plain)
+
+
+def markup_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = False) -> str:
+    """Return one scenario's lines with rich's console markup."""
+    return "\n".join(_verdict_lines(verdict, width, verbose, _markup))
+
+
+def markup_run(
+    verdicts: Sequence[Verdict],
+    mistakes: Sequence[Mistake] = (),
+    *,
+    width: int = WIDTH,
+    verbose: bool = False,
+) -> str:
+    """Return a whole run with rich's console markup."""
+    return _run_text(verdicts, mistakes, width, verbose, _markup)
+
+
+def summary_line(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) -> str:
+    """Return the counts in one line: `12 scenarios: 10 passed, 2 failed in 34.5 s`."""
+    counts = Counter(verdict.outcome for verdict in verdicts)
+    parts = [f"{counts[outcome]} {_WORDS[outcome]}" for outcome in _ORDER if counts[outcome]]
+    invalid = len({mistake.path for mistake in mistakes})
+    if invalid:
+        parts.append(f"{invalid} invalid file{'s' if invalid > 1 else ''}")
+    noun = "scenario" if len(verdicts) == 1 else "scenarios"
+    text = ", ".join(parts) or "nothing to run"
+    judged_s = sum(verdict.duration_s for verdict in verdicts)
+    return f"{len(verdicts)} {noun}: {text}; {judged_s:.1f} s of scenario time"
+
+
+def key_figures(verdict: Verdict) -> list[str]:
+    """Return the few figures that say most about a run, worst first where a check stands twice."""
+    found: list[str] = []
+    for (check, name), form in _KEY_FIGURES.items():
+        values = [
+            finding.measured[name]
+            for finding in verdict.findings
+            if finding.check == check and name in finding.measured
+        ]
+        numbers = [value for value in values if isinstance(value, int | float)]
+        if numbers:
+            value = min(numbers) if name == "availability" else max(numbers)
+            shown = f"{value:.1%}" if name == "availability" else f"{value:.4g}"
+            found.append(form.format(shown))
+    return found[:FIGURES_MAX]
+
+
+def _plain(text: str, outcome: Outcome) -> str:  # noqa: ARG001 - the markup twin needs it
+    return _CONTROL.sub("�", text)
+
+
+def _markup(text: str, outcome: Outcome) -> str:
+    return f"[{_STYLES[outcome]}]{_escaped(text)}[/]"
+
+
+def _escaped(text: str) -> str:
+    """Return text that rich shows as it is: `[beat=5s]` in a title is no style (the rule of `rich.markup.escape`)."""
+    # a backslash at the end of a line needs no care: a line end follows it, no tag
+    return _TAG.sub(r"\1\1\\\2", _CONTROL.sub("�", text))
+
+
+def _unstyled(text: str, paint: Paint) -> str:
+    """Return text that carries no colour of its own, made safe by the same rules."""
+    return _plain(text, Outcome.PASS) if paint is _plain else _escaped(text)
+
+
+def _run_text(
+    verdicts: Sequence[Verdict],
+    mistakes: Sequence[Mistake],
+    width: int,
+    verbose: bool,
+    paint: Paint,
+) -> str:
+    lines = [
+        line for verdict in verdicts for line in _verdict_lines(verdict, width, verbose, paint)
+    ]
+    lines += [_unstyled(str(mistake), paint) for mistake in mistakes]
+    outcomes = {verdict.outcome for verdict in verdicts}
+    worst = Outcome.PASS
+    if Outcome.INCONCLUSIVE in outcomes:
+        worst = Outcome.INCONCLUSIVE
+    if Outcome.FAIL in outcomes or mistakes:
+        worst = Outcome.FAIL
+    return "\n".join([*lines, "", paint(summary_line(verdicts, mistakes), worst)]) + "\n"
+
+
+def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) -> list[str]:
+    word = verdict.outcome.value.ljust(_WORD_WIDTH)
+    figures = ", ".join(key_figures(verdict))
+    tail = f"  {verdict.duration_s:.1f} s" + (f"  {figures}" if figures else "")
+    room = width - _WORD_WIDTH - 2
+    title = verdict.scenario
+    lines = []
+    if len(title) + len(tail) <= room:
+        lines.append(f"{paint(word, verdict.outcome)}  {_unstyled(title + tail, paint)}")
+    else:
+        lines.append(f"{paint(word, verdict.outcome)}  {_unstyled(title, paint)}")
+        lines += _wrapped(tail.strip(), _WORD_WIDTH + 2, width, paint)
+    shown = verdict.deciding()
+    if verdict.outcome is Outcome.FAIL:
+        shown = shown + [f for f in verdict.findings if f.outcome is Outcome.INCONCLUSIVE]
+    if verbose:
+        shown = list(verdict.findings)
+    for finding in shown:
+        lines += _finding_lines(finding, verdict, width, paint)
+    if shown and verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
+        again = f"network {verdict.network}, seed {verdict.seed}"
+        lines.append(_INDENT + _unstyled(again, paint))
+    if verbose:
+        for warning in verdict.warnings:
+            lines += _wrapped(f"warning: {warning}", 2, width, paint)
+    return lines
+
+
+def _finding_lines(finding: Finding, verdict: Verdict, width: int, paint: Paint) -> list[str]:
+    mark = "guard " if finding.guard else ""
+    word = "" if finding.outcome is verdict.outcome else f"{finding.outcome.value}: "
+    lines = _wrapped(f"{word}{mark}{finding.check}: {finding.reason}", 2, width, paint)
+    for cause in finding.evidence:
+        lines += _wrapped(cause, 6, width, paint)
+    if finding.outcome is not Outcome.PASS and finding.line and verdict.path:
+        lines.append(" " * 6 + _unstyled(f"{verdict.path}:{finding.line}", paint))
+    return lines
+
+
+def _wrapped(text: str, indent: int, width: int, paint: Paint) -> list[str]:
+    pad = " " * indent
+    rows = textwrap.wrap(
+        text,
+        width=width,
+        initial_indent=pad,
+        subsequent_indent=pad + _INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+        drop_whitespace=True,
+    )
+    return [_unstyled(row, paint) for row in rows]

@@ -1,0 +1,92 @@
+"""What a key may hold, in words: the one source of `expected …` in messages and of the reference tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from pydantic import BaseModel
+
+from chaos.vocabulary.base import DURATION_PATTERN
+
+Schema = Mapping[str, Any]
+
+
+@cache
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON Schema of a model, keys as scenarios write them. Do not change what is returned."""
+    return model.model_json_schema(by_alias=True, mode="validation")
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, dict[str, Any]]:
+    """Return the keys that scenarios write for this model, each with its JSON Schema, in order."""
+    properties: dict[str, dict[str, Any]] = schema_of(model).get("properties", {})
+    return properties
+
+
+def required_of(model: type[BaseModel]) -> list[str]:
+    """Return the keys that must be given."""
+    required: list[str] = schema_of(model).get("required", [])
+    return required
+
+
+def describe_key(model: type[BaseModel], key: str) -> str:
+    """Return what a key may hold: `a whole number from 1 to 100`."""
+    return describe(keys_of(model)[key])
+
+
+def describe(schema: Schema) -> str:
+    """Return in words what a JSON Schema lets through; as far as this project's models go."""
+    if "anyOf" in schema:
+        options = [describe(option) for option in schema["anyOf"] if option.get("type") != "null"]
+        return join_or(options)
+    if "const" in schema or "enum" in schema:
+        return join_or([str(word) for word in schema.get("enum", [schema.get("const")])])
+    kind = schema.get("type")
+    if kind in ("integer", "number"):
+        return ("a whole number" if kind == "integer" else "a number") + _range(schema)
+    if kind == "string":
+        return _text(schema)
+    if kind == "array":
+        return _list(schema)
+    return {"boolean": "true or false"}.get(str(kind), "a mapping")
+
+
+def join_or(options: list[str]) -> str:
+    """Return `a, b or c`."""
+    return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
+
+
+def _range(schema: Schema) -> str:
+    low, high = schema.get("minimum"), schema.get("maximum")
+    if "exclusiveMinimum" in schema:
+        return f" above {schema['exclusiveMinimum']:g}"
+    if low is not None and high is not None:
+        return f" from {_number(low)} to {_number(high)}"
+    return f" of at least {_number(low)}" if low is not None else ""
+
+
+def _number(value: float) -> str:
+    if value != int(value):
+        return f"{value:g}"
+    # close codes and the like read best as they are written
+    return f"{value:,}".replace(",", " ") if abs(value) >= 10_000 else f"{value:.0f}"
+
+
+def _text(schema: Schema) -> str:
+    pattern = schema.get("pattern")
+    if pattern == DURATION_PATTERN:
+        return "a duration such as 250ms, 20s, 15m or 2h"
+    if pattern is not None:
+        return "lower case letters, digits, `.`, `_` and `-`, at most 80 in all, first a letter or digit"
+    longest = schema.get("maxLength")
+    return f"text of at most {longest} characters" if longest else "text"
+
+
+def _list(schema: Schema) -> str:
+    items = schema.get("items", {})
+    if "enum" in items:
+        return f"a list of {join_or([str(word) for word in items['enum']])}"
+    names = {"integer": "whole numbers", "string": "texts"}
+    return f"a list of {names.get(items.get('type', ''), 'mappings')}"

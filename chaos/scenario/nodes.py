@@ -1,0 +1,133 @@
+"""Nodes of a YAML document with their places, and the list in which mistakes are collected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import Any
+
+from chaos.errors import Mistake
+
+_SHOWN_MAX = 60
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mark:
+    """A place in a file; line and column count from 1."""
+
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scalar:
+    """A leaf: its value, its text in the file, and the text it had before variables were filled in."""
+
+    mark: Mark
+    value: str | int | float | bool | None
+    text: str
+    template: str | None = None
+    size: int = 1
+    depth: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sequence:
+    """A list of nodes; `size` and `depth` count what stands in it, aliases expanded."""
+
+    mark: Mark
+    items: tuple[Node, ...]
+    size: int = 1
+    depth: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mapping:
+    """A mapping: keys in file order, each with its own mark."""
+
+    mark: Mark
+    keys: dict[str, Mark]
+    values: dict[str, Node]
+    size: int = 1
+    depth: int = 1
+
+    def modelled(self) -> Iterator[tuple[str, Mark, Node]]:
+        """Yield the entries that are not the author's own `x-…` keys."""
+        for key, mark in self.keys.items():
+            if not key.startswith("x-"):
+                yield key, mark, self.values[key]
+
+
+Node = Scalar | Sequence | Mapping
+
+
+class Mistakes:
+    """Collects what is wrong with one file; each mistake is kept once."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._found: dict[Mistake, None] = {}
+        self._silent: set[Mark] = set()
+
+    def add(
+        self,
+        mark: Mark,
+        message: str,
+        *,
+        value: Node | str | None = None,
+        expected: str | None = None,
+        nearest: str | None = None,
+    ) -> None:
+        """Note a mistake at this place, unless what follows from another was asked not to be told."""
+        if mark in self._silent:
+            return
+        shown = value if isinstance(value, str) or value is None else show(value)
+        mistake = Mistake(self.path, mark.line, mark.column, message, shown, expected, nearest)
+        self._found.setdefault(mistake)
+
+    def silence(self, mark: Mark) -> None:
+        """Note nothing more at this place: its value is unknown because of a mistake already noted."""
+        self._silent.add(mark)
+
+    def sorted(self) -> tuple[Mistake, ...]:
+        """Return the mistakes in file order."""
+        return tuple(sorted(self._found, key=lambda m: (m.line, m.column, m.message)))
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+
+def nearest_word(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that this one was probably meant to be."""
+    lowered = word.lower().replace("-", "_")
+    found = get_close_matches(lowered[:100], list(known), n=1, cutoff=0.6)
+    return found[0] if found else None
+
+
+def show(node: Node) -> str:
+    """Return a short text of a node for messages: what stands in the file, and what became of it."""
+    if isinstance(node, Mapping):
+        return "a mapping"
+    if isinstance(node, Sequence):
+        return "a list"
+    if node.value is None:
+        return "nothing"
+    text = f'"{node.text}"' if isinstance(node.value, str) else node.text
+    text = shorten(text)
+    return f"{text} from {shorten(node.template)}" if node.template is not None else text
+
+
+def shorten(text: str) -> str:
+    """Return the text on one line, cut to a length that fits a message."""
+    flat = text.replace("\n", "⏎").replace("\r", "")
+    return flat if len(flat) <= _SHOWN_MAX else f"{flat[: _SHOWN_MAX - 1]}…"
+
+
+def to_plain(node: Node) -> Any:
+    """Return the node as plain data: dict, list, str, int, float, bool, None."""
+    if isinstance(node, Mapping):
+        return {key: to_plain(value) for key, value in node.values.items()}
+    if isinstance(node, Sequence):
+        return [to_plain(item) for item in node.items]
+    return node.value

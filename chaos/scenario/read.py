@@ -1,0 +1,324 @@
+"""YAML text to nodes: every key and value with its line and column, nothing interpreted twice.
+
+Built on ruamel.yaml's event stream, which does not recurse, so that depth, aliases, tags and duplicate keys are
+bounded and reported here. Plain scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/ §10.3.2).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from bisect import bisect_right
+from dataclasses import dataclass, field
+from typing import Any
+
+from ruamel.yaml import YAML, events
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.reader import ReaderError
+
+from chaos.errors import InvalidScenario
+from chaos.scenario.nodes import (
+    Mapping,
+    Mark,
+    Mistakes,
+    Node,
+    Scalar,
+    Sequence,
+    nearest_word,
+    shorten,
+)
+
+BYTES_MAX = 1_048_576
+NODES_MAX = 10_000
+DEPTH_MAX = 40
+
+
+def read_text(text: str | bytes, path: str) -> Node:
+    """Return the one document of a file as nodes.
+
+    Raises InvalidScenario with every mistake that can be seen before the keys are looked at.
+    """
+    mistakes = Mistakes(path)
+    root = _Reader(_decode(text, mistakes), mistakes).read()
+    if len(mistakes) or root is None:
+        raise InvalidScenario(mistakes.sorted())
+    return root
+
+
+def _decode(text: str | bytes, mistakes: Mistakes) -> str:
+    start = Mark(1, 1)
+    if len(text) > BYTES_MAX:
+        mistakes.add(start, "the file is too large", expected="at most 1 MiB")
+        raise InvalidScenario(mistakes.sorted())
+    if isinstance(text, bytes):
+        raw = text
+        try:
+            text = raw.decode("utf-8")
+        except UnicodeDecodeError as error:
+            before = raw[: error.start].decode("utf-8", "replace")
+            mark = _Places(raw.decode("utf-8", "replace")).mark(len(before))
+            mistakes.add(
+                mark,
+                "the file is not text in UTF-8",
+                value=f"byte 0x{raw[error.start]:02x}",
+                expected="a YAML file in UTF-8",
+            )
+            raise InvalidScenario(mistakes.sorted()) from None
+    return text.removeprefix("\ufeff")
+
+
+class _Places:
+    """Turns offsets into lines and columns, with the line ends that editors know."""
+
+    def __init__(self, text: str) -> None:
+        line_ends = list(re.finditer(r"\r\n|\r|\n", text))
+        self._starts = [0, *(match.end() for match in line_ends)]
+        self._stops = [*(match.start() for match in line_ends), len(text)]
+        if len(self._starts) > 1 and self._starts[-1] == len(text):
+            # after the last line end there is no line: that place is shown at the end of the one before
+            del self._starts[-1], self._stops[-1]
+
+    def mark(self, offset: int) -> Mark:
+        """Return the place of a character; places inside or after a line end are just before it."""
+        line = bisect_right(self._starts, offset) - 1
+        return Mark(line + 1, min(offset, self._stops[line]) - self._starts[line] + 1)
+
+
+@dataclass(slots=True)
+class _Open:
+    """A list or mapping that is being read."""
+
+    mark: Mark
+    is_mapping: bool
+    anchor: str | None
+    items: list[Node] = field(default_factory=list)
+    keys: dict[str, Mark] = field(default_factory=dict)
+    values: dict[str, Node] = field(default_factory=dict)
+    # the key whose value comes next; an empty tuple when a key comes next
+    key: tuple[str, Mark] | tuple[()] = ()
+    size: int = 1
+    depth: int = 1
+
+
+class _TooMuch(Exception):
+    """Reading on would only do harm: the mistake that says so is noted."""
+
+
+class _Reader:
+    def __init__(self, text: str, mistakes: Mistakes) -> None:
+        self._text = text
+        self._places = _Places(text)
+        self._mistakes = mistakes
+        self._open: list[_Open] = []
+        self._anchors: dict[str, Node | None] = {}
+        self._root: Node | None = None
+        self._documents = 0
+
+    def read(self) -> Node | None:
+        try:
+            for event in YAML(typ="safe", pure=True).parse(self._text):
+                self._take(event)
+        except _TooMuch:
+            return None
+        except YAMLError as error:
+            self._syntax(error)
+            return None
+        except (ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
+            # ruamel.yaml trips over some broken escapes and directives with these
+            self._mistakes.add(Mark(1, 1), f"this is not YAML: {shorten(str(error))}")
+            return None
+        if self._documents == 0 or self._root is None:
+            self._mistakes.add(Mark(1, 1), "the file is empty", expected="a scenario")
+        return self._root
+
+    def _mark(self, event: Any) -> Mark:
+        return self._places.mark(event.start_mark.index)
+
+    def _syntax(self, error: YAMLError) -> None:
+        if isinstance(error, ReaderError):
+            offset = int(error.position or 0)
+            message = "a character that YAML does not allow"
+            value = f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None
+            self._mistakes.add(self._places.mark(offset), message, value=value)
+            return
+        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        hint = None
+        if mark is not None and self._text[mark.index : mark.index + 1] == "\t":
+            problem, hint = "a tab cannot indent YAML", "spaces"
+        where = self._places.mark(mark.index) if mark is not None else Mark(1, 1)
+        context = getattr(error, "context", None)
+        tail = f", {context}" if context and hint is None else ""
+        self._mistakes.add(where, f"this is not YAML: {problem}{tail}", expected=hint)
+
+    def _take(self, event: Any) -> None:
+        if isinstance(event, events.DocumentStartEvent):
+            self._documents += 1
+            if self._documents > 1:
+                self._mistakes.add(
+                    self._mark(event),
+                    "a second document in the file",
+                    expected="one scenario per file",
+                )
+                raise _TooMuch
+        elif isinstance(event, events.AliasEvent):
+            self._alias(event)
+        elif isinstance(event, events.ScalarEvent):
+            self._check_tag(event, {"!", "tag:yaml.org,2002:str"})
+            scalar = self._scalar(event)
+            if event.anchor:
+                self._anchors[event.anchor] = scalar
+            self._place(scalar, scalar.mark)
+        elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
+            self._start(event)
+        elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
+            self._end()
+
+    def _check_tag(self, event: Any, allowed: set[str]) -> None:
+        tag = str(event.tag) if event.tag is not None else None
+        if tag is not None and tag not in allowed:
+            self._mistakes.add(
+                self._mark(event), "tags are not allowed", value=shorten(tag), expected="plain YAML"
+            )
+
+    def _start(self, event: Any) -> None:
+        is_mapping = isinstance(event, events.MappingStartEvent)
+        self._check_tag(event, {"tag:yaml.org,2002:map" if is_mapping else "tag:yaml.org,2002:seq"})
+        mark = self._mark(event)
+        if len(self._open) >= DEPTH_MAX:
+            self._mistakes.add(
+                mark, "nested too deeply", expected=f"at most {DEPTH_MAX} levels of nesting"
+            )
+            raise _TooMuch
+        if event.anchor:
+            self._anchors[event.anchor] = None
+        self._open.append(_Open(mark, is_mapping, event.anchor))
+
+    def _end(self) -> None:
+        done = self._open.pop()
+        node: Node
+        if done.is_mapping:
+            node = Mapping(
+                mark=done.mark,
+                keys=done.keys,
+                values=done.values,
+                size=done.size,
+                depth=done.depth,
+            )
+        else:
+            node = Sequence(
+                mark=done.mark, items=tuple(done.items), size=done.size, depth=done.depth
+            )
+        if done.anchor:
+            self._anchors[done.anchor] = node
+        self._place(node, done.mark)
+
+    def _alias(self, event: Any) -> None:
+        mark = self._mark(event)
+        name = event.anchor
+        if name not in self._anchors:
+            nearest = nearest_word(name, self._anchors)
+            self._mistakes.add(
+                mark, "an alias without its anchor", value=f"*{name}", nearest=nearest
+            )
+            raise _TooMuch
+        node = self._anchors[name]
+        if node is None:
+            self._mistakes.add(mark, "an alias inside its own anchor", value=f"*{name}")
+            raise _TooMuch
+        self._place(node, mark)
+
+    def _place(self, node: Node, mark: Mark) -> None:
+        """Put a finished node where it belongs: into the list or mapping that is open."""
+        if not self._open:
+            self._root = node
+            return
+        parent = self._open[-1]
+        parent.size += node.size
+        parent.depth = max(parent.depth, node.depth + 1)
+        if parent.size > NODES_MAX or len(self._open) + node.depth > DEPTH_MAX:
+            self._mistakes.add(
+                mark,
+                "the document is too large once its aliases are written out",
+                expected=f"at most {NODES_MAX} values and {DEPTH_MAX} levels",
+            )
+            raise _TooMuch
+        if not parent.is_mapping:
+            parent.items.append(node)
+        elif parent.key:
+            key, key_mark = parent.key
+            if key not in parent.keys:
+                parent.keys[key] = key_mark
+                parent.values[key] = node
+            parent.key = ()
+        else:
+            parent.key = (self._key(parent, node, mark), mark)
+
+    def _key(self, parent: _Open, node: Node, mark: Mark) -> str:
+        if not isinstance(node, Scalar) or not (
+            isinstance(node.value, str) or type(node.value) is int
+        ):
+            self._mistakes.add(
+                mark, "a key that is not text", value=node, expected="a word; quote it if needed"
+            )
+            return f"x-{len(parent.keys)}"
+        if node.text == "<<" and node.value == "<<":
+            self._mistakes.add(
+                mark,
+                "merge keys are not part of YAML 1.2",
+                value="<<",
+                expected="the keys written out, `variables` or a `matrix`",
+            )
+            return f"x-{len(parent.keys)}"
+        if node.text in parent.keys:
+            first = parent.keys[node.text]
+            self._mistakes.add(
+                mark,
+                f"the key `{shorten(node.text)}` stands here twice, "
+                f"first at line {first.line}, column {first.column}",
+            )
+        return node.text
+
+    def _scalar(self, event: Any) -> Scalar:
+        mark = self._mark(event)
+        text = event.value
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            self._mistakes.add(mark, "half of a surrogate pair is not a character")
+            return Scalar(mark=mark, value="", text="")
+        if event.style is not None or event.tag is not None:
+            return Scalar(mark=mark, value=text, text=text)
+        try:
+            return Scalar(mark=mark, value=plain_value(text), text=text)
+        except ValueError as error:
+            self._mistakes.add(mark, str(error), value=shorten(text))
+            return Scalar(mark=mark, value=0, text=text)
+
+
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_CONSTANTS: dict[str, bool | None] = {
+    "": None, "~": None, "null": None, "Null": None, "NULL": None,
+    "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
+}  # fmt: skip
+
+
+def plain_value(text: str) -> str | int | float | bool | None:
+    """Return what an unquoted scalar means in YAML 1.2's core schema.
+
+    Raises ValueError for numbers that are not finite or do not fit 64 bits.
+    """
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INT.fullmatch(text):
+        number = int(text, 0 if text[:2] in ("0o", "0x") else 10) if len(text) < 25 else 1 << 64
+        if abs(number) >= 1 << 63:
+            raise ValueError("a number that is too large")
+        return number
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if not math.isfinite(value):
+            raise ValueError("a number that is too large")
+        return value
+    if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
+        raise ValueError("a number that is not finite")
+    return text

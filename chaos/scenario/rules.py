@@ -1,0 +1,219 @@
+"""What only holds between values: expectations and the entries they name, windows and the end, peers and actions.
+
+Pure functions over the model. Where a problem stands in a file is `load.py`'s business: here `where` is a path of
+keys and list positions. `resolve_entry` and `speaks_of` tell checks which timeline entry an expectation means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from chaos.scenario.model import Entry, Expectation, Scenario
+from chaos.vocabulary.actions import ACTIONS
+from chaos.vocabulary.base import format_duration
+from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.faults import FAULTS
+
+# Without `during` or `after` these judge the whole run; the others need an entry.
+WHOLE_RUN_CHECKS = frozenset({"backoff", "close_code", "handshake", "no_false_alarm"})
+
+# Sums of decimal fractions miss by less than this: 0.1 + 0.2 is not 0.3.
+EPSILON_S = 1e-9
+
+Where = tuple[str | int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem:
+    """A mistake between values: where (keys and positions from the top), what, and what would be right.
+
+    Positions in `timeline` and `expect` are those of the model; parameters of a check stand at
+    `("expect", position, key)`, attributes of a toxic at `("timeline", position, "attributes", key)`.
+    """
+
+    where: Where
+    message: str
+    expected: str | None = None
+    nearest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """A scenario of which some parts may be wrong and left out: `wrong` names its sections with mistakes."""
+
+    scenario: Scenario
+    wrong: frozenset[str] = frozenset()
+    broken_names: frozenset[str] = frozenset()
+
+
+Rule = Callable[[Draft], Iterator[Problem]]
+
+
+def show_s(seconds: float) -> str:
+    """Return a computed time as messages show it."""
+    return format_duration(round(seconds, 6))
+
+
+def has_window(entry: Entry) -> bool:
+    """Whether an entry lasts for a time, rather than acting at one moment.
+
+    Without `for` a window lasts to the end of the scenario; only `restart` then starts the peer again at once.
+    """
+    if entry.kind == "toxic":
+        return True
+    if entry.kind == "fault":
+        return not FAULTS[entry.word].instant
+    if entry.word == "restart" and entry.for_s is None:
+        return False
+    return not ACTIONS[entry.word].instant
+
+
+def last_start_s(entry: Entry) -> float | None:
+    """Return when an entry starts for the last time, in seconds from time zero; None when an event starts it."""
+    if entry.at_s is None:
+        return None
+    return entry.at_s + (entry.times - 1) * (entry.every_s or 0.0)
+
+
+def last_end_s(entry: Entry, duration_s: float) -> float | None:
+    """Return when its last window ends, or its last instant; None when an event starts it."""
+    start = last_start_s(entry)
+    if start is None:
+        return None
+    if not has_window(entry):
+        return start
+    return duration_s if entry.for_s is None else start + entry.for_s
+
+
+def label(scenario: Scenario, position: int) -> str:
+    """Return how messages and reports call an entry: its name, or `word at 20s`."""
+    entry = scenario.timeline[position]
+    if entry.name is not None:
+        return entry.name
+    when = f"at {show_s(entry.at_s)}" if entry.at_s is not None else ""
+    if entry.on is not None:
+        when = f"on {entry.on.event} {entry.on.number}"
+    return f"{entry.word} {when}"
+
+
+def resolve_entry(scenario: Scenario, name: str | None, *, window_required: bool) -> int:
+    """Return the position in the timeline of the entry that an expectation speaks of.
+
+    That is the one of this name; without a name the only one there is (with `window_required`, the only one that
+    has a window). Raises LookupError with a sentence when there is none, or more than one.
+    """
+    timeline = scenario.timeline
+    fitting = [
+        position
+        for position, entry in enumerate(timeline)
+        if has_window(entry) or not window_required
+    ]
+    if name is not None:
+        for position, entry in enumerate(timeline):
+            if entry.name == name:
+                if position not in fitting:
+                    raise LookupError(f"`{name}` acts at one moment and has no window")
+                return position
+        raise LookupError(f"no timeline entry is named `{name}`")
+    kind = "timeline entry with a window" if window_required else "timeline entry"
+    if not fitting:
+        raise LookupError(f"there is no {kind}")
+    if len(fitting) > 1:
+        labels = ", ".join(f"`{label(scenario, position)}`" for position in fitting[:5])
+        raise LookupError(f"more than one {kind} could be meant: {labels}")
+    return fitting[0]
+
+
+def speaks_of(scenario: Scenario, expectation: Expectation) -> int | None:
+    """Return the position of the timeline entry that an expectation speaks of; None for the whole run.
+
+    Raises LookupError as `resolve_entry` does.
+    """
+    settings = CHECKS.get(expectation.check)
+    if settings is None or not settings.entries:
+        return None
+    key = settings.entries[0]
+    name = expectation.parameters.get(key)
+    if name is None and expectation.check in WHOLE_RUN_CHECKS:
+        return None
+    return resolve_entry(scenario, name, window_required=key == "during")
+
+
+def expectation_problems(draft: Draft) -> Iterator[Problem]:
+    """Expectations that name no entry, or the wrong one, or reach past the end."""
+    for position, expectation in enumerate(draft.scenario.expect):
+        settings = CHECKS.get(expectation.check)
+        if settings is None or not settings.entries:
+            continue
+        key = settings.entries[0]
+        name = expectation.parameters.get(key)
+        if name in draft.broken_names or (name is None and "timeline" in draft.wrong):
+            continue
+        try:
+            entry = speaks_of(draft.scenario, expectation)
+        except LookupError as error:
+            yield _lookup_problem(draft, position, key, name, str(error))
+            continue
+        if entry is not None and "top" not in draft.wrong:
+            yield from _within(draft.scenario, position, expectation, entry)
+
+
+def _lookup_problem(
+    draft: Draft, position: int, key: str, name: str | None, message: str
+) -> Problem:
+    where: Where = ("expect", position, key)
+    entries = draft.scenario.timeline
+    names = [
+        entry.name for entry in entries if entry.name and (key != "during" or has_window(entry))
+    ]
+    names += sorted(draft.broken_names)
+    if name is None:
+        check = draft.scenario.expect[position].check
+        expected = (
+            f"`{key}`: one of {', '.join(names)}"
+            if names
+            else f"`{key}`, and entries with a `name`"
+        )
+        return Problem(
+            where=where, message=f"`{check}` does not say which entry: {message}", expected=expected
+        )
+    nearest = get_close_matches(name, names, n=1, cutoff=0.6)
+    kind = "an entry with a window" if key == "during" else "the name of an entry"
+    expected = f"one of {', '.join(names[:20])}" if names else f"{kind} (none has a `name`)"
+    return Problem(
+        where=where,
+        message=message,
+        expected=None if nearest else expected,
+        nearest=nearest[0] if nearest else None,
+    )
+
+
+def _within(
+    scenario: Scenario, position: int, expectation: Expectation, entry_position: int
+) -> Iterator[Problem]:
+    """A bound that reaches past the end cannot be judged."""
+    settings = CHECKS[expectation.check].model_validate(expectation.parameters)
+    within_s: float | None = getattr(settings, "within_s", None)
+    if within_s is None:
+        return
+    entry = scenario.timeline[entry_position]
+    from_end = "after" in settings.entries
+    start = last_end_s(entry, scenario.duration_s) if from_end else last_start_s(entry)
+    if start is None or start + within_s <= scenario.duration_s + EPSILON_S:
+        return
+    point = "ends" if from_end else "starts"
+    spare = scenario.duration_s - start
+    if spare > EPSILON_S:
+        expected = f"at most {show_s(spare)}, or a longer `duration`"
+    elif has_window(entry) and entry.for_s is None:
+        expected = "a `for` on that entry: without one its window lasts to `duration`"
+    else:
+        expected = "a longer `duration`"
+    yield Problem(
+        where=("expect", position, "within"),
+        message=f"`within` reaches past `duration`: `{label(scenario, entry_position)}` {point} at "
+        f"{show_s(start)}, and the scenario ends at {show_s(scenario.duration_s)}",
+        expected=expected,
+    )

@@ -1,0 +1,237 @@
+"""The JSON Schema of scenario files, for editors; generated from the models and the vocabulary.
+
+It knows keys, words and values, not what holds between values: `trio-chaos validate` has the last word.
+`python -m chaos.scenario.schema [FILE]` writes it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from chaos.scenario.describe import keys_of, required_of, schema_of
+from chaos.scenario.entries import KINDS, WORDS, Kind, entry_keys
+from chaos.scenario.load import top_keys
+from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
+from chaos.vocabulary.base import DURATION_PATTERN, format_duration
+from chaos.vocabulary.checks import CHECKS
+
+SCHEMA_PATH = Path("docs/schema/scenario-1.json")
+SCHEMA_ID = "urn:trio-chaos:scenario:1"
+
+_VARIABLE = {"$ref": "#/$defs/variable"}
+_OWN_KEYS = {"^x-": {"description": "your own; ignored"}}
+_SCALAR = {"type": ["string", "number", "boolean"]}
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a scenario file."""
+    properties = {key: _value(schema) for key, schema in _top().items()}
+    for section, items in (
+        ("workload", "workload"),
+        ("timeline", "entry"),
+        ("expect", "expectation"),
+    ):
+        properties[section] = {
+            "description": _SECTIONS[section],
+            "type": ["array", "null"],
+            "items": {"$ref": f"#/$defs/{items}"},
+        }
+    for section in ("server", "client"):
+        properties[section] = {"$ref": f"#/$defs/{section}"}
+    properties["variables"] = _variables()
+    properties["matrix"] = _matrix()
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": SCHEMA_ID,
+        "title": "trio-chaos scenario",
+        "description": "Who talks to whom, which faults hit when, and what must hold.",
+        **_mapping({key: properties[key] for key in top_keys()}, required_of(Scenario)),
+        "$defs": _definitions(),
+    }
+
+
+_SECTIONS = {
+    "workload": "messages that are sent all the time",
+    "timeline": "which faults hit when",
+    "expect": "what must hold",
+}
+
+
+def _top() -> dict[str, dict[str, Any]]:
+    return {key: schema for key, schema in keys_of(Scenario).items() if key in top_keys()}
+
+
+def _definitions() -> dict[str, Any]:
+    definitions: dict[str, Any] = {
+        "variable": {
+            "description": "a reference to a variable",
+            "type": "string",
+            "pattern": r"\$\{",
+        },
+        "server": _model(Server),
+        "client": _model(Client),
+        "workload": _model(Workload),
+    }
+    for model in (Server, Client, Entry):
+        for name in schema_of(model).get("$defs", {}):
+            definitions[name] = _plain_definition(schema_of(model)["$defs"][name])
+    for key, schema in keys_of(Entry).items():
+        if key not in ("kind", "word", "parameters"):
+            definitions[f"entry-{key}"] = _value(schema)
+    variants = []
+    for kind in KINDS:
+        for word in WORDS[kind]:
+            definitions[f"{kind}-{word}"] = _entry(kind, word)
+            variants.append({"$ref": f"#/$defs/{kind}-{word}"})
+    definitions["entry"] = {"description": "one timeline entry", "anyOf": variants}
+    checks = []
+    for word in CHECKS:
+        definitions[f"check-{word}"] = _check(word)
+        checks.append({"$ref": f"#/$defs/check-{word}"})
+    definitions["expectation"] = {"anyOf": [_bare_checks(), *checks, _own_check()]}
+    return definitions
+
+
+def _mapping(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    schema: dict[str, Any] = {
+        "type": "object",
+        "properties": properties,
+        "patternProperties": _OWN_KEYS,
+        "additionalProperties": False,
+    }
+    if required:
+        schema["required"] = required
+    return schema
+
+
+def _model(model: type[BaseModel]) -> dict[str, Any]:
+    return _plain_definition(schema_of(model))
+
+
+def _plain_definition(schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {key: _value(value) for key, value in schema["properties"].items()}
+    description = {"description": schema["description"]} if "description" in schema else {}
+    return {**description, **_mapping(properties, schema.get("required", []))}
+
+
+def _value(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a value, to which a variable may refer wherever it is a single one."""
+    schema = deepcopy(schema)
+    schema.pop("title", None)
+    if schema.get("default") is not None and DURATION_PATTERN in json.dumps(schema).replace(
+        "\\\\", "\\"
+    ):
+        schema["default"] = format_duration(schema["default"])
+    if "anyOf" in schema:
+        schema["anyOf"] = [*map(_plain_value, schema["anyOf"]), _VARIABLE]
+        return schema
+    if "$ref" in schema or schema.get("type") in ("array", "object"):
+        return _plain_value(schema)
+    notes: dict[str, Any] = {
+        key: schema.pop(key) for key in ("description", "default") if key in schema
+    }
+    return {**notes, "anyOf": [schema, _VARIABLE]}
+
+
+def _plain_value(schema: dict[str, Any]) -> dict[str, Any]:
+    if schema.get("type") == "array" and "items" in schema:
+        return {**schema, "items": _value(schema["items"])}
+    if isinstance(schema.get("additionalProperties"), dict):
+        return {**schema, "additionalProperties": _value(schema["additionalProperties"])}
+    return schema
+
+
+def _entry(kind: Kind, word: str) -> dict[str, Any]:
+    model = WORDS[kind][word]
+    parameters = keys_of(model)
+    properties: dict[str, Any] = {kind: {"const": word, "description": what_of(model)}}
+    for key in entry_keys(kind, word):
+        if key == "attributes":
+            attributes = {name: _value(schema) for name, schema in parameters.items()}
+            properties[key] = {
+                **_mapping(attributes, required_of(model)),
+                "type": ["object", "null"],
+            }
+        elif kind != "toxic" and key in parameters:
+            properties[key] = _value(parameters[key])
+        else:
+            properties[key] = {"$ref": f"#/$defs/entry-{key}"}
+    required = [kind, *([] if kind == "toxic" else required_of(model))]
+    when = [{"required": ["at"]}, {"required": ["on"]}]
+    return {"description": what_of(model), **_mapping(properties, required), "oneOf": when}
+
+
+def what_of(model: type[BaseModel]) -> str:
+    """Return what a word means: the docstring of its model, on one line."""
+    return " ".join((model.__doc__ or "").split())
+
+
+def _check(word: str) -> dict[str, Any]:
+    model = CHECKS[word]
+    properties = {key: _value(schema) for key, schema in keys_of(model).items()}
+    properties["tolerance"] = _value(keys_of(Expectation)["tolerance"])
+    inner = _mapping(properties, required_of(model))
+    if not required_of(model):
+        inner["type"] = ["object", "null"]
+    inner["description"] = what_of(model)
+    return _mapping({word: inner}, [word])
+
+
+def _bare_checks() -> dict[str, Any]:
+    words = [word for word, model in CHECKS.items() if not required_of(model)]
+    return {"description": "a check without parameters", "enum": words}
+
+
+def _own_check() -> dict[str, Any]:
+    use = {"type": "string", "pattern": ":", "description": "`my.module:check`"}
+    return {
+        "description": "a check of your own, with its parameters",
+        "type": "object",
+        "properties": {"use": use, "tolerance": _value(keys_of(Expectation)["tolerance"])},
+        "required": ["use"],
+    }
+
+
+def _variables() -> dict[str, Any]:
+    return {
+        "description": "values by name, filled in where `${name}` stands",
+        "type": ["object", "null"],
+        "patternProperties": _OWN_KEYS,
+        "additionalProperties": _SCALAR,
+    }
+
+
+def _matrix() -> dict[str, Any]:
+    rows = {"type": "array", "items": {"type": "object", "additionalProperties": _SCALAR}}
+    return {
+        "description": "the scenario once for each combination of these values of variables",
+        "type": "object",
+        "properties": {
+            "include": {**rows, "description": "further cells"},
+            "exclude": {**rows, "description": "combinations to leave out"},
+        },
+        "patternProperties": _OWN_KEYS,
+        "additionalProperties": {"type": "array", "minItems": 1, "items": _SCALAR},
+    }
+
+
+def schema_text() -> str:
+    """Return the JSON Schema as it stands in the file."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def main(arguments: list[str]) -> None:
+    """Write the schema to the file named, by default where the documentation has it."""
+    path = Path(arguments[0]) if arguments else SCHEMA_PATH
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(schema_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

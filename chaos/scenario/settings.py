@@ -1,0 +1,223 @@
+"""Nodes to settings: pydantic judges the values, this file says where each mistake stands and what was expected."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping as Map
+from typing import Any, TypeVar, get_args
+
+from pydantic import ValidationError
+
+from chaos.scenario.describe import describe_key, keys_of, required_of
+from chaos.scenario.model import DURATION_S_MAX
+from chaos.scenario.nodes import (
+    Mapping,
+    Mark,
+    Mistakes,
+    Node,
+    Scalar,
+    Sequence,
+    nearest_word,
+    to_plain,
+)
+from chaos.vocabulary.base import DURATION_EXAMPLES, Settings
+from chaos.vocabulary.toxics import Toxic
+
+Model = TypeVar("Model", bound=Settings)
+
+_UNITS = {
+    "ms": "ms", "msec": "ms", "millis": "ms", "milliseconds": "ms", "millisecond": "ms",
+    "": "s", "s": "s", "sec": "s", "secs": "s", "second": "s", "seconds": "s",
+    "m": "m", "min": "m", "mins": "m", "minute": "m", "minutes": "m",
+    "h": "h", "hr": "h", "hrs": "h", "hour": "h", "hours": "h",
+}  # fmt: skip
+
+
+_ITEMS = {"a list of texts": "text", "a list of whole numbers": "a whole number"}
+
+
+def parse_settings(
+    node: Node,
+    model: type[Model],
+    mistakes: Mistakes,
+    *,
+    what: str,
+    hints: Map[str, str] | None = None,
+    given: Map[str, Any] | None = None,
+    placeholders: Map[str, Any] | None = None,
+    also: tuple[str, ...] = (),
+) -> Model | None:
+    """Return the settings that a mapping holds, or None; every mistake in it is noted.
+
+    `what` says whose keys they are. `hints` are sentences for keys that are wrong in a known way. `given` are
+    values that come from elsewhere than the mapping. `also` are further keys, for messages only.
+    `placeholders` stand in for required keys that are wrong or missing, so that the rest can still be judged.
+    """
+    if not isinstance(node, Mapping):
+        mistakes.add(
+            node.mark, f"{what} must be a mapping", value=node, expected="`key: value` pairs"
+        )
+        return None
+    values = {**_values(node, model, mistakes, what, hints=hints or {}, also=also), **(given or {})}
+    try:
+        return model.model_validate(values, strict=True)
+    except ValidationError as error:
+        wrong = _note(error, node, model, mistakes, what)
+    kept = {key: value for key, value in values.items() if key not in wrong}
+    try:
+        return model.model_validate({**(placeholders or {}), **kept}, strict=True)
+    except ValidationError:
+        return None
+
+
+def _values(
+    node: Mapping,
+    model: type[Settings],
+    mistakes: Mistakes,
+    what: str,
+    *,
+    hints: Map[str, str],
+    also: tuple[str, ...],
+) -> dict[str, Any]:
+    """Return the known keys with plain values; nested settings are parsed, unknown keys noted."""
+    known = keys_of(model)
+    fields = {field.alias or name: field for name, field in model.model_fields.items()}
+    values: dict[str, Any] = {}
+    for key, mark, value in node.modelled():
+        if key not in known:
+            unknown_key(mistakes, mark, key, what, [*known, *also], hint=hints.get(key))
+            continue
+        annotation = fields[key].annotation
+        nested = nested_model(annotation)
+        if nested is not None and isinstance(value, Mapping):
+            inner = parse_settings(value, nested, mistakes, what=f"`{key}`", hints=hints)
+            if inner is not None:
+                values[key] = inner
+            elif key in required_of(model):
+                values[key] = {}  # its own mistakes are noted; keeps it from being called missing
+        elif isinstance(value, Sequence) and "tuple" in str(annotation):
+            values[key] = tuple(to_plain(value))
+        else:
+            values[key] = to_plain(value)
+    return values
+
+
+def nested_model(annotation: Any) -> type[Settings] | None:
+    """Return the settings class in an annotation such as `Heartbeat | None`."""
+    for option in (annotation, *get_args(annotation)):
+        if isinstance(option, type) and issubclass(option, Settings):
+            return option
+    return None
+
+
+def unknown_key(
+    mistakes: Mistakes,
+    mark: Mark,
+    key: str,
+    what: str,
+    known: list[str],
+    *,
+    hint: str | None = None,
+) -> None:
+    """Note a key that is not known here, with the nearest one that is."""
+    nearest = nearest_word(key, known) if hint is None else None
+    expected = hint or (f"one of {', '.join(known)}" if known else "no keys at all")
+    mistakes.add(
+        mark,
+        f"unknown key `{key[:60]}` in {what}",
+        expected=expected if nearest is None else None,
+        nearest=f"`{nearest}`" if nearest else None,
+    )
+
+
+def _note(
+    error: ValidationError, node: Mapping, model: type[Settings], mistakes: Mistakes, what: str
+) -> set[str]:
+    """Note what pydantic found, once per place; return the keys concerned."""
+    wrong: set[str] = set()
+    seen: set[Mark] = set()
+    for row in error.errors(include_url=False, include_input=False, include_context=False):
+        key = str(row["loc"][0]) if row["loc"] else ""
+        if row["type"] == "missing" and len(row["loc"]) == 1:
+            wrong.add(key)
+            expected = describe_key(model, key)
+            mistakes.add(node.mark, f"{what} needs `{key}`", expected=expected)
+            continue
+        if not key:
+            _note_whole(mistakes, node, what, row["msg"].removeprefix("Value error, "))
+            continue
+        wrong.add(key)
+        value = _deepest(node, row["loc"])
+        if value.mark not in seen:
+            seen.add(value.mark)
+            expected = describe_key(model, key)
+            if len(row["loc"]) > 1 and isinstance(row["loc"][1], int):
+                expected = _ITEMS.get(expected, expected).removeprefix("a list of ")
+            if issubclass(model, Toxic):
+                expected += f": {model.model_fields[key].description}"  # it says the unit
+            note_value(mistakes, key, value, expected)
+    return wrong
+
+
+def _note_whole(mistakes: Mistakes, node: Mapping, what: str, message: str) -> None:
+    """Note what a validator over several keys says; at the value, where it says which one is unknown."""
+    match = re.fullmatch(r"(unknown (\w+)) '.*', expected (one of (.*))", message, re.DOTALL)
+    value = node.values.get(match[2]) if match else None
+    if match is None or not isinstance(value, Scalar):
+        mistakes.add(node.mark, f"{what}: {message}")
+        return
+    nearest = nearest_word(value.text, match[4].split(", "))
+    mistakes.add(value.mark, match[1], value=value, expected=match[3], nearest=nearest)
+
+
+def _deepest(node: Node, loc: tuple[int | str, ...]) -> Node:
+    """Follow a location as far as it exists; union branches name no node and end it."""
+    for part in loc:
+        if isinstance(node, Mapping) and part in node.values:
+            node = node.values[str(part)]
+        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+        else:
+            break
+    return node
+
+
+def note_value(mistakes: Mistakes, key: str, value: Node, expected: str) -> None:
+    """Note a value that a key may not have."""
+    if "duration" in expected:
+        guess = guess_duration(value)
+        if isinstance(value, Scalar) and guess == value.text:
+            # a duration by itself: only the scenario's own has a range
+            limit = f"more than 0s, at most {DURATION_S_MAX / 3600:g}h"
+            mistakes.add(value.mark, f"`{key}` cannot be this", value=value, expected=limit)
+            return
+        message = f"`{key}` needs a number with its unit"
+        mistakes.add(value.mark, message, value=value, expected=DURATION_EXAMPLES, nearest=guess)
+        return
+    message = f"`{key}` cannot be this"
+    nearest = _nearest_value(value, expected)
+    mistakes.add(value.mark, message, value=value, expected=expected, nearest=nearest)
+
+
+def _nearest_value(value: Node, expected: str) -> str | None:
+    """Return what was probably meant: a word, `[a]` for a lone `a`, 400 for `400ms`."""
+    if not isinstance(value, Scalar) or not isinstance(value.value, str):
+        return None
+    text = value.value
+    if " or " in expected and "`" not in expected:
+        near = nearest_word(text, re.findall(r"[a-z_][a-z_0-9]+", expected))
+        if near is not None and "a list" not in expected:
+            return near
+    if expected.startswith("a list") and 0 < len(text) <= 40 and not set(text) & set("[]{},"):
+        return f"[{', '.join(text.split())}]"
+    number = re.match(r"\d+", text) if expected.startswith("a whole number") else None
+    return number[0] if number else None
+
+
+def guess_duration(node: Node) -> str | None:
+    """Return the duration that was probably meant by `20`, `20 s`, `5sec` or `1 minute`."""
+    if not isinstance(node, Scalar):
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\.?\s*", node.text)
+    unit = _UNITS.get(match[2].lower()) if match else None
+    return f"{match[1]}{unit}" if match and unit else None

@@ -1,0 +1,121 @@
+"""Frames are found in any stream however it is cut, and faults on frames lose nothing else."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto.frame_protocol import FrameProtocol, Opcode
+
+from chaos.faults.frames import FrameCutter
+from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.units import Data, Fin
+from chaos.vocabulary.faults import DelayFrames, DropFrames, Fault
+
+HEAD = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
+WIRE = {"text": Opcode.TEXT, "binary": Opcode.BINARY, "ping": Opcode.PING, "pong": Opcode.PONG}
+
+
+def frame(opcode: str, payload: bytes, *, client: bool = True) -> bytes:
+    return FrameProtocol(client, [])._serialize_frame(WIRE[opcode], payload)
+
+
+frames = st.lists(
+    st.tuples(
+        st.sampled_from(["text", "ping", "pong", "binary"]), st.binary(max_size=125)
+    ),
+    max_size=6,
+)
+
+
+def cut(payload: bytes, places: list[int]) -> list[bytes]:
+    edges = sorted({0, len(payload), *(place % (len(payload) + 1) for place in places)})
+    return [payload[a:b] for a, b in zip(edges, edges[1:], strict=False) if b > a]
+
+
+@given(frames, st.lists(st.integers(0, 5000), max_size=30), st.booleans())
+def test_every_byte_is_given_back_and_every_frame_is_found(
+    rows: list[tuple[str, bytes]], places: list[int], client: bool
+) -> None:
+    stream = (HEAD if client else SWITCH) + b"".join(frame(*row, client=client) for row in rows)
+    cutter = FrameCutter()
+    spans = [span for chunk in cut(stream, places) for span in cutter.feed(chunk)]
+    assert b"".join(span.payload for span in spans) == stream
+    assert [span.opcode for span in spans if span.ends] == [opcode for opcode, _ in rows]
+    assert [span.opcode for span in spans if span.begins] == [opcode for opcode, _ in rows]
+
+
+@pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536, 70000])
+def test_every_length_encoding_is_followed(size: int) -> None:
+    cutter = FrameCutter()
+    stream = HEAD + frame("binary", b"x" * size) + frame("ping", b"p")
+    ends = [s.opcode for n in range(0, len(stream), 1000) for s in cutter.feed(stream[n : n + 1000]) if s.ends]
+    assert ends == ["binary", "ping"]
+
+
+def test_interim_responses_are_not_the_answer() -> None:
+    cutter = FrameCutter()
+    stream = b"HTTP/1.1 103 Early Hints\r\n\r\n" + SWITCH + frame("ping", b"", client=False)
+    assert [span.opcode for span in cutter.feed(stream) if span.ends] == ["ping"]
+
+
+def test_a_refused_handshake_has_no_frames() -> None:
+    cutter = FrameCutter()
+    assert {span.opcode for span in cutter.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n\x8a\x00")} == {None}
+    assert cutter.opaque
+
+
+def pipe_with(fault: Fault | None) -> Pipe:
+    pipe = Pipe(stream="upstream", flows=Flows(opened_s=0.0), rng_for=lambda key: Random(key))
+    set_fault(pipe, 0.0, fault)
+    return pipe
+
+
+def set_fault(pipe: Pipe, now: float, fault: Fault | None) -> None:
+    pipe.replace(now, [Stage(key="0", settings=fault)] if fault else [])
+
+
+def out_of(pipe: Pipe, now: float) -> bytes:
+    return b"".join(t.unit.payload for t in pipe.advance(now) if isinstance(t.unit, Data))
+
+
+@given(frames, st.lists(st.integers(0, 5000), max_size=30))
+def test_dropping_pongs_drops_just_the_pongs(rows: list[tuple[str, bytes]], places: list[int]) -> None:
+    wire = [(opcode, frame(opcode, payload)) for opcode, payload in rows]
+    pipe = pipe_with(DropFrames(opcodes=("pong",)))
+    for chunk in cut(HEAD + b"".join(raw for _, raw in wire), places):
+        pipe.feed(0.0, Data(chunk))
+    assert out_of(pipe, 1.0) == HEAD + b"".join(raw for opcode, raw in wire if opcode != "pong")
+    assert bool(pipe.felt()) == any(opcode == "pong" for opcode, _ in rows)
+
+
+def test_a_fault_added_in_the_middle_of_a_frame_lets_that_frame_pass() -> None:
+    pong, ping = frame("pong", b"first"), frame("ping", b"second")
+    pipe = pipe_with(None)
+    pipe.feed(0.0, Data(HEAD + pong[:4]))
+    set_fault(pipe, 1.0, DropFrames(opcodes=("pong",)))
+    pipe.feed(1.0, Data(pong[4:] + ping + frame("pong", b"third")))
+    assert out_of(pipe, 2.0) == HEAD + pong + ping
+
+
+def test_a_fault_removed_in_the_middle_of_a_frame_gives_its_first_half_back() -> None:
+    pong = frame("pong", b"first")
+    pipe = pipe_with(DropFrames(opcodes=("pong",)))
+    pipe.feed(0.0, Data(HEAD + pong[:4]))
+    set_fault(pipe, 1.0, None)
+    pipe.feed(1.0, Data(pong[4:]))
+    assert out_of(pipe, 2.0) == HEAD + pong
+
+
+def test_delayed_frames_hold_back_what_is_behind_them() -> None:
+    pipe = pipe_with(DelayFrames(opcodes=("pong",), delay="2s"))
+    pipe.feed(0.0, Data(HEAD + frame("ping", b"a")))
+    pipe.feed(1.0, Data(frame("pong", b"late")))
+    pipe.feed(1.5, Data(frame("ping", b"behind")))
+    pipe.feed(1.6, Fin())
+    out = pipe.advance(9.0)
+    assert [round(timed.at_s, 6) for timed in out] == [0.0, 0.0, 3.0, 3.0, 3.0]
+    assert out[-1].unit == Fin()
