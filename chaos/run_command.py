@@ -28,7 +28,7 @@ from chaos.scenario.model import Expectation, Scenario
 from chaos.suite import Suite, run_suite
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import SUPPORT
-from chaos.worker import Job, folder_name, make_job
+from chaos.worker import USAGE, Job, folder_name, make_job
 
 # What must hold of a subject that nothing happens to, whatever the scenario is about.
 _BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open", "single_connection")
@@ -202,8 +202,10 @@ def _run_jobs(work: _Work, options: Options) -> int:
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:
-    """Return the exit code of a run: failed, inconclusive or everything skipped, passed."""
+    """Return the exit code of a run: wrong usage, failed, inconclusive or everything skipped, passed."""
     outcomes = {verdict.outcome for verdict in verdicts}
+    if any(finding.check == USAGE for verdict in verdicts for finding in verdict.findings):
+        return EXIT_INVALID
     if Outcome.FAIL in outcomes:
         return EXIT_FAILED
     if Outcome.INCONCLUSIVE in outcomes or outcomes <= {Outcome.SKIPPED}:

@@ -9,13 +9,15 @@ from typing import Any, Protocol
 
 import trio
 
-from chaos.errors import NetworkUnavailable, UsageError
+from chaos.errors import NetworkUnavailable
 from chaos.networks.base import Felt, Network, Tls
+from chaos.peers.abilities import check_abilities
+from chaos.peers.census import take_census
 from chaos.peers.host import Host, client_options, server_options
-from chaos.peers.probes import Ledger, count_channels, count_objects, recording_sockets
+from chaos.peers.probes import Ledger, recording_sockets
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step, Triggered
-from chaos.subject import Command, abilities_of
+from chaos.subject import Command
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, Refuse
@@ -24,6 +26,8 @@ from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch
 HOST = "127.0.0.1"
 # a server that has not said on which port it listens by then never will
 SERVER_START_S = 10.0
+# a subject that is cancelled has this long to stop; one that shields itself for longer cannot be stopped at all
+STOP_S = 5.0
 # after a subject's stop, before what it still owns is counted
 STOP_GRACE_S = 0.3
 # a reconnected client is given this long to drop what belonged to its old connection
@@ -61,6 +65,9 @@ class Run:
     make_network: MakeNetwork
     network_name: str
     sink: Callable[[Event], None] | None = None
+    on_stuck: Callable[[], None] | None = (
+        None  # is called when a subject does not stop; must end the process
+    )
     environment: dict[str, Any] = field(default_factory=dict)
     tls: Tls | None = None
     _hosts: dict[tuple[Side, int | None], Host] = field(default_factory=dict, init=False)
@@ -141,8 +148,10 @@ class Run:
             await self._play()
             self._sample("end")
             self._recorder.record("end")
+            nursery.start_soon(self._watch_stop, "client")
             subjects.cancel_scope.cancel()
         await self._count_left("client")
+        nursery.start_soon(self._watch_stop, "server")
         await self._stop_server(server)
 
     # subjects
@@ -195,6 +204,16 @@ class Run:
     async def _stop_server(self, server: Host) -> None:
         server.stop()
         await self._count_left("server")
+
+    async def _watch_stop(self, side: Side) -> None:
+        """Say so when a subject outlives its cancellation, and end the run as it stands."""
+        await trio.sleep(STOP_S)
+        if not any(host.tasks() for (its, _), host in self._hosts.items() if its == side):
+            return
+        self.warn(f"the {side} did not stop within {STOP_S:g} s of being cancelled")
+        self._sample("stopped", sides=(side,))
+        if self.on_stuck is not None:
+            self.on_stuck()
 
     async def _count_left(self, side: Side) -> None:
         await trio.sleep(STOP_GRACE_S)
@@ -352,39 +371,8 @@ class Run:
         self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
     ) -> None:
         """Record what the subjects own now. Collects garbage, which takes some 20 ms."""
-        channels = count_channels()
-        objects = count_objects()
-        for side in sides:
-            hosts = [host for (its_side, _), host in self._hosts.items() if its_side == side]
-            self._recorder.record(
-                "resources",
-                subject=side,
-                point=point,
-                cycle=cycle,
-                tasks=sum(host.tasks() for host in hosts),
-                sockets=self._ledger.count(side),
-                channels=channels,
-                objects=objects[side],
-            )
-
-
-def check_abilities(plan: Plan, server: Subject, client: Subject) -> None:
-    """Raise UsageError if a subject is asked for what it does not declare."""
-    wrong: list[str] = []
-    declared = {"server": abilities_of(server), "client": abilities_of(client)}
-    wrong += [
-        f"the {row.sender} does not declare that it sends the workload"
-        for row in plan.scenario.workload
-        if not declared[row.sender].sends
-    ]
-    for entry, words in zip(plan.scenario.timeline, plan.settings, strict=True):
-        if isinstance(words, Action) and not words.by_runner:
-            side = entry.by or words.peers[0]
-            if words.word not in declared[side].actions:
-                wrong.append(f"the {side} does not declare the action {words.word!r}")
-    if wrong:
-        hint = "; see `chaos.subject` for how a subject declares what it can do"
-        raise UsageError("; ".join(dict.fromkeys(wrong)) + hint)
+        for side, owned in take_census(self._hosts.values(), self._ledger, sides).items():
+            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
 
 
 def _first(group: BaseExceptionGroup[BaseException]) -> str:

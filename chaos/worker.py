@@ -7,6 +7,7 @@ then the verdict; when it closes its end, or is gone, the run stops and what the
 from __future__ import annotations
 
 import gc
+import os
 import platform
 import random
 import resource
@@ -28,7 +29,7 @@ import trustme
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.errors import ChaosError
+from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.base import Tls
 from chaos.peers.load import load, load_name
@@ -41,6 +42,8 @@ from chaos.trace import Event, Header, Trace, dump_event, dump_header
 DESCRIPTORS_PER_CLIENT = 8
 DESCRIPTORS_BASE = 256
 PROGRESS_S = 0.1
+# the guard of a run that was asked for what cannot be had: a mistake of the user's, not a result
+USAGE = "usage"
 _PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto", "toxiproxy-python")
 _NEWS = frozenset({"open", "apply", "attempt", "refused", "steady", "closed"})
 
@@ -87,10 +90,17 @@ def work(job: Job, parent: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent tells when to stop
     try:
         verdict = run_job(job, _Progress(parent).see, parent)
+    except (SubjectNotFound, UsageError) as error:
+        verdict = failed_verdict(job, Outcome.INCONCLUSIVE, USAGE, str(error))
     except ChaosError as error:
         verdict = failed_verdict(job, Outcome.INCONCLUSIVE, "run", str(error))
-    with suppress(OSError):
-        parent.send(("verdict", verdict.to_json()))
+    _hand_in(parent, verdict)
+
+
+def _hand_in(parent: Connection | None, verdict: Verdict) -> None:
+    if parent is not None:
+        with suppress(OSError):
+            parent.send(("verdict", verdict.to_json()))
 
 
 def failed_verdict(job: Job, outcome: Outcome, check: str, reason: str) -> Verdict:
@@ -128,14 +138,24 @@ def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = 
     gc.collect()
     gc.freeze()  # what is here before the run is not what a subject leaks
     with _Log(job, run) as log, _recorded_warnings(run):
+
+        def conclude() -> Verdict:
+            verdict = judge(
+                with_overrides(run.trace, job),
+                check_loader=lambda name: load_name(name, base=base),
+            )
+            log.conclude(verdict)
+            return verdict
+
+        def give_up() -> None:
+            # a subject that cannot be cancelled holds the event loop's end back for ever
+            _hand_in(parent, conclude())
+            os._exit(0)
+
         run.sink = _both(log.write, see)
+        run.on_stuck = give_up
         trio.run(_supervise, run, parent, strict_exception_groups=True)
-        verdict = judge(
-            with_overrides(run.trace, job),
-            check_loader=lambda name: load_name(name, base=base),
-        )
-        log.conclude(verdict)
-    return verdict
+        return conclude()
 
 
 def with_overrides(trace: Trace, job: Job) -> Trace:

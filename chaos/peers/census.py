@@ -1,0 +1,32 @@
+"""What the subjects of a run own at one moment, for the leak checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from chaos.peers.host import Host
+from chaos.peers.probes import Ledger, count_channels, count_objects
+from chaos.trace import Side
+
+
+def take_census(
+    hosts: Iterable[Host], ledger: Ledger, sides: Sequence[Side]
+) -> dict[Side, dict[str, Any]]:
+    """Return for each side its tasks, sockets, memory channels and connection objects.
+
+    Collects garbage first. Memory channels do not say whose they are: their count is of the whole process, and is
+    the same for both sides.
+    """
+    everyone = list(hosts)
+    channels = count_channels()
+    objects = count_objects()
+    return {
+        side: {
+            "tasks": sum(host.tasks() for host in everyone if host.side == side),
+            "sockets": ledger.count(side),
+            "channels": channels,
+            "objects": objects[side],
+        }
+        for side in sides
+    }
