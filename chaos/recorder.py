@@ -47,7 +47,8 @@ class Recorder:
     ) -> Event:
         """Record an event now and return it."""
         event = Event(
-            at_s=self.now_s(),
+            # what is judged now must be what is read from the file later: microseconds
+            at_s=round(self.now_s(), 6),
             kind=kind,
             client=client,
             connection=connection,

@@ -25,13 +25,13 @@ from chaos.reports.junit import render_junit
 from chaos.reports.terminal import summary_line
 from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
-from chaos.suite import Suite, run_suite
+from chaos.suite import Suite, default_units, run_suite
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import SUPPORT
 from chaos.worker import USAGE, Job, folder_name, make_job
 
 # What must hold of a subject that nothing happens to, whatever the scenario is about.
-_BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open", "single_connection")
+_BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,29 +173,20 @@ def _job(scenario: Scenario, options: Options, number: int) -> Job:
 
 
 def _run_jobs(work: _Work, options: Options) -> int:
-    suites: list[Suite] = []
-    interrupted = False
     with _account(len(work.jobs), options) as account:
         for verdict in work.skipped:
             account.skipped(verdict)
-        try:
-            run_suite(
-                work.jobs,
-                account,
-                units=options.jobs,
-                fail_fast=options.fail_fast,
-                on_suite=suites.append,
-            )
-        except KeyboardInterrupt:
-            interrupted = True
-    done = suites[0].verdicts
-    verdicts = [*work.skipped, *(done[number] for number in sorted(done))]
+        suite = Suite(
+            work.jobs, account, options.jobs or default_units(), fail_fast=options.fail_fast
+        )
+        done = run_suite(suite)
+    verdicts = [*work.skipped, *done]
     _write_reports(options, verdicts, [])
     if not options.json:
         left = len(work.jobs) - len(done)
         print()
         print(summary_line(verdicts) + (f"; {left} not run" if left else ""))
-    if interrupted:
+    if suite.interrupted:
         print("interrupted; the results above are what there is", file=sys.stderr)
         return EXIT_INTERRUPTED
     return exit_code(verdicts)

@@ -57,7 +57,11 @@ class MakeNetwork(Protocol):
 
 @dataclass(kw_only=True)
 class Run:
-    """One run of one plan. `run` may be called once."""
+    """One run of one plan. `run` may be called once.
+
+    Raises:
+        UsageError: a subject cannot do what the plan asks of it.
+    """
 
     plan: Plan
     server: Subject
@@ -75,6 +79,7 @@ class Run:
 
     def __post_init__(self) -> None:
         scenario = self.plan.scenario
+        check_abilities(self.plan, self.server, self.client)
         self._recorder = Recorder(trio.current_time, sink=self._see)
         self._steady = SteadyWatch(scenario)
         self._cycles = CycleWatch(scenario.client.count)
@@ -102,11 +107,7 @@ class Run:
         """Run to the end of the scenario and return the trace.
 
         Whatever the subjects do, this returns. Cancelling stops everything; `trace` then has what there is.
-
-        Raises:
-            UsageError: a subject cannot do what the timeline asks of it; nothing was started.
         """
-        check_abilities(self.plan, self.server, self.client)
         over = False
         with recording_sockets() as self._ledger:
             try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
@@ -49,18 +49,38 @@ class Suite:
     units: int
     fail_fast: bool = False
     verdicts: dict[int, Verdict] = field(default_factory=dict)
+    interrupted: bool = False
+    _processes: set[Any] = field(default_factory=set)
 
     async def run(self) -> None:
-        """Run all jobs. Cancelling stops the runs, which still hand in what they have, and kills stragglers."""
+        """Run all jobs. Cancelling stops the runs, which still hand in what they have, and kills stragglers.
+
+        SIGINT and SIGTERM do the same and set `interrupted`; a second one kills at once.
+        """
+        async with trio.open_nursery() as nursery:
+            with trio.CancelScope() as scope:
+                nursery.start_soon(self._watch_signals, scope)
+                await self._run_all(scope)
+            nursery.cancel_scope.cancel()
+
+    async def _watch_signals(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                if self.interrupted:
+                    for process in self._processes:
+                        process.kill()
+                self.interrupted = True
+                scope.cancel()
+
+    async def _run_all(self, scope: trio.CancelScope) -> None:
         limiter = _Units(self.units)
-        with trio.CancelScope() as scope:
-            async with trio.open_nursery() as nursery:
-                # the longest first, so that none of them is left alone at the end
-                order = sorted(range(len(self.jobs)), key=lambda i: -self.jobs[i].duration_s)
-                for number in order:
-                    size = min(weight(self.jobs[number]), self.units)
-                    await limiter.take(size)
-                    nursery.start_soon(self._run_one, number, size, limiter, scope)
+        async with trio.open_nursery() as nursery:
+            # the longest first, so that none of them is left alone at the end
+            order = sorted(range(len(self.jobs)), key=lambda i: -self.jobs[i].duration_s)
+            for number in order:
+                size = min(weight(self.jobs[number]), self.units)
+                await limiter.take(size)
+                nursery.start_soon(self._run_one, number, size, limiter, scope)
 
     async def _run_one(
         self, number: int, size: int, limiter: _Units, scope: trio.CancelScope
@@ -80,6 +100,7 @@ class Suite:
         process = _CONTEXT.Process(target=work, args=(job, theirs), name=job.title)
         process.start()
         theirs.close()
+        self._processes.add(process)
         self.account.started(job)
         verdict: Verdict | None = None
         try:
@@ -118,6 +139,7 @@ class Suite:
             process.kill()
             await trio.lowlevel.wait_readable(process.sentinel)
         process.join()
+        self._processes.discard(process)
         return verdict or failed_verdict(job, Outcome.INCONCLUSIVE, "run", _death(process.exitcode))
 
 
@@ -169,20 +191,7 @@ def _context() -> Any:
 _CONTEXT = _context()
 
 
-def run_suite(
-    jobs: Iterable[Job],
-    account: Account,
-    *,
-    units: int | None = None,
-    fail_fast: bool = False,
-    on_suite: Callable[[Suite], None] = lambda _: None,
-) -> list[Verdict]:
-    """Run jobs and return their verdicts in the order of the jobs (those that were started).
-
-    Raises:
-        KeyboardInterrupt: after all runs have stopped; the suite given to `on_suite` has what there is.
-    """
-    suite = Suite(list(jobs), account, units or default_units(), fail_fast)
-    on_suite(suite)
+def run_suite(suite: Suite) -> list[Verdict]:
+    """Run a suite and return its verdicts in the order of the jobs (those that were started)."""
     trio.run(suite.run)
     return [suite.verdicts[number] for number in sorted(suite.verdicts)]

@@ -311,6 +311,7 @@ def environment() -> dict[str, Any]:
         with suppress(PackageNotFoundError):
             versions[package] = version(package)
     return {
+        "pid": os.getpid(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "versions": versions,

@@ -97,7 +97,7 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
     grace_s = heartbeat_timeout_s(context)
     for index, entry in enumerate(context.scenario.timeline):
         is_action_of_peer = entry.kind == "action" and entry.word != "freeze"
-        if index == named or is_action_of_peer or not is_killer(entry):
+        if index == named or is_action_of_peer or not is_killer(context, entry):
             continue
         if not concerns(entry, connection.client):
             continue

@@ -196,7 +196,7 @@ def _improbable(law: Law, delays: Sequence[Delay], who: str) -> str | None:
     for chance, text in tests:
         value = chance()
         if value < ALPHA:
-            return f"{who} {text} (chance {value:.1e})"
+            return f"{who} {text} (chance {max(value, 1e-99):.0e} or less)"
     return None
 
 

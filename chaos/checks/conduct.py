@@ -43,6 +43,8 @@ def _judge_pair(
     assert opened is not None
     limit_s = opened + settings.grace_s + context.tolerance_s(expectation)
     ended_s = older.client_socket_end_s()
+    if ended_s > limit_s and _unread(context, older):
+        return None
     # a newer connection that ended within the grace is no proof that both lived on
     if limit_s > context.end_s:
         return None
@@ -66,6 +68,14 @@ def _judge_pair(
     return Judgement(
         outcome=Outcome.FAIL, reason=reason, badness=overlap_s, evidence=evidence, measured=measured
     )
+
+
+def _unread(context: Context, attempt: Connection) -> bool:
+    """Tell whether `slow_accept` kept the link from reading this attempt, so that its end could not be seen."""
+    if attempt.open_s is not None:
+        return False
+    slow = {i for i, entry in enumerate(context.scenario.timeline) if entry.word == "slow_accept"}
+    return any(event.kind == "felt" and event.get("entry") in slow for event in attempt.events)
 
 
 def close_code(context: Context, settings: CloseCode, expectation: Expectation) -> Finding:

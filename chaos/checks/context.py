@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from chaos.checks.connections import Connection, read_connections
-from chaos.checks.entries import Occurrence, concerns, label, occurrences_of
+from chaos.checks.entries import Occurrence, concerns, events_of, label, occurrences_of
 from chaos.checks.verdict import Finding, Measure, Outcome
 from chaos.scenario.model import Entry, Expectation, Scenario
 from chaos.scenario.rules import has_window
@@ -86,13 +86,7 @@ class Context:
 
     def felt(self, index: int) -> list[Event]:
         """Return the events in which an entry touched something."""
-        entry = self.entry(index)
-        return [
-            event
-            for event in self.trace.select("felt")
-            if event.get("entry") == index
-            or (event.get("entry") is None and entry.name and event.get("name") == entry.name)
-        ]
+        return events_of(self.trace, "felt", index)
 
     def tolerance_s(self, expectation: Expectation) -> float:
         """Return what is added to each bound: the tolerance on real clocks, rounding only on virtual time."""

@@ -33,28 +33,16 @@ def label(entry: Entry) -> str:
     return f"`{entry.word}` ({entry.name})" if entry.name else f"`{entry.word}`"
 
 
-def events_of(trace: Trace, kind: str, index: int, entry: Entry) -> list[Event]:
-    """Return the `apply` or `felt` events of an entry, by its index, or by its name where no index is given."""
-    return [
-        event
-        for event in trace.events
-        if event.kind == kind
-        and (
-            event.get("entry") == index
-            or (
-                event.get("entry") is None
-                and entry.name is not None
-                and event.get("name") == entry.name
-            )
-        )
-    ]
+def events_of(trace: Trace, kind: str, index: int) -> list[Event]:
+    """Return the `apply` or `felt` events of the entry with this index."""
+    return [event for event in trace.events if event.kind == kind and event.get("entry") == index]
 
 
 def occurrences_of(trace: Trace, index: int, entry: Entry, end_s: float) -> tuple[Occurrence, ...]:
     """Return each time the entry was in force before `end_s`, as recorded, in order."""
     found: list[Occurrence] = []
     windowed = has_window(entry)
-    for event in events_of(trace, "apply", index, entry):
+    for event in events_of(trace, "apply", index):
         if event.at_s > end_s:
             continue
         if _ends_window(event, found, windowed):

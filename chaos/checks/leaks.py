@@ -109,10 +109,7 @@ def _text(counts: Mapping[str, int]) -> str:
 
 
 def _as_slope(who: str, events: list[Event], cycles: int | None) -> list[Judgement]:
-    samples = sorted(
-        (event for event in events if event.get("point") == "cycle"),
-        key=lambda event: int(event.get("cycle") or 0),
-    )
+    samples = [event for event in events if event.get("point") == "cycle"]
     needed = max(CYCLES_MIN, cycles or 0)
     if len(samples) < needed:
         if cycles is None:

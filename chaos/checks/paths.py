@@ -5,7 +5,7 @@ from __future__ import annotations
 from chaos.checks.context import Context
 from chaos.checks.entries import Occurrence
 from chaos.scenario.model import Entry
-from chaos.vocabulary.faults import Blackhole
+from chaos.vocabulary.faults import Blackhole, DelayFrames
 
 # no byte passes while they are in force
 _SILENT = frozenset(
@@ -36,13 +36,30 @@ def is_silent(entry: Entry) -> bool:
     return entry.word in _SILENT or starved
 
 
-def is_killer(entry: Entry) -> bool:
-    """Tell whether the entry can make a correct peer give up a connection."""
-    return (
-        is_silent(entry)
-        or entry.word in _DEADLY
-        or (entry.kind == "action" and entry.word != "send")
-    )
+def is_killer(context: Context, entry: Entry) -> bool:
+    """Tell whether the entry can make a correct peer give up a connection: ends, silences or slows it too much."""
+    action = entry.kind == "action" and entry.word != "send"
+    return is_silent(entry) or entry.word in _DEADLY or action or _too_slow(context, entry)
+
+
+def _too_slow(context: Context, entry: Entry) -> bool:
+    """Tell whether the entry alone delays an answer to a ping by as long as a peer may wait for it."""
+    peers = (context.scenario.client, context.scenario.server)
+    waits = [peer.heartbeat.timeout_s for peer in peers if peer.heartbeat is not None]
+    if entry.word == "delay_frames":
+        delay_s = DelayFrames.model_validate(entry.parameters).delay_s
+    elif entry.word == "latency":
+        delay_s = round_trip_s(entry)
+    else:
+        return False
+    return bool(waits) and delay_s >= min(waits)
+
+
+def round_trip_s(latency: Entry) -> float:
+    """Return what a latency toxic can add to a round trip."""
+    ways = 2 if latency.stream == "both" else 1
+    parameters = latency.parameters
+    return float(ways * (parameters.get("latency", 0) + parameters.get("jitter", 0)) / 1000)
 
 
 def lasts(entry: Entry) -> bool:
@@ -66,9 +83,7 @@ def added_latency_s(context: Context, start_s: float, end_s: float, client: int)
                 continue
             if entry.clients is not None and client not in entry.clients:
                 continue
-            ways = 2 if entry.stream == "both" else 1
-            parameters = entry.parameters
-            total_s += ways * (parameters.get("latency", 0) + parameters.get("jitter", 0)) / 1000
+            total_s += round_trip_s(entry)
     return total_s
 
 

@@ -191,7 +191,7 @@ def _judge_absence(context: Context, client: int, row: Occurrence) -> Judgement:
     )
     if later:
         first_s = later[0] - refused.at_s
-        reason = f"client {client} tried again {seconds(first_s)} after {what} ({len(later)} attempts in all)"
+        reason = f"client {client} tried again {seconds(first_s)} after {what} (attempts in all: {len(later)})"
         evidence = (
             window_line(context, row),
             f"{seconds(refused.at_s)}: {what}",

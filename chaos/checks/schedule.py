@@ -117,6 +117,8 @@ def read_delays(context: Context, client: int) -> list[Delay]:
             step, certain, long_wait = 0, True, False
         elif ages is not None and ages[1] > settings.stable_after_s - AGE_MARGIN_S:
             certain = False  # nobody can tell from here whether this one was stable
+        if ends is not None and _hidden(context, client, ends[0], following.attempt_s):
+            certain = False
         reaction = reaction_to(policy, connection)
         long_wait = long_wait or reaction is Reaction.LONG
         if ends is not None and certain:
@@ -134,6 +136,25 @@ def read_delays(context: Context, client: int) -> list[Delay]:
         # at once is no step of the schedule
         step += reaction is not Reaction.NOW
     return delays
+
+
+def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool:
+    """Tell whether attempts may have been made in this time that nobody saw: nobody listened in a part of it.
+
+    The reference client's sockets record their refused attempts; those of a client in another process, or with
+    sockets of its own, do not. Where one attempt in the window was recorded, all were.
+    """
+    if context.scenario.client.use == "reference":
+        return False
+    seen = context.attempts.get(client, [])
+    for index, entry in enumerate(context.scenario.timeline):
+        if entry.word not in ("down", "refuse"):
+            continue
+        for row in context.occurrences[index]:
+            overlaps = row.start_s < end_s and row.end_s > start_s
+            if overlaps and not any(row.start_s < at_s < row.end_s for at_s in seen):
+                return True
+    return False
 
 
 def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | None:

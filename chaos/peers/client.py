@@ -219,7 +219,7 @@ class ReferenceClient:
         return None
 
     def _times(self, outcome: Ended | Refused) -> int:
-        """Return for the how manieth time in a row this kind of refusal is met."""
+        """Count this outcome; return how often in a row this kind of refusal has now been met."""
         kind = (outcome.kind, outcome.status) if isinstance(outcome, Refused) else None
         before, times = self._repeated
         self._repeated = (kind, times + 1 if kind == before else 1)

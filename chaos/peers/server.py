@@ -189,8 +189,8 @@ class ReferenceServer:
             handshake.cancel()
         self.close_all(code, "going down", timeout_s=grace_s)
 
-    def resume(self) -> None:
-        """Listen again, on the same port."""
+    def reopen(self) -> None:
+        """Listen again after a drain, on the same port."""
         self.draining = False
         self._listen_again.set()
 
@@ -208,7 +208,7 @@ class ReferenceServer:
             case "drain", False:
                 self.drain(parameters.get("code", 1001), grace_s=parameters.get("grace_s", 5.0))
             case "drain", True:
-                self.resume()
+                self.reopen()
             case "reject", ends:
                 self.rejecting = None if ends else parameters
             case "send", False:

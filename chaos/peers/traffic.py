@@ -24,10 +24,11 @@ Hook = Callable[[], Awaitable[None]]
 class Traffic:
     """The conversation on one connection.
 
-    `converse` runs it. `before` is awaited before anything is sent; `on_message` gets every frame that is not the
+    `converse` runs it. `before` is awaited before any message is sent; `on_message` gets every frame that is not the
     workload's, and must return quickly; `may_send` stops the workload of a connection that a newer one replaced;
     `to` is the client's number where a server speaks; `keep` puts sends that were cut off by the connection's
-    death into the session.
+    death into the session. Afterwards `dead` says whether the heartbeat failed, and `heard_s` when the peer was
+    last heard of.
     """
 
     connection: Connection
@@ -39,12 +40,12 @@ class Traffic:
     before: Hook | None = None
     on_message: Callable[[str | bytes], None] | None = None
     may_send: Callable[[], bool] = lambda: True
-    heard_s: float = 0.0
-    dead: bool = False
-    _resume_after: int = 0
-    _resumed: trio.Event = field(default_factory=trio.Event)
-    _ready: trio.Event = field(default_factory=trio.Event)
-    _acknowledging: bool = False
+    heard_s: float = field(default=0.0, init=False)
+    dead: bool = field(default=False, init=False)
+    _resume_after: int = field(default=0, init=False)
+    _resumed: trio.Event = field(default_factory=trio.Event, init=False)
+    _ready: trio.Event = field(default_factory=trio.Event, init=False)
+    _acknowledging: bool = field(default=False, init=False)
 
     async def converse(self) -> None:
         """Run until the connection ends, or is to be ended; the caller then calls `finish`."""
@@ -115,8 +116,10 @@ class Traffic:
                     await self.send_one(line.size, binary=line.binary)
                 except ConnectionLost:
                     return
-            # a send that had to wait does not make the next ones come in a burst
-            due_s = max(due_s + line.every_s, trio.current_time())
+            due_s += line.every_s
+            if due_s < trio.current_time():
+                # a send that had to wait is not followed by a burst of those that it held up
+                due_s = trio.current_time() + line.every_s
             await trio.sleep_until(due_s)
 
     async def _send_once(self, message: Message) -> None:
@@ -155,10 +158,9 @@ class Traffic:
         elif row is not None and isinstance(row.get("ack"), int):
             self.session.acknowledged(row["ack"])
         elif row is not None and isinstance(row.get("resume"), int):
-            # once per connection; what is under way after it must not be sent twice
-            if not self._resumed.is_set():
-                self._resume_after = row["resume"]
-                self._resumed.set()
+            # `_catch_up` waits for the first of a connection, and looks at no other
+            self._resume_after = row["resume"]
+            self._resumed.set()
         elif self.on_message is not None:
             self.on_message(data)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,20 +117,36 @@ class _Reader:
 
     def read(self) -> Node | None:
         try:
-            for event in YAML(typ="safe", pure=True).parse(self._text):
+            for event in self._events():
                 self._take(event)
         except _TooMuch:
             return None
-        except YAMLError as error:
-            self._syntax(error)
-            return None
-        except (ValueError, AttributeError, IndexError, KeyError, TypeError) as error:
-            # ruamel.yaml trips over some broken escapes and directives with these
-            self._mistakes.add(Mark(1, 1), f"this is not YAML: {shorten(str(error))}")
-            return None
-        if self._documents == 0 or self._root is None:
+        if len(self._mistakes) == 0 and self._root is None:
             self._mistakes.add(Mark(1, 1), "the file is empty", expected="a scenario")
         return self._root
+
+    def _events(self) -> Iterator[Any]:
+        """Yield ruamel.yaml's events; what it cannot read is noted and ends them."""
+        stream = iter(YAML(typ="safe", pure=True).parse(self._text))
+        last = Mark(1, 1)
+        while True:
+            try:
+                event = next(stream)
+            except StopIteration:
+                return
+            except YAMLError as error:
+                self._syntax(error)
+                raise _TooMuch from None
+            except Exception:
+                # ruamel.yaml fails in many ways on escapes and directives that are out of range, such as
+                # "\\UFFFFFFFF" (OverflowError) and %YAML 1.0 (AssertionError); only its own code runs here
+                message = (
+                    "this is not YAML: an escape or a directive after this place is out of range"
+                )
+                self._mistakes.add(last, message)
+                raise _TooMuch from None
+            last = self._places.mark(event.end_mark.index)
+            yield event
 
     def _mark(self, event: Any) -> Mark:
         return self._places.mark(event.start_mark.index)
@@ -141,8 +158,11 @@ class _Reader:
             value = f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None
             self._mistakes.add(self._places.mark(offset), message, value=value)
             return
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
+        if mark is None or "end of stream" in problem or "<stream end>" in problem:
+            mark = start or mark  # what was never closed says more than the end of the file
+        problem = problem.replace(r"'\x00'", "the end of the file")
         hint = None
         if mark is not None and self._text[mark.index : mark.index + 1] == "\t":
             problem, hint = "a tab cannot indent YAML", "spaces"

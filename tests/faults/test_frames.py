@@ -24,9 +24,7 @@ def frame(opcode: str, payload: bytes, *, client: bool = True) -> bytes:
 
 
 frames = st.lists(
-    st.tuples(
-        st.sampled_from(["text", "ping", "pong", "binary"]), st.binary(max_size=125)
-    ),
+    st.tuples(st.sampled_from(["text", "ping", "pong", "binary"]), st.binary(max_size=125)),
     max_size=6,
 )
 
@@ -52,7 +50,12 @@ def test_every_byte_is_given_back_and_every_frame_is_found(
 def test_every_length_encoding_is_followed(size: int) -> None:
     cutter = FrameCutter()
     stream = HEAD + frame("binary", b"x" * size) + frame("ping", b"p")
-    ends = [s.opcode for n in range(0, len(stream), 1000) for s in cutter.feed(stream[n : n + 1000]) if s.ends]
+    ends = [
+        s.opcode
+        for n in range(0, len(stream), 1000)
+        for s in cutter.feed(stream[n : n + 1000])
+        if s.ends
+    ]
     assert ends == ["binary", "ping"]
 
 
@@ -64,7 +67,9 @@ def test_interim_responses_are_not_the_answer() -> None:
 
 def test_a_refused_handshake_has_no_frames() -> None:
     cutter = FrameCutter()
-    assert {span.opcode for span in cutter.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n\x8a\x00")} == {None}
+    assert {span.opcode for span in cutter.feed(b"HTTP/1.1 403 Forbidden\r\n\r\n\x8a\x00")} == {
+        None
+    }
     assert cutter.opaque
 
 
@@ -83,7 +88,9 @@ def out_of(pipe: Pipe, now: float) -> bytes:
 
 
 @given(frames, st.lists(st.integers(0, 5000), max_size=30))
-def test_dropping_pongs_drops_just_the_pongs(rows: list[tuple[str, bytes]], places: list[int]) -> None:
+def test_dropping_pongs_drops_just_the_pongs(
+    rows: list[tuple[str, bytes]], places: list[int]
+) -> None:
     wire = [(opcode, frame(opcode, payload)) for opcode, payload in rows]
     pipe = pipe_with(DropFrames(opcodes=("pong",)))
     for chunk in cut(HEAD + b"".join(raw for _, raw in wire), places):

@@ -26,7 +26,9 @@ keeping = st.one_of(
     st.builds(Latency, latency=small, jitter=small),
     st.builds(Bandwidth, rate=st.integers(1, 50)),
     st.builds(SlowClose, delay=small),
-    st.builds(Slicer, average_size=st.integers(0, 40), size_variation=st.integers(0, 40), delay=small),
+    st.builds(
+        Slicer, average_size=st.integers(0, 40), size_variation=st.integers(0, 40), delay=small
+    ),
     st.builds(Noop),
     st.builds(Stall),
     st.builds(Bandwidth, rate=st.just(0)),
@@ -128,7 +130,10 @@ def test_nothing_is_lost_or_reordered_through_live_changes(
         if number < len(chains):
             pipe.replace(
                 now,
-                [Stage(key=f"{type(t).__name__}{n}", settings=t) for n, t in enumerate(chains[number])],  # type: ignore[arg-type]
+                [
+                    Stage(key=f"{type(t).__name__}{n}", settings=t)
+                    for n, t in enumerate(chains[number])
+                ],  # type: ignore[arg-type]
             )
         if number < len(payloads):
             pipe.feed(now, Data(payloads[number]))

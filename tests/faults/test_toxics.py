@@ -228,7 +228,9 @@ def test_slicer_waits_after_every_piece_in_microseconds() -> None:
     assert out == [(0.0, data(b"ab")), (0.0005, data(b"cd")), (0.001, Fin())]
 
 
-@pytest.mark.parametrize(("average", "variation"), [(0, 0), (0, 5), (1, 1), (1, 100), (3, 3), (5, 9)])
+@pytest.mark.parametrize(
+    ("average", "variation"), [(0, 0), (0, 5), (1, 1), (1, 100), (3, 3), (5, 9)]
+)
 def test_slicer_ends_for_settings_that_crash_the_original(average: int, variation: int) -> None:
     payload = bytes(range(200))
     toxic = Slicer(average_size=average, size_variation=variation)
@@ -239,7 +241,10 @@ def test_slicer_ends_for_settings_that_crash_the_original(average: int, variatio
 def test_limit_data_closes_exactly_at_the_limit() -> None:
     out = run(make_pipe(LimitData(bytes=5)), (0.0, data(b"abc")), (1.0, data(b"defg")))
     assert out == [(0.0, data(b"abc")), (1.0, data(b"de")), (1.0, Cut())]
-    assert run(make_pipe(LimitData(bytes=3)), (0.0, data(b"abc"))) == [(0.0, data(b"abc")), (0.0, Cut())]
+    assert run(make_pipe(LimitData(bytes=3)), (0.0, data(b"abc"))) == [
+        (0.0, data(b"abc")),
+        (0.0, Cut()),
+    ]
 
 
 def test_limit_data_0_closes_with_the_first_byte_only() -> None:

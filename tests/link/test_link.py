@@ -277,7 +277,11 @@ async def test_reject_upgrade_answers_with_its_status_and_the_server_never_hears
         assert b"X-Why: WAF" in head
         assert body == b"later"
         assert not here.kinds("dialed")
-        assert here.kinds("response")[0].data == {"status": 429, "retry_after_s": 2, "side": "client"}
+        assert here.kinds("response")[0].data == {
+            "status": 429,
+            "retry_after_s": 2,
+            "side": "client",
+        }
 
 
 async def test_secrets_in_a_query_are_not_recorded() -> None:

@@ -1,0 +1,124 @@
+"""`no_leaks`: what is left after the stop, and what grows with each reconnect cycle."""
+
+from __future__ import annotations
+
+import pytest
+
+CLEAN = {"tasks": 0, "sockets": 0, "channels": 0, "objects": {}}
+BUSY = {"tasks": 4, "sockets": 1, "channels": 2, "objects": {"WebSocketConnection": 1}}
+
+
+@pytest.fixture
+def samples(story, expect):
+    def make(*, stopped=CLEAN, cycles=(), **parameters):
+        made = story(expect=[expect("no_leaks", by="client", **parameters)]).connect(1).steady()
+        made.add(2, "resources", subject="client", point="steady", **BUSY)
+        for number, counts in enumerate(cycles, start=1):
+            made.add(
+                10 + number,
+                "resources",
+                subject="client",
+                point="cycle",
+                cycle=number,
+                **{**BUSY, **counts},
+            )
+        if stopped is not None:
+            made.add(125, "resources", subject="client", point="stopped", **stopped)
+        return made
+
+    return make
+
+
+def test_nothing_left_passes_though_the_sample_is_after_the_end(samples):
+    assert samples().result("no_leaks") == ("PASS", "the client left nothing behind at its stop")
+
+
+@pytest.mark.parametrize(
+    ("left", "text"),
+    [
+        ({"tasks": 1}, "1 tasks (expected 0)"),
+        ({"sockets": 2}, "2 sockets (expected 0)"),
+        ({"objects": {"WebSocketConnection": 3}}, "3 WebSocketConnection objects (expected 1)"),
+        ({"channels": 4}, "4 channels (expected 2)"),
+    ],
+)
+def test_what_is_left_is_named(samples, left, text):
+    assert samples(stopped={**CLEAN, **left}).result("no_leaks") == (
+        "FAIL",
+        f"the client still owned {text} after its stop",
+    )
+
+
+def test_a_sample_from_before_the_start_is_the_baseline(samples):
+    made = samples(stopped={**CLEAN, "objects": {"WebSocketConnection": 1}})
+    assert made.result("no_leaks")[0] == "PASS"
+    made.add(0, "resources", subject="client", point="start", **CLEAN)
+    assert made.result("no_leaks")[0] == "FAIL"
+
+
+def test_without_samples_nothing_can_be_said(samples, story, expect):
+    assert samples(stopped=None).result("no_leaks") == (
+        "INCONCLUSIVE",
+        "the client was not sampled after its stop",
+    )
+    made = story(expect=[expect("no_leaks")], client={"command": ["x"]}, server={"command": ["y"]})
+    assert made.connect(1).steady().result("no_leaks") == (
+        "INCONCLUSIVE",
+        "no subject gave an account of its resources (level 2)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("tasks", [{"tasks": 4 + n} for n in range(6)]),
+        ("sockets", [{"sockets": 1 + n} for n in range(6)]),
+        (
+            "WebSocketConnection objects",
+            [{"objects": {"WebSocketConnection": 1 + n}} for n in range(6)],
+        ),
+    ],
+)
+def test_what_grows_with_each_cycle_fails_with_its_slope(samples, name, rows):
+    outcome, reason = samples(cycles=rows).result("no_leaks")
+    assert outcome == "FAIL"
+    assert reason.startswith(f"the client gains 1.00 {name} per reconnect cycle")
+
+
+@pytest.mark.parametrize(
+    "tasks",
+    [
+        [4, 4, 4, 4, 4, 4],
+        [2, 4, 4, 4, 4, 4],
+        [4, 5, 4, 5, 4, 5],
+        [4, 4, 4, 4, 4, 9],
+        [9, 8, 7, 6, 5, 4],
+    ],
+    ids=["flat", "warm-up", "swings", "one outlier", "falls"],
+)
+def test_what_does_not_grow_steadily_passes(samples, tasks):
+    rows = [{"tasks": count} for count in tasks]
+    assert samples(cycles=rows).result("no_leaks")[0] == "PASS"
+
+
+def test_a_subject_in_process_owes_an_account_and_another_program_does_not(samples, story, expect):
+    made = {}
+    for name, server in (("callable", {"use": "reference"}), ("program", {"command": ["x"]})):
+        made[name] = story(expect=[expect("no_leaks")], server=server).connect(1).steady()
+        made[name].add(125, "resources", subject="client", point="stopped", **CLEAN)
+    assert made["callable"].result("no_leaks") == (
+        "INCONCLUSIVE",
+        "the server gave no account of its resources (level 2)",
+    )
+    assert made["program"].result("no_leaks")[0] == "PASS"
+
+
+def test_fewer_cycles_than_asked_for_are_inconclusive(story, expect):
+    made = story(expect=[expect("no_leaks", by="client", cycles=8)]).connect(1).steady()
+    made.add(125, "resources", subject="client", point="stopped", **CLEAN)
+    for number in range(1, 8):
+        made.add(10 + number, "resources", subject="client", point="cycle", cycle=number, **BUSY)
+    assert made.result("no_leaks") == (
+        "INCONCLUSIVE",
+        "only 7 reconnect cycles of the client were sampled; expected 8",
+    )

@@ -1,0 +1,92 @@
+"""The stream that knows whether it is alive."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from chaos.peers.head import ResponseHead
+from chaos.peers.tap import Tap
+
+
+async def test_the_end_of_the_stream_is_its_death() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    tap = Tap(ours)
+    await theirs.send_all(b"last")
+    await theirs.send_eof()
+    assert await tap.receive_some() == b"last"
+    assert tap.usable
+    assert await tap.receive_some() == b""
+    assert not tap.usable
+    assert tap.error is None
+
+
+@pytest.mark.parametrize("verb", ["send", "receive"])
+async def test_an_error_is_its_death_and_is_kept(verb: str) -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+
+    async def broken() -> None:
+        raise trio.BrokenResourceError("reset")
+
+    ours.send_stream.send_all_hook = broken
+    ours.receive_stream.receive_some_hook = broken
+    tap = Tap(ours)
+    with pytest.raises(trio.BrokenResourceError):
+        await (tap.send_all(b"x") if verb == "send" else tap.receive_some())
+    assert str(tap.error) == "reset"
+    tap.die(ValueError("later"))
+    assert str(tap.error) == "reset"
+
+
+async def test_who_waits_for_a_living_stream_is_released_by_its_death(
+    autojump_clock: Any, nursery: trio.Nursery
+) -> None:
+    tap = Tap(trio.testing.memory_stream_pair()[0])
+
+    async def die_later() -> None:
+        await trio.sleep(5)
+        tap.die()
+
+    nursery.start_soon(die_later)
+    with tap.while_alive():
+        await trio.sleep(99)
+    assert trio.current_time() == 5
+    with tap.while_alive():
+        await trio.sleep(99)
+    assert trio.current_time() == 5
+    assert not tap._scopes
+
+
+async def test_a_send_that_was_cancelled_half_way_poisons_the_stream(autojump_clock: Any) -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+    ours.send_stream.send_all_hook = trio.sleep_forever
+    tap = Tap(ours)
+    with trio.move_on_after(1):
+        await tap.send_all(b"half a frame")
+    assert not tap.usable
+    ours.send_stream.send_all_hook = None
+    with pytest.raises(trio.BrokenResourceError, match="half way"):
+        await tap.send_all(b"next frame")
+
+
+async def test_closing_closes_the_stream_under_it() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    tap = Tap(ours)
+    await tap.aclose()
+    assert tap.dead.is_set()
+    assert await theirs.receive_some() == b""
+
+
+async def test_a_refused_handshake_is_death_and_nothing_of_it_is_passed_on(
+    autojump_clock: Any,
+) -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    tap = Tap(ours, head=ResponseHead())
+    await theirs.send_all(b"HTTP/1.1 403 No\r\n\r\nbody")
+    with trio.move_on_after(1), tap.while_alive():
+        await tap.receive_some()
+    assert tap.dead.is_set()
+    assert trio.current_time() == 0

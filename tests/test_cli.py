@@ -1,0 +1,127 @@
+"""The command line: answers at once, helps with mistakes, and gives the right exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from chaos.cli import cli, run_cli
+from chaos.errors import EXIT_INVALID, EXIT_PASSED
+
+VALID = """\
+version: 1
+name: short
+duration: 3s
+settle: 1s
+steady_state: none
+expect: [never_sends_before_open]
+"""
+HEAVY = ("trio", "pydantic", "rich", "ruamel", "hypothesis", "requests", "multiprocessing")
+
+
+def call(*arguments: object) -> int:
+    return run_cli(
+        lambda: cli.main([str(a) for a in arguments], "trio-chaos", standalone_mode=False)
+    )
+
+
+def test_help_imports_nothing_heavy_so_that_it_answers_at_once() -> None:
+    code = (
+        "import sys, chaos.cli\n"
+        "try: chaos.cli.main(['--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
+        f"print([name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert "recheck" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["run", "recheck", "validate", "schema", "list", "new"])
+def test_every_command_explains_itself(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(command, "--help") == EXIT_PASSED
+    assert "Usage: trio-chaos" in capsys.readouterr().out
+
+
+def test_a_path_that_is_not_there_is_named_with_the_nearest_that_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "scenario.yaml").write_text(VALID)
+    assert call("run", tmp_path / "scenaro.yaml") == EXIT_INVALID
+    said = capsys.readouterr().err
+    assert "scenaro.yaml" in said
+    assert "did you mean" in said
+    assert "Traceback" not in said
+
+
+def test_an_unknown_option_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("run", "x", "--netwrk", "embedded") == EXIT_INVALID
+    assert "--network" in capsys.readouterr().err
+
+
+def test_invalid_files_stop_the_run_list_every_mistake_and_still_give_junit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text(VALID.replace("duration: 3s", "duration: 3"))
+    (tmp_path / "b.yaml").write_text(VALID.replace("expect", "expct"))
+    junit = tmp_path / "out" / "junit.xml"
+    assert call("run", tmp_path, "--junit", junit) == EXIT_INVALID
+    said = capsys.readouterr().err
+    assert "a.yaml:3:11: " in said
+    assert "b.yaml:6:1: " in said
+    assert "did you mean `expect`?" in said
+    suite = ET.parse(junit).getroot()
+    assert len(list(suite.iter("error"))) == 2
+
+
+def test_validate_judges_files_without_importing_their_subjects(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bomb.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "a.yaml").write_text(VALID + "client: {use: 'bomb.py:client'}\n")
+    assert call("validate", tmp_path) == EXIT_PASSED, capsys.readouterr().out
+    assert "1 valid, 0 invalid" in capsys.readouterr().out
+
+
+def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("schema") == EXIT_PASSED
+    assert json.loads(capsys.readouterr().out)["$schema"].endswith("2020-12/schema")
+
+
+@pytest.mark.parametrize(
+    ("table", "word"),
+    [
+        ("faults", "blackhole"),
+        ("checks", "no_leaks"),
+        ("presets", "aws-nlb"),
+        ("policies", "pusher"),
+        ("actions", "drain"),
+    ],
+)
+def test_list_prints_the_tables(table: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("list", table) == EXIT_PASSED
+    assert word in capsys.readouterr().out
+
+
+def test_new_writes_a_scenario_that_is_valid_and_never_overwrites(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("new", "mine", "--folder", tmp_path) == EXIT_PASSED
+    assert call("validate", tmp_path / "mine.yaml") == EXIT_PASSED
+    assert call("new", "mine", "--folder", tmp_path) == EXIT_INVALID
+    assert "already there" in capsys.readouterr().err
+
+
+def test_recheck_of_something_else_says_what_is_wrong_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "trace.jsonl").write_text("not a trace\n")
+    assert call("recheck", tmp_path / "trace.jsonl") == EXIT_INVALID
+    assert "line 1" in capsys.readouterr().err
+    assert call("recheck", tmp_path / "nothing.jsonl") == EXIT_INVALID
+    assert "cannot read" in capsys.readouterr().err
