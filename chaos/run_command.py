@@ -144,7 +144,11 @@ def baseline(scenario: Scenario) -> Scenario:
         and "cycles" not in row.parameters
     )
     known = {row.check for row in kept}
-    added = tuple(Expectation(check=name) for name in _BASELINE_CHECKS if name not in known)
+    added = tuple(
+        Expectation.model_validate({"check": name})
+        for name in _BASELINE_CHECKS
+        if name not in known
+    )
     assert all(row.check in CHECKS for row in added)
     return scenario.model_copy(
         update={

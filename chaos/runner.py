@@ -53,6 +53,7 @@ class MakeNetwork(Protocol):
         felt: Felt,
     ) -> Network:
         """Return a network that serves nothing yet."""
+        ...
 
 
 @dataclass(kw_only=True)
@@ -126,6 +127,7 @@ class Run:
     async def _run_inside(self, nursery: trio.Nursery) -> None:
         server = self._host("server", None)
         self._recorder.start()
+        self._sample("start")
         port = await self._start_server(nursery, server)
         if port is None:
             self._recorder.record("end")

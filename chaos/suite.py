@@ -51,49 +51,50 @@ class Suite:
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     interrupted: bool = False
     _processes: set[Any] = field(default_factory=set)
+    _stop: trio.Event = field(default_factory=trio.Event)
 
     async def run(self) -> None:
-        """Run all jobs. Cancelling stops the runs, which still hand in what they have, and kills stragglers.
+        """Run all jobs. Cancelling stops the runs and kills stragglers.
 
-        SIGINT and SIGTERM do the same and set `interrupted`; a second one kills at once.
+        SIGINT and SIGTERM stop the runs, which still hand in what they have, and set `interrupted`; a second one
+        kills at once.
         """
         async with trio.open_nursery() as nursery:
-            with trio.CancelScope() as scope:
-                nursery.start_soon(self._watch_signals, scope)
-                await self._run_all(scope)
+            nursery.start_soon(self._watch_signals)
+            await self._run_all()
             nursery.cancel_scope.cancel()
 
-    async def _watch_signals(self, scope: trio.CancelScope) -> None:
+    async def _watch_signals(self) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             async for _ in signals:
                 if self.interrupted:
                     for process in self._processes:
                         process.kill()
                 self.interrupted = True
-                scope.cancel()
+                self._stop.set()
 
-    async def _run_all(self, scope: trio.CancelScope) -> None:
+    async def _run_all(self) -> None:
         limiter = _Units(self.units)
+        # the longest first, so that none of them is left alone at the end
+        order = sorted(range(len(self.jobs)), key=lambda i: -self.jobs[i].duration_s)
         async with trio.open_nursery() as nursery:
-            # the longest first, so that none of them is left alone at the end
-            order = sorted(range(len(self.jobs)), key=lambda i: -self.jobs[i].duration_s)
             for number in order:
                 size = min(weight(self.jobs[number]), self.units)
                 await limiter.take(size)
-                nursery.start_soon(self._run_one, number, size, limiter, scope)
+                if self._stop.is_set():
+                    return
+                nursery.start_soon(self._run_one, number, size, limiter)
 
-    async def _run_one(
-        self, number: int, size: int, limiter: _Units, scope: trio.CancelScope
-    ) -> None:
+    async def _run_one(self, number: int, size: int, limiter: _Units) -> None:
         job = self.jobs[number]
         try:
             verdict = await self._run_process(job)
-            self.verdicts[number] = verdict
-            self.account.finished(job, verdict)
-            if self.fail_fast and verdict.outcome is Outcome.FAIL:
-                scope.cancel()
         finally:
             limiter.give(size)
+        self.verdicts[number] = verdict
+        self.account.finished(job, verdict)
+        if self.fail_fast and verdict.outcome is Outcome.FAIL:
+            self._stop.set()
 
     async def _run_process(self, job: Job) -> Verdict:
         ours, theirs = _CONTEXT.Pipe()
@@ -103,13 +104,21 @@ class Suite:
         self._processes.add(process)
         self.account.started(job)
         verdict: Verdict | None = None
+        last = failed_verdict(job, Outcome.INCONCLUSIVE, "run", "it was not seen to its end")
         try:
-            with trio.move_on_after(job.duration_s + OVERTIME_S):
-                verdict = await self._listen(job, ours)
+            with trio.move_on_after(job.duration_s + OVERTIME_S) as scope:
+                async with trio.open_nursery() as nursery:
+                    nursery.start_soon(self._cancel_on_stop, scope)
+                    verdict = await self._listen(job, ours)
+                    nursery.cancel_scope.cancel()
         finally:
             with trio.CancelScope(shield=True):
-                final = await self._end(job, process, ours, verdict)
-        return final
+                last = await self._end(job, process, ours, verdict)
+        return last
+
+    async def _cancel_on_stop(self, scope: trio.CancelScope) -> None:
+        await self._stop.wait()
+        scope.cancel()
 
     async def _listen(self, job: Job, ours: Connection) -> Verdict | None:
         """Return the verdict when it comes; None when the process ends without one."""

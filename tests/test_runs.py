@@ -219,7 +219,8 @@ def test_an_interrupted_run_writes_what_it_has_and_exits_130(folder: Path) -> No
     assert process.returncode == 130, said + errors
     assert "interrupted" in errors
     assert "Traceback" not in errors
-    assert "plain" in said
+    assert "PASS          plain" in said
+    assert "INCONCLUSIVE  long" in said
     assert json.loads((out / "long" / "verdict.json").read_text())["outcome"] == "INCONCLUSIVE"
     assert '"kind":"interrupted"' in (out / "long" / "trace.jsonl").read_text()
     assert "plain" in (folder / "j.xml").read_text()

@@ -35,7 +35,7 @@ class Observer:
     """
 
     def __init__(self, stream: Stream) -> None:
-        self._stream = stream
+        self._stream: Stream = stream
         self._head: bytes | None = b""
         self._decoder: FrameDecoder | None = None
         self._waiting = b""  # frames of a client that did not wait for the answer

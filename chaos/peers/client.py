@@ -267,15 +267,19 @@ class ReferenceClient:
 async def client(url: str, **options: Any) -> None:
     """Run the reference client as a subject, until cancelled.
 
-    Options are those of `ClientOptions` as plain values, and `commands`, `ssl_context`, `session`. After a final
-    refusal it notes the reason and stays, with nothing open; with `exit_on_final` it returns.
+    Options are those of `ClientOptions` as plain values, and `commands`, `ssl_context`, `sessions`: a dict in which
+    its counters and replay buffer outlive it. After a final refusal it notes the reason and stays, with nothing
+    open; with `exit_on_final` it returns.
     """
+    sessions: dict[int, Session] = options.get("sessions", {})
+    number = int(options.get("number", 1))
     reference = ReferenceClient(
         url,
         ClientOptions.parse(options),
         ssl_context=options.get("ssl_context"),
-        session=options.get("session"),
+        session=sessions.get(number),
     )
+    sessions[number] = reference.session
     async with trio.open_nursery() as nursery:
         if options.get("commands") is not None:
             nursery.start_soon(reference.obey, options["commands"])

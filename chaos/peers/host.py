@@ -51,11 +51,16 @@ class Host:
         while True:
             self._again = None
             started = await self._run_once(arguments, task_status)
-            if self._again is None:
+            again = self._restart()
+            if again is None:
                 return
-            await self._again.wait()
+            await again.wait()
             if started is not None:
                 arguments = (arguments[0], started.value)
+
+    def _restart(self) -> trio.Event | None:
+        """Return what to wait for before the next start, set by `crash` meanwhile; None: there is none."""
+        return self._again
 
     async def _run_once(
         self, arguments: tuple[Any, ...], task_status: trio.TaskStatus[Any] | None
@@ -184,6 +189,8 @@ def _options(
         "close_timeout_s": subject.close_timeout_s,
         "workload": [_plain(row) for row in scenario.workload],
         "ssl_context": ssl_context,
+        # what a subject would keep on disk: message counters and replay buffers outlive a restart
+        "sessions": {},
         **subject.options,
     }
 

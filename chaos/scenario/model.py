@@ -88,7 +88,9 @@ class Client(Subject):
     start_spread_s: Duration = Field(
         0.0, alias="start_spread", description="clients start evenly over this time"
     )
-    backoff: BackoffPlan = Field(default_factory=BackoffPlan, description="reconnection")
+    backoff: BackoffPlan = Field(
+        default_factory=lambda: BackoffPlan.model_validate({}), description="reconnection"
+    )
     connect_timeout_s: Duration = Field(
         10.0, alias="connect_timeout", description="from SYN to 101"
     )
@@ -179,8 +181,8 @@ class Scenario(Settings):
     references: tuple[str, ...] = ()
     duration_s: Annotated[Duration, Field(alias="duration", gt=0, le=DURATION_S_MAX)]
     networks: tuple[Network, ...] = ("embedded", "toxiproxy", "simulated")
-    server: Server = Field(default_factory=lambda: Server(use="reference"))
-    client: Client = Field(default_factory=lambda: Client(use="reference"))
+    server: Server = Field(default_factory=lambda: Server.model_validate({"use": "reference"}))
+    client: Client = Field(default_factory=lambda: Client.model_validate({"use": "reference"}))
     workload: tuple[Workload, ...] = ()
     timeline: tuple[Entry, ...] = ()
     expect: tuple[Expectation, ...] = ()

@@ -122,7 +122,10 @@ def _policy(draft: Draft) -> Iterator[Problem]:
 def _times_of_the_scenario(draft: Draft) -> Iterator[Problem]:
     scenario = draft.scenario
     end = format_duration(scenario.duration_s)
-    if scenario.settle_s >= scenario.duration_s:
+    judged = "settle_s" in scenario.model_fields_set or any(
+        row.check == "delivers" for row in scenario.expect
+    )
+    if judged and scenario.settle_s >= scenario.duration_s:
         message = f"`settle` leaves nothing of the scenario: `duration` is {end}"
         # `settle` may be the default, then the place is the top of the file
         yield Problem(where=("settle",), message=message, expected=f"less than {end}")
