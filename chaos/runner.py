@@ -93,7 +93,7 @@ class Run:
     def trace(self) -> Trace:
         """The trace as far as it has come."""
         header = Header(
-            scenario=self.plan.scenario.to_json(),
+            scenario=self.plan.scenario.redacted().to_json(),
             network=self.network_name,
             seed=self.plan.seed,
             environment=self.environment,

@@ -19,6 +19,10 @@ Peer = Literal["client", "server"]
 
 DURATION_S_MAX = 30 * 86_400.0
 CLIENTS_MAX = 5_000
+SECRET_HEADERS = frozenset(
+    {"authorization", "cookie", "proxy-authorization", "x-api-key", "x-auth-token"}
+)
+REDACTED = "REDACTED"
 
 
 class Heartbeat(Settings):
@@ -202,6 +206,16 @@ class Scenario(Settings):
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data from which `from_json` gives an equal scenario."""
         return self.model_dump(mode="json", by_alias=True)
+
+    def redacted(self) -> Scenario:
+        """Return the scenario without the client's secrets: what may be written into traces and reports."""
+        headers = {
+            name: REDACTED if name.lower() in SECRET_HEADERS else value
+            for name, value in self.client.headers.items()
+        }
+        return self.model_copy(
+            update={"client": self.client.model_copy(update={"headers": headers})}
+        )
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Scenario:
