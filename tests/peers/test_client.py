@@ -605,7 +605,7 @@ async def test_reconnecting_leaves_no_sockets_and_no_tasks_on_real_tcp(
     with trio.fail_after(10):
         async with trio.open_nursery() as running:
             running.start_soon(one.run)
-            while one.attempts < 22:  # noqa: ASYNC110 - the client announces no attempts
+            while one.attempts < 22:
                 await trio.sleep(0.01)
             one.close()
     await trio.sleep(0.05)

@@ -440,7 +440,7 @@ async def test_many_clients_in_one_process(recorder: Recorder, nursery: trio.Nur
                 clients.start_soon(
                     lambda url=url, number=number: client(url, number=number, workload=load)
                 )
-            while sum(event.kind == "message" for event in recorder.events) < 2 * count:  # noqa: ASYNC110
+            while sum(event.kind == "message" for event in recorder.events) < 2 * count:
                 await trio.sleep(0.05)
             clients.cancel_scope.cancel()
     assert not patience.cancelled_caught
