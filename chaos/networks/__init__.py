@@ -12,6 +12,9 @@ def make_network(name: str, toxiproxy: str | None = None) -> Any:
     """Return a function that makes the network of this name for a run (see `chaos.runner.MakeNetwork`).
 
     `toxiproxy` is the URL of a Toxiproxy that is already running; without it one is started.
+
+    Raises:
+        UsageError: there is no such network, or the URL is none.
     """
     if name == "embedded":
         from chaos.networks.embedded import EmbeddedNetwork  # noqa: PLC0415 - only what is used
@@ -19,6 +22,9 @@ def make_network(name: str, toxiproxy: str | None = None) -> Any:
         return EmbeddedNetwork
     if name == "toxiproxy":
         from chaos.networks.toxiproxy import ToxiproxyNetwork  # noqa: PLC0415
+        from chaos.networks.toxiproxy_api import parse_url  # noqa: PLC0415
 
+        if toxiproxy is not None:
+            parse_url(toxiproxy)  # a mistake in it is told before anything starts
         return functools.partial(ToxiproxyNetwork, url=toxiproxy)
     raise UsageError(f"no network {name!r} yet; expected embedded or toxiproxy")

@@ -6,39 +6,98 @@ the back link observes the server and applies nothing.
 
 from __future__ import annotations
 
-import ipaddress
+import functools
 import os
+import secrets
 import socket
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import trio
 from toxiproxy import Proxy
 
+from chaos.errors import NetworkUnavailable
 from chaos.link.connection import Watch
-from chaos.link.link import Link, Numbering, counting
+from chaos.link.ends import End
+from chaos.link.link import Dial, Link, Numbering, counting
 from chaos.networks.base import Felt, Tls, affected, dialer
-from chaos.networks.toxiproxy_api import ToxiproxyApi
+from chaos.networks.toxiproxy_api import ToxiproxyApi, is_loopback
+from chaos.networks.touched import Touches
 from chaos.networks.toxiproxy_process import serve_toxiproxy
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event, Side
 from chaos.vocabulary.faults import Down
-from chaos.vocabulary.toxics import Latency, LimitData, ResetPeer, SlowClose, Toxic
+from chaos.vocabulary.toxics import Toxic
 
 CLIENT_SIDE: frozenset[Side] = frozenset(("client",))
 SERVER_SIDE: frozenset[Side] = frozenset(("server",))
 
 
+# Toxiproxy dials the back link as soon as it accepts; on another machine that takes some round trips
+ARRIVAL_S = 10.0
+
+
 @dataclass(slots=True, kw_only=True)
 class _Lane:
-    """What one client has: its two links and its proxy between them."""
+    """What one client has: its two links and its proxy between them.
 
-    front: Link
-    back: Link
-    dialed: deque[int] = field(default_factory=deque)
-    proxy: Proxy | None = None
+    Nothing in a connection that comes out of Toxiproxy says which one it was on the way in, and trio does not run
+    tasks in order. So one connection at a time is on its way: the next is dialed when it has arrived behind.
+    """
+
+    proxy: Proxy
+    port: int  # of the proxy
+    front: Link | None = None
+    down: bool = False
+    dialing: list[int] = field(default_factory=list)  # numbers that the front link is about to dial
+    expected: int | None = None  # on its way through Toxiproxy
+    arrived: trio.Event = field(default_factory=trio.Event)
+    turn: trio.Lock = field(default_factory=trio.Lock)
+
+    def arrive(self) -> int:
+        """Return the number of a connection that the back link has accepted; 0 if nobody here dialed it."""
+        number, self.expected = self.expected, None
+        self.arrived.set()
+        return number or 0
+
+    async def dial(self, inner: Dial) -> End:
+        """Dial the proxy, and return when the connection has come out behind it.
+
+        Raises:
+            NetworkUnavailable: nobody listens where the proxy should.
+            OSError: the connection was not passed on.
+        """
+        number = (
+            self.dialing.pop()
+        )  # the front link has put it there just now, without a checkpoint between
+        async with self.turn:
+            self.expected, self.arrived = number, trio.Event()
+            try:
+                end = await self._connect(inner)
+                try:
+                    with trio.fail_after(ARRIVAL_S):
+                        await self.arrived.wait()
+                except BaseException as error:
+                    end.close()
+                    if isinstance(error, trio.TooSlowError):
+                        raise TimeoutError(
+                            f"Toxiproxy took a connection and did not pass it on within {ARRIVAL_S:g} s"
+                        ) from None
+                    raise
+                return end
+            finally:
+                self.expected = None
+
+    async def _connect(self, inner: Dial) -> End:
+        try:
+            return await inner()
+        except OSError as error:
+            if self.down:
+                raise
+            raise NetworkUnavailable(
+                f"Toxiproxy does not accept connections for its proxy {self.proxy.name} any more: {error}"
+            ) from error
 
 
 class ToxiproxyNetwork:
@@ -63,8 +122,9 @@ class ToxiproxyNetwork:
         self._felt = felt
         self._url = url
         self._lanes: dict[int, _Lane] = {}
-        self._toxics: dict[int, Toxic] = {}  # active entries
-        self._told: set[tuple[int, int | None, int | None]] = set()
+        self._touches = Touches(plan.scenario)
+        # unique among all runs that share a Toxiproxy, on whatever machine
+        self._prefix = f"trio-chaos-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def serve(
         self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
@@ -91,28 +151,31 @@ class ToxiproxyNetwork:
     async def _open_lane(self, nursery: trio.Nursery, client: int) -> int:
         """Start both links of a client and its proxy; return the front link's port."""
         address = own_address(self._api.host)
-        dialed: deque[int] = deque()
         back = Link(
             plan=self._plan,
             watch=self._watch(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
             numbering=Numbering(
-                next=lambda: dialed.popleft() if dialed else 0, dialing=_ignore, failed=_ignore
+                next=lambda: self._lanes[client].arrive(), dialing=_ignore, failed=_ignore
             ),
             address=address,
         )
         back_port = await nursery.start(back.serve)
-        name = f"trio-chaos-{os.getpid()}-{client}"
-        listen = "127.0.0.1:0" if _is_loopback(self._api.host) else "0.0.0.0:0"
-        proxy, port = await self._api.create(name, listen, f"{address}:{back_port}")
-        front = Link(
+        listen = "127.0.0.1:0" if is_loopback(self._api.host) else "0.0.0.0:0"
+        with trio.CancelScope(
+            shield=True
+        ):  # a proxy that is made must be known, or it stays behind
+            proxy, port = await self._api.create(
+                f"{self._prefix}-{client}", listen, f"{address}:{back_port}"
+            )
+            lane = self._lanes[client] = _Lane(proxy=proxy, port=port)
+        lane.front = Link(
             plan=self._plan,
             watch=self._watch(client, CLIENT_SIDE),
-            dial=dialer(self._api.host, port, None),
-            numbering=Numbering(next=counting().next, dialing=dialed.append, failed=dialed.remove),
+            dial=functools.partial(lane.dial, dialer(self._api.host, port, None)),
+            numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
         )
-        self._lanes[client] = _Lane(front=front, back=back, dialed=dialed, proxy=proxy)
-        return int(await nursery.start(front.serve))
+        return int(await nursery.start(lane.front.serve))
 
     def _watch(self, client: int, sides: frozenset[Side]) -> Watch:
         return Watch(
@@ -125,22 +188,33 @@ class ToxiproxyNetwork:
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
         settings = self._plan.settings[step.entry]
-        if isinstance(settings, Toxic):
-            if step.change == "on":
-                self._toxics[step.entry] = settings
-            else:
-                self._toxics.pop(step.entry, None)
+        if not isinstance(settings, Toxic):
+            for client in affected(self._plan, step):
+                await self._apply_fault(self._lanes[client], step)
+            return
+        if step.change != "on":
+            self._touches.end(step.entry)
         for client in affected(self._plan, step):
-            lane = self._lanes[client]
-            if isinstance(settings, Toxic):
-                await self._apply_toxic(lane, step, settings)
-                continue
-            if isinstance(settings, Down) and lane.proxy is not None:
-                await self._api.enable(lane.proxy, enabled=step.change == "off")
+            await self._apply_toxic(self._lanes[client], step, settings)
+        if step.change == "on":
+            # not before: what passed while Toxiproxy was being asked may have passed untouched
+            self._touches.begin(step.entry, settings)
+
+    async def _apply_fault(self, lane: _Lane, step: Step) -> None:
+        """Apply a fault in the front link; `down` in Toxiproxy too, which is inside of the front link's."""
+        assert lane.front is not None
+        if not isinstance(self._plan.settings[step.entry], Down):
+            await lane.front.apply(step)
+        elif step.change == "on":
+            lane.down = True
+            await lane.front.apply(step)
+            await self._api.enable(lane.proxy, enabled=False)
+        else:
+            await self._api.enable(lane.proxy, enabled=True)
+            lane.down = False
             await lane.front.apply(step)
 
     async def _apply_toxic(self, lane: _Lane, step: Step, toxic: Toxic) -> None:
-        assert lane.proxy is not None
         for stream, stage in self._plan.stages(step.entry).items():
             name = f"entry{step.entry}_{stream}"
             if step.change != "on":
@@ -157,56 +231,24 @@ class ToxiproxyNetwork:
 
     def see(self, event: Event) -> None:
         """Notice from outside that a toxic touched something: no link can look into Toxiproxy."""
-        for entry, toxic in self._toxics.items():
-            how = touched(toxic, event)
-            row = self._plan.scenario.timeline[entry]
-            key = (entry, event.client, event.connection)
-            if how is None or key in self._told or row.stream not in (event.stream, "both"):
-                continue
-            if row.clients is not None and event.client not in row.clients:
-                continue
-            self._told.add(key)
+        for entry, how in self._touches.see(event):
             assert event.client is not None
             assert event.stream is not None
             self._felt(event.client, event.connection or 0, event.stream, f"{entry}", how)
 
     async def _remove_proxies(self) -> None:
+        """Delete what this run made. A Toxiproxy that does not answer is asked once only."""
         for lane in self._lanes.values():
-            if lane.proxy is not None:
-                await self._api.destroy(lane.proxy)
-
-
-def touched(toxic: Toxic, event: Event) -> str | None:
-    """Return how an event shows that an active toxic acted on its stream, or None."""
-    if event.stream is None or event.kind not in ("frame", "fin", "rst", "response", "request"):
-        return None
-    sent = event["side"] == ("client" if event.stream == "upstream" else "server")
-    ends = event.kind in ("fin", "rst")
-    if isinstance(toxic, SlowClose):
-        return "an end of stream entered it" if sent and ends else None
-    if isinstance(toxic, (LimitData, ResetPeer)):
-        return "it ended the connection" if ends and not sent else None
-    if isinstance(toxic, Latency) and ends:
-        return None
-    return f"a {event.kind} entered it" if sent else None
+            await self._api.destroy(lane.proxy)
 
 
 def own_address(towards: str) -> str:
     """Return the address of this machine that another host reaches it at (no packet is sent)."""
-    if _is_loopback(towards):
+    if is_loopback(towards):
         return "127.0.0.1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _ignore(_: int) -> None:

@@ -6,6 +6,10 @@ requests no timeout, and neither a 5xx nor a missing server makes it raise anyth
 
 from __future__ import annotations
 
+import ipaddress
+import json
+import os
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -21,6 +25,33 @@ DEFAULT_PORT = 8474
 # the server's own handlers give up after 25 s (toxiproxy api.go); a healthy one answers within milliseconds
 CALL_S = 10.0
 Answer = TypeVar("Answer")
+# what toxiproxy-python raises when an answer is not the JSON that it expects: a 5xx, or another server's page
+_NOT_ITS_ANSWER = (ValueError, KeyError, TypeError, AttributeError)
+
+
+def parse_url(url: str) -> tuple[str, int]:
+    """Return the host and port of a Toxiproxy. Raises UsageError if `url` is not `http://host[:port]`."""
+    expected = f"expected http://host:{DEFAULT_PORT}, got {url!r}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise UsageError(f"no Toxiproxy URL ({error}); {expected}") from None
+    if parts.scheme != "http" or not parts.hostname:
+        raise UsageError(f"no Toxiproxy URL; {expected}")
+    if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
+        raise UsageError(f"a Toxiproxy URL has a host and a port only; {expected}")
+    return parts.hostname, DEFAULT_PORT if port is None else port
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host is this machine, by its name alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class ToxiproxyApi:
@@ -28,18 +59,24 @@ class ToxiproxyApi:
 
     def __init__(self, url: str) -> None:
         """Point toxiproxy-python at a server. Raises UsageError if `url` is not `http://host[:port]`."""
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname:
-            raise UsageError(f"{url!r} is no Toxiproxy URL; expected http://host:{DEFAULT_PORT}")
-        self.host = parts.hostname
-        self.port = parts.port or DEFAULT_PORT
+        self.host, self.port = parse_url(url)
+        if is_loopback(self.host):
+            _bypass_http_proxies(self.host)
         self._server = Toxiproxy()
-        self._server.update_api_consumer(self.host, self.port)
+        name = f"[{self.host}]" if ":" in self.host else self.host
+        self.address = f"{name}:{self.port}"
+        self._server.update_api_consumer(name, self.port)
 
     async def version(self) -> str:
-        """Return what the server says of its version."""
-        text = await self._call("version", lambda: APIConsumer.get("/version").text)
-        return str(text).strip()
+        """Return the server's version; this is how anything else than a Toxiproxy is recognised."""
+        status, text = await self._call("version", _get_version)
+        version = read_version(text) if status == 200 else None
+        if version is None:
+            raise NetworkUnavailable(
+                f"no Toxiproxy at {self.address}: expected its version from GET /version, "
+                f"got status {status}: {text[:60]!r}"
+            )
+        return version
 
     async def create(self, name: str, listen: str, upstream: str) -> tuple[Proxy, int]:
         """Create a proxy; return it and the port on which it listens."""
@@ -88,10 +125,52 @@ class ToxiproxyApi:
                 return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
         except trio.TooSlowError:
             raise NetworkUnavailable(
-                f"Toxiproxy at {self.host}:{self.port} did not answer within {CALL_S:g} s: {what}"
+                f"Toxiproxy at {self.address} did not answer within {CALL_S:g} s: {what}"
             ) from None
-        except (OSError, ValueError, KeyError, InvalidToxic, NotFound, ProxyExists) as error:
-            # a 5xx shows as a body that is no JSON, or JSON without the expected keys
+        except (OSError, InvalidToxic, NotFound, ProxyExists) as error:
             raise NetworkUnavailable(
-                f"Toxiproxy at {self.host}:{self.port} failed: {what}: {type(error).__name__}: {error}"
+                f"Toxiproxy at {self.address} failed: {what}: {_innermost(error)}"
             ) from error
+        except _NOT_ITS_ANSWER as error:
+            raise NetworkUnavailable(
+                f"Toxiproxy at {self.address} failed: {what}: its answer is an error or none of Toxiproxy's "
+                f"({type(error).__name__}: {error})"
+            ) from error
+
+
+def _get_version() -> tuple[int, str]:
+    try:
+        answer = APIConsumer.get("/version")
+    except NotFound as error:
+        return 404, str(error)
+    except InvalidToxic as error:
+        return 400, str(error)
+    return answer.status_code, answer.text.strip()
+
+
+def read_version(text: str) -> str | None:
+    """Return the version in an answer of /version: JSON since 2.5, plain text before; None if it is neither."""
+    if re.fullmatch(r"v?\d+\.\d+[\w.+-]*|git", text):
+        return text
+    try:
+        row = json.loads(text)
+    except ValueError:
+        return None
+    return str(row["version"]) if isinstance(row, dict) and "version" in row else None
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what the cause of causes says: requests wraps a refused connection five times."""
+    seen: BaseException = error
+    while (inner := seen.__cause__ or seen.__context__) is not None and isinstance(inner, OSError):
+        seen = inner
+    text = str(seen)
+    return text if isinstance(seen, OSError) and seen.errno else f"{type(error).__name__}: {text}"
+
+
+def _bypass_http_proxies(host: str) -> None:
+    """Keep `requests` from sending loopback calls to the proxy that HTTP_PROXY names."""
+    for name in ("NO_PROXY", "no_proxy"):
+        known = os.environ.get(name, "")
+        if host not in known.split(","):
+            os.environ[name] = f"{known},{host}".lstrip(",")
