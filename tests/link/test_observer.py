@@ -1,0 +1,161 @@
+"""The observer sees what a peer would see, compression included, and keeps no payload."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import (
+    AcceptConnection,
+    BytesMessage,
+    CloseConnection,
+    Event,
+    Ping,
+    Pong,
+    Request,
+    TextMessage,
+)
+from wsproto.extensions import PerMessageDeflate
+
+from chaos.link.observer import Observer
+
+
+def conversation(*, deflate: bool, client: list[Event], server: list[Event]) -> tuple[bytes, bytes]:
+    """Return the bytes of a whole conversation, upstream and downstream, made by a real implementation."""
+    ours, theirs = WSConnection(ConnectionType.CLIENT), WSConnection(ConnectionType.SERVER)
+    offered = [PerMessageDeflate()] if deflate else []
+    up = ours.send(Request(host="h", target="/?client=1", extensions=offered))
+    theirs.receive_data(up)
+    list(theirs.events())
+    accepted = [PerMessageDeflate()] if deflate else []
+    down = theirs.send(AcceptConnection(extensions=accepted))
+    ours.receive_data(down)
+    list(ours.events())
+    up += b"".join(ours.send(event) for event in client)
+    down += b"".join(theirs.send(event) for event in server)
+    return up, down
+
+
+def watch(up: bytes, down: bytes, *, step: int = 1 << 20) -> list[tuple[str, dict[str, Any]]]:
+    """Return what the two observers of one side say, the response first, as on the wire."""
+    requests, responses = Observer("upstream"), Observer("downstream")
+    head = up.index(b"\r\n\r\n") + 4
+    seen = list(feed(requests, up[:head], step))
+    for kind, fields in feed(responses, down, step):
+        seen.append((kind, fields))
+        if kind == "response" and fields["status"] == 101:
+            seen += requests.upgrade(responses.extension)
+    seen += feed(requests, up[head:], step)
+    assert requests.broken is None
+    return seen
+
+
+def feed(observer: Observer, payload: bytes, step: int) -> Any:
+    for start in range(0, len(payload), step):
+        yield from observer.feed(payload[start : start + step])
+
+
+def frames(seen: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    return [fields for kind, fields in seen if kind == "frame"]
+
+
+MESSAGE = json.dumps({"id": 17, "sender": "client-1", "sent_at_s": 0.5, "pad": "x" * 500})
+
+
+@pytest.mark.parametrize("deflate", [False, True])
+@pytest.mark.parametrize("step", [1, 7, 1 << 20])
+def test_it_sees_heads_messages_pings_pongs_and_close_codes(deflate: bool, step: int) -> None:
+    up, down = conversation(
+        deflate=deflate,
+        client=[
+            TextMessage(MESSAGE),
+            Ping(b"p"),
+            BytesMessage(MESSAGE.encode()),
+            CloseConnection(4000),
+        ],
+        server=[Pong(b"p"), TextMessage("hello"), CloseConnection(1001, "away")],
+    )
+    seen = watch(up, down, step=step)
+    assert seen[0] == ("request", {"path": "/?client=1", "upgrade": True})
+    assert seen[1] == ("response", {"status": 101})
+    size = len(MESSAGE)
+    assert frames(seen) == [
+        {"opcode": "pong", "bytes": 1},
+        {"opcode": "text", "bytes": 5},
+        {"opcode": "close", "bytes": 6, "code": 1001},
+        {"opcode": "text", "bytes": size, "id": 17, "sender": "client-1"},
+        {"opcode": "ping", "bytes": 1},
+        {"opcode": "binary", "bytes": size, "id": 17, "sender": "client-1"},
+        {"opcode": "close", "bytes": 2, "code": 4000},
+    ]
+
+
+def test_a_close_without_a_code_is_1005() -> None:
+    up, down = conversation(deflate=False, client=[], server=[])
+    assert frames(watch(up, down + b"\x88\x00"))[-1]["code"] == 1005
+
+
+@pytest.mark.parametrize("size", [5_000, 200_000])
+def test_the_number_of_a_large_message_is_found_without_keeping_it(size: int) -> None:
+    text = json.dumps({"id": 9, "sender": "server", "pad": "x" * size})
+    up, down = conversation(deflate=False, client=[], server=[TextMessage(text)])
+    assert frames(watch(up, down, step=4096)) == [
+        {"opcode": "text", "bytes": len(text), "id": 9, "sender": "server"}
+    ]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"id": "x"}', "[1]", '{"id": 1', "{" * 5000, "not json"])
+def test_other_messages_have_no_number(text: str) -> None:
+    up, down = conversation(deflate=False, client=[TextMessage(text)], server=[])
+    assert set(frames(watch(up, down))[0]) == {"opcode", "bytes"}
+
+
+def test_what_comes_before_the_101_waits_and_is_counted() -> None:
+    up, down = conversation(deflate=False, client=[Ping(b"early")], server=[])
+    requests = Observer("upstream")
+    assert [kind for kind, _ in requests.feed(up)] == ["request"]
+    assert requests.waiting == len(up) - up.index(b"\r\n\r\n") - 4
+    assert [fields["opcode"] for _, fields in requests.upgrade(None)] == ["ping"]
+    assert requests.waiting == 0
+    assert down.startswith(b"HTTP/1.1 101")
+
+
+def test_a_refusal_has_a_status_and_retry_after_and_no_frames() -> None:
+    responses = Observer("downstream")
+    answer = (
+        b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n\x81\x00"
+    )
+    assert list(responses.feed(answer)) == [("response", {"status": 429, "retry_after_s": 7})]
+    assert list(responses.feed(b"\x81\x00")) == []
+
+
+def test_an_interim_response_is_followed_by_the_real_one() -> None:
+    responses = Observer("downstream")
+    answer = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n\r\n\x89\x00"
+    assert [(kind, f.get("status")) for kind, f in responses.feed(answer)] == [
+        ("response", 103),
+        ("response", 101),
+        ("frame", None),
+    ]
+
+
+def test_secrets_in_the_path_are_redacted() -> None:
+    requests = Observer("upstream")
+    head = b"GET /ws?client=2&access_token=abc&x=1&api_key=def HTTP/1.1\r\n\r\n"
+    ((_, fields),) = requests.feed(head)
+    assert fields["path"] == "/ws?client=2&access_token=REDACTED&x=1&api_key=REDACTED"
+
+
+@given(st.binary(max_size=400), st.integers(1, 50))
+def test_junk_never_raises(junk: bytes, step: int) -> None:
+    for head in (b"", b"HTTP/1.1 101 x\r\n\r\n"):
+        observer = Observer("downstream")
+        for _ in feed(observer, head + junk, step):
+            pass
+    observer = Observer("upstream")
+    list(feed(observer, b"GET / HTTP/1.1\r\n\r\n" + junk, step))
+    list(observer.upgrade("permessage-deflate"))

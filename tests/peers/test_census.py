@@ -1,0 +1,50 @@
+"""What a census counts as a subject's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+
+from chaos.peers.census import take_census
+from chaos.peers.host import Host
+from chaos.peers.probes import Ledger, count_channels
+from chaos.recorder import Recorder
+
+kept: list[Any] = []
+
+
+async def listens(url: str, commands: Any = None) -> None:
+    await trio.sleep_forever()
+
+
+async def keeps_a_channel(url: str, commands: Any = None) -> None:
+    kept.append(trio.open_memory_channel[int](0))
+    await trio.sleep_forever()
+
+
+@pytest.mark.parametrize(("function", "own"), [(listens, 0), (keeps_a_channel, 2)])
+async def test_channels_of_the_run_itself_are_not_counted_as_a_subjects(
+    function: Any, own: int
+) -> None:
+    before = count_channels()
+    host = Host(
+        side="client",
+        client=1,
+        function=function,
+        recorder=Recorder(trio.current_time),
+        ledger=Ledger(),
+        options={},
+    )
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(host.run, "ws://127.0.0.1:1")
+        await trio.testing.wait_all_tasks_blocked()
+        running = take_census([host], Ledger(), ("client",))["client"]
+        host.stop()
+    stopped = take_census([host], Ledger(), ("client",))["client"]
+    kept.clear()
+    assert running["channels"] - before == own
+    assert stopped["channels"] - before == own
+    assert (running["tasks"], stopped["tasks"]) == (1, 0)

@@ -1,0 +1,195 @@
+"""Hosts run subjects, kill them without a last word, start them again, and know what they own."""
+
+from __future__ import annotations
+
+import socket
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from chaos.errors import UsageError
+from chaos.peers.abilities import check_abilities
+from chaos.peers.host import Host, client_options
+from chaos.peers.probes import recording_sockets
+from chaos.recorder import Recorder
+from chaos.scenario.model import Scenario
+from chaos.scenario.plan import make_plan
+from chaos.subject import Command, subject
+
+pytestmark = pytest.mark.slow
+
+
+def make_host(function: Any, ledger: Any, side: Any = "client") -> Host:
+    return Host(
+        side=side,
+        client=1 if side == "client" else None,
+        function=function,
+        recorder=Recorder(trio.current_time),
+        ledger=ledger,
+        options={"seed": 1},
+    )
+
+
+async def listen(nursery: trio.Nursery, seen: list[Any]) -> int:
+    async def handle(stream: trio.SocketStream) -> None:
+        try:
+            while chunk := await stream.receive_some():
+                seen.append(bytes(chunk))
+            seen.append("fin")
+        except trio.BrokenResourceError:
+            seen.append("rst")
+
+    listeners = await nursery.start(partial(trio.serve_tcp, handle, 0, host="127.0.0.1"))
+    return int(listeners[0].socket.getsockname()[1])
+
+
+async def until(condition: Any) -> None:
+    with trio.fail_after(3):
+        while not condition():
+            await trio.sleep(0.002)
+
+
+async def test_sockets_and_tasks_are_counted_for_the_subject_that_made_them() -> None:
+    async def client(port: int) -> None:
+        kept.append(await trio.open_tcp_stream("127.0.0.1", port))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(trio.sleep_forever)
+            nursery.start_soon(trio.sleep_forever)
+
+    kept: list[trio.SocketStream] = []
+    with recording_sockets() as ledger:
+        async with trio.open_nursery() as nursery:
+            port = await listen(nursery, [])
+            host = make_host(client, ledger)
+            nursery.start_soon(host.run, port)
+            await until(lambda: host.tasks() == 3)
+            assert ledger.count("client") == 1
+            assert ledger.count("server") == 0
+            kept[0].socket.close()
+            assert ledger.count("client") == 0
+            nursery.cancel_scope.cancel()
+
+
+async def test_accepted_sockets_belong_to_the_server_that_accepted_them() -> None:
+    async def server(host: str, port: int, *, task_status: Any) -> None:
+        async def handle(stream: trio.SocketStream) -> None:
+            await trio.sleep_forever()
+
+        listeners = await trio.open_tcp_listeners(port, host=host)
+        task_status.started(listeners[0].socket.getsockname()[1])
+        await trio.serve_listeners(handle, listeners)
+
+    with recording_sockets() as ledger:
+        async with trio.open_nursery() as nursery:
+            host = make_host(server, ledger, "server")
+            port = await nursery.start(host.run, "127.0.0.1", 0)
+            stream = await trio.open_tcp_stream("127.0.0.1", port)
+            await until(lambda: ledger.count("server") == 2)
+            await trio.aclose_forcefully(stream)
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_refused_attempt_is_recorded_since_no_link_can_see_it() -> None:
+    async def client(port: int) -> None:
+        await trio.open_tcp_stream("127.0.0.1", port)
+
+    with socket.socket() as taken, recording_sockets() as ledger:
+        taken.bind(("127.0.0.1", 0))
+        host = make_host(client, ledger)
+        await host.run(taken.getsockname()[1])
+    kinds = [event.kind for event in host.recorder.events]
+    assert kinds == ["subject_start", "attempt", "refused", "subject_exit"]
+    assert "all attempts to connect" in host.recorder.events[-1]["error"]
+
+
+async def test_a_crash_lets_the_subject_say_nothing_more() -> None:
+    async def polite(port: int) -> None:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+        await stream.send_all(b"hello")
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                try:
+                    await stream.send_all(b"goodbye")
+                except trio.ClosedResourceError:
+                    tried.append(True)
+                await trio.aclose_forcefully(stream)
+
+    seen: list[Any] = []
+    tried: list[bool] = []
+    with recording_sockets() as ledger:
+        async with trio.open_nursery() as nursery:
+            host = make_host(polite, ledger)
+            nursery.start_soon(host.run, await listen(nursery, seen))
+            await until(lambda: seen)
+            host.crash()
+            await until(lambda: len(seen) > 1)
+            assert seen == [b"hello", "fin"]
+            assert tried == [True]
+            host.start_again()
+            await until(lambda: len(seen) > 2)
+            assert seen[2] == b"hello"
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_is_started_again_gets_the_same_port() -> None:
+    async def server(host: str, port: int, *, task_status: Any) -> None:
+        ports.append(port)
+        task_status.started(4711)
+        await trio.sleep_forever()
+
+    ports: list[int] = []
+    with recording_sockets() as ledger:
+        async with trio.open_nursery() as nursery:
+            host = make_host(server, ledger, "server")
+            assert await nursery.start(host.run, "127.0.0.1", 0) == 4711
+            host.crash()
+            host.start_again()
+            await until(lambda: len(ports) == 2)
+            assert ports == [0, 4711]
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_subject_that_does_not_listen_to_commands_is_noticed() -> None:
+    with recording_sockets() as ledger:
+        host = make_host(trio.sleep_forever, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run)
+            await until(lambda: host.tasks() == 1)
+            for _ in range(65):
+                host.command(Command("close"))
+            nursery.cancel_scope.cancel()
+    assert host.recorder.events[-1].kind == "warning"
+
+
+def scenario(**rest: Any) -> Scenario:
+    return Scenario.model_validate({"version": 1, "name": "x", "duration": "9s"} | rest)
+
+
+def test_a_subject_is_not_asked_for_what_it_does_not_declare() -> None:
+    @subject(sends=True, actions=("close",))
+    async def able(url: str) -> None: ...
+    async def plain(url: str) -> None: ...
+
+    rows = [{"kind": "action", "word": "close", "by": "client", "at": "1s"}]
+    plan = make_plan(scenario(workload=[{"from": "client", "every": "1s"}], timeline=rows), 1)
+    check_abilities(plan, plain, able)
+    with pytest.raises(UsageError) as caught:
+        check_abilities(plan, able, plain)
+    assert "does not declare that it sends the workload" in str(caught.value)
+    assert "does not declare the action 'close'" in str(caught.value)
+
+
+def test_options_are_plain_values_in_seconds() -> None:
+    client = {
+        "use": "reference",
+        "heartbeat": {"interval": "250ms", "timeout": "2s"},
+        "options": {"mine": 1},
+    }
+    options = client_options(scenario(client=client), 3, 7, None)
+    assert options["heartbeat"] == {"interval_s": 0.25, "timeout_s": 2.0}
+    assert (options["number"], options["seed"], options["mine"]) == (3, 7, 1)
+    assert options["backoff"]["initial_s"] == 1.0

@@ -1,0 +1,92 @@
+"""What the runner waits for, seen in literal events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from chaos.scenario.model import Scenario, Trigger
+from chaos.scenario.plan import Triggered
+from chaos.trace import Event
+from chaos.watch import CycleWatch, SteadyWatch, TriggerWatch
+
+
+def event(kind: str, at_s: float = 0.0, client: int = 1, stream: Any = None, **data: Any) -> Event:
+    return Event(at_s=at_s, kind=kind, client=client, connection=1, stream=stream, data=data)
+
+
+def steady(clients: int, *senders: str) -> SteadyWatch:
+    return SteadyWatch(
+        Scenario.model_validate(
+            {
+                "version": 1,
+                "name": "x",
+                "duration": "9s",
+                "client": {"use": "reference", "count": clients},
+                "workload": [{"from": sender, "every": "1s"} for sender in senders],
+            }
+        )
+    )
+
+
+async def test_steady_takes_every_client_open_and_a_message_each_declared_way() -> None:
+    watch = steady(2, "server", "client")
+    for number in (1, 2):
+        assert not watch.reached
+        watch.see(event("open", client=number))
+        watch.see(
+            event("frame", client=number, stream="downstream", side="client", opcode="text", id=1)
+        )
+        watch.see(
+            event("frame", client=number, stream="upstream", side="client", opcode="text", id=1)
+        )
+        assert not watch.reached
+        watch.see(
+            event("frame", client=number, stream="upstream", side="server", opcode="text", id=1)
+        )
+    assert watch.reached
+
+
+async def test_without_a_workload_open_connections_are_enough() -> None:
+    watch = steady(1)
+    watch.see(event("open"))
+    assert watch.reached
+
+
+async def test_any_close_starts_the_quiet_second_anew() -> None:
+    watch = steady(1)
+    for at_s, what in (
+        (1.0, event("fin", 1.0, side="client")),
+        (2.0, event("frame", 2.0, side="client", opcode="close")),
+        (3.0, event("refused", 3.0)),
+    ):
+        watch.see(what)
+        assert watch.quiet_since_s == at_s
+    watch.see(event("note", 9.0))
+    assert watch.quiet_since_s == 3.0
+
+
+def test_triggers_fire_once_at_the_nth_event_over_all_clients() -> None:
+    fired: list[str] = []
+    rows = tuple(
+        Triggered(
+            trigger=Trigger.model_validate({"event": kind, "number": 2}), then_s=0.0, steps=()
+        )
+        for kind in ("open", "ping", "message", "attempt")
+    )
+    watch = TriggerWatch(rows, lambda row: fired.append(row.trigger.event))
+    for client in (1, 2, 3):
+        watch.see(event("attempt", client=client))
+        watch.see(event("open", client=client))
+        # one ping is seen at both sides of the link, and counted where it was sent
+        watch.see(event("frame", client=client, stream="upstream", side="client", opcode="ping"))
+        watch.see(event("frame", client=client, stream="upstream", side="server", opcode="ping"))
+        watch.see(event("frame", client=client, stream="downstream", side="server", opcode="text"))
+        watch.see(event("frame", client=client, stream="downstream", side="client", opcode="text"))
+    assert fired == ["attempt", "open", "ping", "message"]
+
+
+async def test_a_cycle_is_over_when_each_client_has_come_back() -> None:
+    watch = CycleWatch(clients=2)
+    for client, cycles in ((1, 0), (2, 0), (1, 0), (1, 0), (2, 1), (2, 2)):
+        watch.see(event("open", client=client))
+        assert watch.cycles == cycles
