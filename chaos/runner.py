@@ -375,6 +375,9 @@ class Run:
     ) -> None:
         """Record what the subjects own now. Collects garbage, which takes some 20 ms."""
         for side, owned in take_census(self._hosts.values(), self._ledger, sides).items():
+            if point == "stopped" and side == "client":
+                # the count is of the whole process, and the server still runs
+                del owned["channels"]
             self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
 
 

@@ -88,6 +88,9 @@ def _judge_client(
     took_s = seen[0][1] - row.start_s if seen else None
     measured = _measured(context, settings, row=row, client=client, signs=signs, took_s=took_s)
     bound = f"expected within {settings.within_s:g} s"
+    theory_s = dict(measured).get("theoretical_bound_s")
+    if theory_s is not None:
+        bound += f", its heartbeat's bound is {theory_s:g} s"
     if took_s is not None and seen[0][1] <= deadline_s:
         reason = f"{who} {seen[0][0]} after {seconds(took_s)} ({bound})"
         return Judgement(outcome=Outcome.PASS, reason=reason, badness=took_s, measured=measured)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from chaos.checks.context import Context, Judgement, seconds, worst
 from chaos.checks.statistics import slope
@@ -43,9 +44,19 @@ def no_leaks(context: Context, settings: NoLeaks, _expectation: Expectation) -> 
         for client, events in groups.items():
             who = side if client is None else f"{side} {client}"
             parts += [_at_stop(who, events), *_as_slope(who, events, settings.cycles)]
-    return worst(
+    finding = worst(
         settings.word, parts, nothing="no subject gave an account of its resources (level 2)"
     )
+    if finding.outcome is Outcome.PASS:
+        return replace(finding, reason=_all_is_well(parts, sides))
+    return finding
+
+
+def _all_is_well(parts: list[Judgement], sides: tuple[Side, ...]) -> str:
+    who = " and ".join(f"the {side}" for side in sides)
+    judged = any("cycles" in part.reason for part in parts)
+    grown = ", and nothing grew with the reconnect cycles" if judged else ""
+    return f"{who} left nothing behind{grown}"
 
 
 def _in_process(context: Context, side: Side) -> bool:

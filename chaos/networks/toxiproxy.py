@@ -21,8 +21,8 @@ from chaos.link.connection import Watch
 from chaos.link.ends import End
 from chaos.link.link import Dial, Link, Numbering, counting
 from chaos.networks.base import Felt, Tls, affected, dialer
-from chaos.networks.toxiproxy_api import ToxiproxyApi, is_loopback
 from chaos.networks.touched import Touches
+from chaos.networks.toxiproxy_api import ToxiproxyApi, is_loopback
 from chaos.networks.toxiproxy_process import serve_toxiproxy
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
@@ -155,9 +155,7 @@ class ToxiproxyNetwork:
             plan=self._plan,
             watch=self._watch(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
-            numbering=Numbering(
-                next=lambda: self._lanes[client].arrive(), dialing=_ignore, failed=_ignore
-            ),
+            numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
             address=address,
         )
         back_port = await nursery.start(back.serve)
@@ -174,8 +172,13 @@ class ToxiproxyNetwork:
             watch=self._watch(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, port, None)),
             numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
+            tls=self._tls.server if self._tls else None,
         )
         return int(await nursery.start(lane.front.serve))
+
+    def _arrive(self, client: int) -> int:
+        """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""
+        return self._lanes[client].arrive() if client in self._lanes else 0
 
     def _watch(self, client: int, sides: frozenset[Side]) -> Watch:
         return Watch(

@@ -16,10 +16,10 @@ def take_census(
     """Return for each side its tasks, sockets, memory channels and connection objects.
 
     Collects garbage first. Memory channels do not say whose they are: their count is of the whole process, and is
-    the same for both sides.
+    the same for both sides, less the channels over which the run tells them of the timeline's actions.
     """
     everyone = list(hosts)
-    channels = count_channels()
+    channels = max(0, count_channels() - sum(host.channels() for host in everyone))
     objects = count_objects()
     return {
         side: {

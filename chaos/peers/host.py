@@ -39,6 +39,7 @@ class Host:
     _nursery: trio.Nursery | None = None
     _again: trio.Event | None = None
     _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
+    _orders: trio.MemoryReceiveChannel[Command] | None = field(default=None, init=False)
 
     async def run(self, *arguments: Any, task_status: trio.TaskStatus[Any] | None = None) -> None:
         """Run the subject, and again after each restart, until it is cancelled or ends by itself.
@@ -66,7 +67,7 @@ class Host:
         self, arguments: tuple[Any, ...], task_status: trio.TaskStatus[Any] | None
     ) -> _Started | None:
         commands, receiver = trio.open_memory_channel[Command](COMMANDS_MAX)
-        self._commands = commands
+        self._commands, self._orders = commands, receiver
         options = accepted_options(self.function, self.options | {"commands": receiver})
         started = None if task_status is None else _Started(task_status, arguments[-1])
         if started is not None:
@@ -79,7 +80,7 @@ class Host:
                     self._nursery.start_soon(self._guarded, arguments, options)
         finally:
             current_reporter.reset(token)
-            self._scope = self._nursery = None
+            self._scope = self._nursery = self._commands = self._orders = None
         return started
 
     async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -123,6 +124,10 @@ class Host:
     def tasks(self) -> int:
         """Return how many tasks the subject has."""
         return count_tasks(self._nursery) if self._nursery is not None else 0
+
+    def channels(self) -> int:
+        """Return how many memory channel ends are there for the subject that are not its own."""
+        return sum(end is not None for end in (self._commands, self._orders))
 
     def _record(self, kind: str, **fields: Any) -> None:
         self.recorder.record(kind, client=self.client, subject=self.side, **fields)

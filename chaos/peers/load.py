@@ -72,6 +72,9 @@ def _load_file(place: str, base: Path | None) -> Any:
         raise SubjectNotFound(
             f"no file {place}; looked in {', '.join(str(c.parent) for c in candidates)}"
         )
+    if str(path.parent) not in sys.path:
+        # last, so that a file beside the subject is found and hides nothing that is installed
+        sys.path.append(str(path.parent))
     name = f"chaos_subject_{path.stem}_{abs(hash(path)):x}"
     if name in sys.modules:
         return sys.modules[name]

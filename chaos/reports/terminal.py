@@ -109,8 +109,20 @@ def key_figures(verdict: Verdict) -> list[str]:
         if numbers:
             value = min(numbers) if name == "availability" else max(numbers)
             shown = f"{value:.1%}" if name == "availability" else f"{value:.4g}"
-            found.append(form.format(shown))
+            found.append(form.format(shown) + _bound_of(verdict, check, name))
     return found[:FIGURES_MAX]
+
+
+def _bound_of(verdict: Verdict, check: str, name: str) -> str:
+    """Return the theoretical bound of a detection time, where the scenario gives one."""
+    if name != "detected_s":
+        return ""
+    bounds = [
+        finding.measured["theoretical_bound_s"]
+        for finding in verdict.findings
+        if finding.check == check and "theoretical_bound_s" in finding.measured
+    ]
+    return f" (bound {bounds[0]:g} s)" if bounds else ""
 
 
 def _plain(text: str, outcome: Outcome) -> str:  # noqa: ARG001 - the markup twin needs it

@@ -24,7 +24,7 @@ def test_a_client_that_resets_in_time_passes(outage):
     finding = made.finding("detects_dead_peer")
     assert (finding.outcome.value, finding.reason) == (
         "PASS",
-        "client 1 ended its TCP connection after 5.000 s (expected within 8 s)",
+        "client 1 ended its TCP connection after 5.000 s (expected within 8 s, its heartbeat's bound is 8 s)",
     )
     assert finding.measured["detected_s"] == 5.0
     assert finding.measured["socket_end_at_s"] == 43.0
@@ -54,7 +54,7 @@ def test_a_client_that_notices_late_fails_with_the_chain_of_causes(outage):
     finding = made.finding("detects_dead_peer")
     assert (finding.outcome.value, finding.reason) == (
         "FAIL",
-        "client 1 made its next attempt only after 74.400 s (expected within 8 s)",
+        "client 1 made its next attempt only after 74.400 s (expected within 8 s, its heartbeat's bound is 8 s)",
     )
     assert finding.evidence == (
         "38.000 s: `stall` (outage) began; it lasted until 118.000 s",
@@ -70,7 +70,7 @@ def test_a_client_that_notices_late_fails_with_the_chain_of_causes(outage):
 def test_a_client_that_never_notices_fails(outage):
     assert outage().felt(38.2).result("detects_dead_peer") == (
         "FAIL",
-        "client 1 never noticed in the 82.000 s that were left (expected within 8 s)",
+        "client 1 never noticed in the 82.000 s that were left (expected within 8 s, its heartbeat's bound is 8 s)",
     )
 
 
@@ -93,7 +93,7 @@ def test_a_path_that_comes_back_before_the_bound_says_nothing(outage):
     made = outage(within="60s").felt(38.2).frame(78.1)
     assert made.result("detects_dead_peer") == (
         "INCONCLUSIVE",
-        "the path came back at 78.100 s, before the bound (expected within 60 s)",
+        "the path came back at 78.100 s, before the bound (expected within 60 s, its heartbeat's bound is 8 s)",
     )
 
 

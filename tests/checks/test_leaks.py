@@ -30,7 +30,7 @@ def samples(story, expect):
 
 
 def test_nothing_left_passes_though_the_sample_is_after_the_end(samples):
-    assert samples().result("no_leaks") == ("PASS", "the client left nothing behind at its stop")
+    assert samples().result("no_leaks") == ("PASS", "the client left nothing behind")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,90 @@
+"""What a toxic inside a real Toxiproxy has touched, as far as the links before and behind it can tell. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from chaos.scenario.model import Scenario
+from chaos.trace import Event
+from chaos.vocabulary.toxics import LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic
+
+_ENDS = ("fin", "rst")
+_CARRIED = ("frame", "request", "response", *_ENDS)
+# what a frame's header takes at least; a request or response is larger anyway (RFC 6455 §5.2)
+_HEADER_BYTES = 2
+
+
+class Touches:
+    """Tells once per window and connection that an active toxic acted. `see` wants every event of the run."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._active: dict[int, Toxic] = {}
+        self._told: set[tuple[int, int | None, int | None]] = set()
+        self._ended: dict[tuple[int | None, int | None], set[str]] = {}  # how peers ended it
+
+    def begin(self, entry: int, toxic: Toxic) -> None:
+        """Begin an entry's window: Toxiproxy has the toxic."""
+        self._active[entry] = toxic
+        self._told = {key for key in self._told if key[0] != entry}
+
+    def end(self, entry: int) -> None:
+        """End an entry's window."""
+        self._active.pop(entry, None)
+
+    def see(self, event: Event) -> Iterator[tuple[int, str]]:
+        """Take an event; give each entry that it shows to have acted, and how."""
+        if event.stream is None or event.kind not in _CARRIED:
+            return
+        ends = self._ended.setdefault((event.client, event.connection), set())
+        if event.kind in _ENDS and enters(event):
+            ends.add(event.kind)
+        for entry, toxic in list(self._active.items()):
+            key = (entry, event.client, event.connection)
+            how = touched(toxic, event, ends)
+            if how is not None and key not in self._told and self._concerns(entry, event):
+                self._told.add(key)
+                yield entry, how
+
+    def _concerns(self, entry: int, event: Event) -> bool:
+        row = self._scenario.timeline[entry]
+        return row.stream in (event.stream, "both") and (
+            row.clients is None or event.client in row.clients
+        )
+
+
+def enters(event: Event) -> bool:
+    """Return whether an event is at the side where its stream begins: before the toxics."""
+    return bool(event["side"] == ("client" if event.stream == "upstream" else "server"))
+
+
+def touched(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
+    """Return how an event shows that an active toxic acted on its stream, or None.
+
+    Args:
+        toxic: the toxic, which is on the event's stream.
+        event: what a link saw of this connection.
+        ended: the ways in which the peers themselves have ended the connection: "fin", "rst".
+    """
+    if event.kind in _ENDS:
+        return _touched_by_end(toxic, event, ended)
+    if not enters(event) or isinstance(toxic, (SlowClose, LimitData, ResetPeer)):
+        return None
+    if isinstance(toxic, Slicer) and not _slices(toxic, event):
+        return None
+    return f"a {event.kind} entered it"
+
+
+def _touched_by_end(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
+    if enters(event):
+        return "an end of stream entered it" if isinstance(toxic, SlowClose) else None
+    cut = not ended and isinstance(toxic, (LimitData, ResetPeer, Timeout))
+    # a peer's FIN comes out of reset_peer as an RST; anywhere else Toxiproxy makes FINs even of RSTs
+    reset = isinstance(toxic, ResetPeer) and event.kind == "rst" and "rst" not in ended
+    return "it ended the connection" if cut or reset else None
+
+
+def _slices(toxic: Slicer, event: Event) -> bool:
+    """Return whether a message is long enough to be cut for sure, or each piece is delayed."""
+    size = event.get("bytes", 0) + _HEADER_BYTES if event.kind == "frame" else 64
+    return toxic.delay > 0 or size > toxic.average_size + toxic.size_variation
