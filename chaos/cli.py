@@ -37,7 +37,7 @@ def cli() -> None:
 @click.argument("paths", nargs=-1, required=True, type=_PATHS)
 @click.option(
     "--network",
-    type=click.Choice(["embedded", "toxiproxy"]),
+    type=click.Choice(["embedded", "toxiproxy", "simulated"]),
     default="embedded",
     show_default=True,
     help="What stands between the subjects and applies the toxics.",

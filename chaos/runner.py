@@ -11,6 +11,7 @@ import trio
 
 from chaos.errors import NetworkUnavailable
 from chaos.networks.base import Felt, Network, Tls
+from chaos.networks.simulated.world import World
 from chaos.peers.abilities import check_abilities
 from chaos.peers.census import take_census
 from chaos.peers.host import Host, client_options, server_options
@@ -75,6 +76,7 @@ class Run:
     )
     environment: dict[str, Any] = field(default_factory=dict)
     tls: Tls | None = None
+    world: World | None = None  # of a simulated run; its clock must be virtual
     _hosts: dict[tuple[Side, int | None], Host] = field(default_factory=dict, init=False)
     _open_windows: dict[int, Step] = field(default_factory=dict, init=False)
 
@@ -110,9 +112,11 @@ class Run:
         Whatever the subjects do, this returns. Cancelling stops everything; `trace` then has what there is.
         """
         over = False
-        with recording_sockets() as self._ledger:
+        with recording_sockets(self.world) as self._ledger:
             try:
                 async with trio.open_nursery() as nursery:
+                    if self.world is not None:
+                        await nursery.start(self.world.run)
                     await self._run_inside(nursery)
                     over = True
                     nursery.cancel_scope.cancel()

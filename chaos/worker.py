@@ -29,9 +29,11 @@ import trustme
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.clock import seed_scheduler, virtual_clock
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.base import Tls
+from chaos.networks.simulated.world import World
 from chaos.peers.load import load, load_name
 from chaos.runner import HOST, Run
 from chaos.scenario.model import Scenario
@@ -123,6 +125,7 @@ def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = 
         ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
     """
     scenario = Scenario.from_json(job.scenario)
+    simulated = job.network == "simulated"
     raise_descriptors(scenario.client.count)
     base = Path(scenario.path).parent if scenario.path else None
     run = Run(
@@ -133,7 +136,10 @@ def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = 
         network_name=job.network,
         environment=environment(),
         tls=make_tls() if scenario.server.tls else None,
+        world=World() if simulated else None,
     )
+    if simulated:
+        seed_scheduler(job.seed)
     random.seed(job.seed)
     gc.collect()
     gc.freeze()  # what is here before the run is not what a subject leaks
@@ -154,7 +160,7 @@ def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = 
 
         run.sink = _both(log.write, see)
         run.on_stuck = give_up
-        trio.run(_supervise, run, parent, strict_exception_groups=True)
+        trio.run(_supervise, run, parent, clock=virtual_clock() if simulated else None)
         return conclude()
 
 

@@ -14,6 +14,9 @@ from chaos.trace import Event, Side
 from chaos.vocabulary.checks import NoFalseAlarm
 
 
+_OTHER: dict[Side, Side] = {"client": "server", "server": "client"}
+
+
 def no_false_alarm(context: Context, settings: NoFalseAlarm, expectation: Expectation) -> Finding:
     """Judge every ending in the window of `during` (without it: in the whole run).
 
@@ -66,6 +69,9 @@ def _false_alarm(
     sides: tuple[Side, ...] = ("client", "server")
     for side in sides if settings.by == "both" else (settings.by,):
         if sent_by(event, side):
+            before = connection.ending_by(_OTHER[side])
+            if before is not None and before.at_s <= event.at_s:
+                return None  # the other peer had given it up before it opened: this only answers
             excused = _commanded(context, side, connection, event) or _path_dead(
                 context, index, connection, event
             )

@@ -32,6 +32,7 @@ class Signs:
     socket_s: float | None = None
     attempt_s: float | None = None
     state_s: float | None = None
+    told_s: float | None = None
 
     def named(self) -> list[tuple[str, float]]:
         """Return the signs that were seen, the earliest first."""
@@ -40,6 +41,7 @@ class Signs:
             ("ended its TCP connection", self.socket_s),
             ("made its next attempt", self.attempt_s),
             ("reported its state", self.state_s),
+            ("was told by a FIN or RST", self.told_s),
         ]
         return sorted(((name, at) for name, at in rows if at is not None), key=lambda row: row[1])
 
@@ -50,7 +52,8 @@ def detects_dead_peer(
     """Judge, for each client whose connection was alive when the entry began, how soon the peer noticed.
 
     The earliest counts of: the peer's Close frame, FIN or RST at its own side of the link, its next connection
-    attempt (a client's only), and its reported state `closing`, `closed` or `connecting`. Where the entry applies
+    attempt (a client's only), its reported state `closing`, `closed` or `connecting`, and a FIN or RST that reached
+    it: from then on the network itself has said so, and nobody need find out. Where the entry applies
     to a share of the connections only (`toxicity`), those count that felt it. INCONCLUSIVE where no connection was
     alive, where the path came back before the bound, and where the run ended before it.
     """
@@ -131,9 +134,13 @@ def _alive_at(context: Context, row: Occurrence, client: int) -> Connection | No
 
 
 def _signs(context: Context, connection: Connection, by: Side, since_s: float) -> Signs:
-    close_s = socket_s = attempt_s = None
+    close_s = socket_s = attempt_s = told_s = None
     for event in connection.events:
-        if event.at_s < since_s or not sent_by(event, by):
+        if event.at_s < since_s:
+            continue
+        if event.kind in ("fin", "rst") and delivered_to(event, by) and told_s is None:
+            told_s = event.at_s
+        if not sent_by(event, by):
             continue
         if is_close_frame(event) and close_s is None:
             close_s = event.at_s
@@ -148,7 +155,11 @@ def _signs(context: Context, connection: Connection, by: Side, since_s: float) -
         if event.at_s >= since_s and event.get("state") in _ALARM_STATES
     ]
     return Signs(
-        close_s=close_s, socket_s=socket_s, attempt_s=attempt_s, state_s=min(states, default=None)
+        close_s=close_s,
+        socket_s=socket_s,
+        attempt_s=attempt_s,
+        state_s=min(states, default=None),
+        told_s=told_s,
     )
 
 
@@ -193,6 +204,7 @@ def _measured(
         ("socket_end_at_s", signs.socket_s),
         ("attempt_at_s", signs.attempt_s),
         ("state_at_s", signs.state_s),
+        ("told_at_s", signs.told_s),
     ):
         if at_s is not None:
             rows.append((name, round(at_s, 6)))

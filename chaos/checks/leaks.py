@@ -17,6 +17,7 @@ CYCLES_MIN = 5
 WARM_UP = 1
 # a slope below this is no leak per cycle, whatever the last sample says
 SLOPE_MIN = 0.25
+OWNED_FIRST = 1000
 
 
 def no_leaks(context: Context, settings: NoLeaks, _expectation: Expectation) -> Finding:
@@ -49,7 +50,12 @@ def no_leaks(context: Context, settings: NoLeaks, _expectation: Expectation) -> 
     )
     if finding.outcome is Outcome.PASS:
         return replace(finding, reason=_all_is_well(parts, sides))
-    return finding
+    more = tuple(
+        part.reason
+        for part in parts
+        if part.outcome is finding.outcome is Outcome.FAIL and part.reason != finding.reason
+    )
+    return replace(finding, evidence=(*finding.evidence, *more))
 
 
 def _all_is_well(parts: list[Judgement], sides: tuple[Side, ...]) -> str:
@@ -144,7 +150,8 @@ def _judge_series(who: str, name: str, values: list[int]) -> Judgement:
         return Judgement(
             outcome=Outcome.FAIL,
             reason=f"the {who} gains {per_cycle:.2f} {name} per reconnect cycle ({values[0]} to {values[-1]})",
-            badness=per_cycle,
+            # what the system runs out of says more than the objects that hang on it
+            badness=per_cycle + (OWNED_FIRST if name in ("tasks", "sockets") else 0),
             evidence=(f"{name} after each cycle from the second: {', '.join(map(str, values))}",),
             measured=measured,
         )

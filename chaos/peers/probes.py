@@ -13,14 +13,18 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeAlias
 
 import trio
 
+from chaos.networks.simulated.sockets import SimulatedSocket
+from chaos.networks.simulated.world import World
 from chaos.recorder import Reporter, current_reporter
 from chaos.trace import Side
 
 Owner: TypeAlias = tuple[Side, int | None]
+SocketKind: TypeAlias = tuple[int, int, int]  # family, type, protocol
 
 # The class behind trio's sockets has no public name; a recording socket must be one of them, since trio checks.
 with stdlib_socket.socket() as _plain:
@@ -71,25 +75,55 @@ class RecordingSocket(_TrioSocket):  # type: ignore[misc]
 
     async def connect(self, address: Any) -> None:
         """Connect, and record an attempt that was refused: no link can see it."""
-        try:
+        with refusals_recorded(self.reporter):
             await super().connect(address)
-        except ConnectionRefusedError as error:
-            recorder = self.reporter.recorder
-            if self.reporter.client is not None:
-                recorder.record("attempt", client=self.reporter.client, port=None)
-                recorder.record("refused", client=self.reporter.client, how=str(error))
-            raise
+
+
+class RecordingSimulatedSocket(SimulatedSocket):
+    """A simulated socket that knows whose it is."""
+
+    def __init__(self, world: World, ledger: Ledger, reporter: Reporter, kind: SocketKind) -> None:
+        super().__init__(world, *kind)
+        self._ledger, self._reporter, self._kind = ledger, reporter, kind
+        ledger.sockets[self] = (reporter.subject, reporter.client)
+
+    def spawn(self) -> SimulatedSocket:
+        """Return the socket for an accepted connection, which has this one's owner."""
+        return RecordingSimulatedSocket(self._world, self._ledger, self._reporter, self._kind)
+
+    async def connect(self, address: Any) -> None:
+        """Connect, and record an attempt that was refused."""
+        with refusals_recorded(self._reporter):
+            await super().connect(address)
+
+
+@contextmanager
+def refusals_recorded(reporter: Reporter) -> Iterator[None]:
+    """Record the refusal of a client's connection attempt inside, and let it go on."""
+    try:
+        yield
+    except ConnectionRefusedError as error:
+        if reporter.client is not None:
+            reporter.recorder.record("attempt", client=reporter.client, port=None)
+            reporter.recorder.record("refused", client=reporter.client, how=str(error))
+        raise
 
 
 @dataclass(slots=True)
 class SocketFactory(trio.abc.SocketFactory):
-    """Makes recording sockets for subjects and plain ones for everybody else."""
+    """Makes recording sockets for subjects and plain ones for everybody else; simulated ones in a world."""
 
+    world: World | None = None
     ledger: Ledger = field(default_factory=Ledger)
 
     def socket(self, family: int = 2, type: int = 1, proto: int = 0) -> Any:  # noqa: A002
         """Return a new socket, as `trio.socket.socket` does."""
         reporter = current_reporter.get()
+        if self.world is not None:
+            kind = (family, type, proto)
+            if reporter is None:
+                return SimulatedSocket(self.world, *kind)
+            return RecordingSimulatedSocket(self.world, self.ledger, reporter, kind)
         plain = stdlib_socket.socket(family, type, proto)
         if reporter is None:
             return trio.socket.from_stdlib_socket(plain)
@@ -97,9 +131,12 @@ class SocketFactory(trio.abc.SocketFactory):
 
 
 @contextmanager
-def recording_sockets() -> Iterator[Ledger]:
-    """Attribute the sockets made inside to the subject whose task makes them. Must run inside `trio.run`."""
-    factory = SocketFactory()
+def recording_sockets(world: World | None = None) -> Iterator[Ledger]:
+    """Attribute the sockets made inside to the subject whose task makes them. Must run inside `trio.run`.
+
+    With a world they are simulated ones.
+    """
+    factory = SocketFactory(world)
     previous = trio.socket.set_custom_socket_factory(factory)
     try:
         yield factory.ledger
@@ -143,6 +180,7 @@ def count_objects() -> dict[Side, dict[str, int]]:
     return {side: dict(counter) for side, counter in found.items()}
 
 
+@cache
 def _is_connection(kind: type) -> bool:
     name = kind.__name__
     return (

@@ -148,3 +148,13 @@ def test_an_entry_as_slow_as_the_pong_timeout_excuses(
 def test_without_a_connection_in_the_window_nothing_can_be_said(slow):
     made = slow(during="hole").end(60, "rst", 1, "client", by="server")
     assert made.result("no_false_alarm") == ("INCONCLUSIVE", "no connection was open in the window")
+
+
+@pytest.mark.parametrize(("client_ends_at_s", "outcome"), [(28.0, "PASS"), (40.0, "FAIL")])
+def test_answering_an_attempt_that_the_client_had_given_up_is_no_alarm(
+    slow, client_ends_at_s, outcome
+):
+    made = slow(during="slow", by="server").frame(29).add(28, "attempt", client=1, connection=2)
+    made.end(client_ends_at_s, "fin", 2, "client").add(29, "open", client=1, connection=2)
+    made.end(30, "fin", 2, "server")
+    assert made.result("no_false_alarm")[0] == outcome

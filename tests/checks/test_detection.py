@@ -173,3 +173,10 @@ def test_only_connections_that_felt_a_partial_entry_are_judged(story, entry, exp
     assert made.finding("detects_dead_peer").outcome.value == "PASS"
     made.felt(20.1, client=2)
     assert made.finding("detects_dead_peer").outcome.value == "FAIL"
+
+
+def test_a_peer_that_is_told_by_the_network_need_not_find_out(outage):
+    made = outage().felt(38.2).end(44, "rst", 1, "client", by="server")
+    finding = made.finding("detects_dead_peer")
+    assert finding.outcome.value == "PASS"
+    assert finding.reason.startswith("client 1 was told by a FIN or RST after 6.000 s")

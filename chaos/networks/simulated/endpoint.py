@@ -1,0 +1,345 @@
+"""One end of a simulated TCP connection, as a Linux program sees it.
+
+Modelled: handshake with Linux's SYN schedule, buffers and back-pressure, FIN and half-close, RST and which call sees
+which error, retransmission after loss, giving up, keepalive and TCP_USER_TIMEOUT. Figures are those measured on
+Linux 6.18 (docs/explanation/simulation.md).
+
+Not modelled, and what a program could notice: congestion control (a fast path fills at once), delayed ACK and
+Nagle (never seen with TCP_NODELAY), segment sizes (a read may return more at a time than on a real path),
+simultaneous open, urgent data.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chaos.networks.simulated.fabric import Fabric, Path, Timer
+
+# A frozen peer's kernel and our own took 841,344 bytes in all before send() blocked.
+SEND_BUFFER_BYTES = 415_360
+RECEIVE_BUFFER_BYTES = 425_984
+SEGMENT_BYTES = 65_536
+# Retransmission timeout: 200 ms and the kernel's tick; doubles, cap 120 s (tcp_retries2 15: about 924 s)
+RTO_S = 0.207
+RTO_S_MAX = 120.0
+RETRIES = 15
+# SYN retries: four a second apart (tcp_syn_linear_timeouts), then doubling; six in all, then ETIMEDOUT
+SYN_WAITS_S = (1.02, 1.02, 1.02, 1.02, 1.02, 2.02, 4.03, 8.06)
+KEEPALIVE_IDLE_S = 7200.0
+KEEPALIVE_INTERVAL_S = 75.0
+KEEPALIVE_COUNT = 9
+
+
+@dataclass(slots=True)
+class Options:
+    """Socket options that change what a program sees; Linux's defaults."""
+
+    keepalive: bool = False
+    keepalive_idle_s: float = KEEPALIVE_IDLE_S
+    keepalive_interval_s: float = KEEPALIVE_INTERVAL_S
+    keepalive_count: int = KEEPALIVE_COUNT
+    user_timeout_s: float = 0.0
+    linger_0: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class _Unacked:
+    """A segment that the peer has not acknowledged; `payload` None is the FIN."""
+
+    payload: bytes | None
+    sent_s: float
+    delivered: bool = False
+
+
+class Endpoint:
+    """One end. `on_change` is called whenever a program that waits may have something to see."""
+
+    def __init__(self, fabric: Fabric, path_out: Path, options: Options | None = None) -> None:
+        self.fabric = fabric
+        self.path_out = path_out
+        self.options = options or Options()
+        self.on_change: Callable[[], None] = lambda: None
+        self.peer: Endpoint | None = None
+        self.established = False
+        self.received = bytearray()
+        self.eof = False  # the peer's FIN has been received
+        self.error: int | None = None  # pending, reported once
+        self.broken = False  # reads give end of stream, writes EPIPE
+        self.shut = False  # our side will send no more
+        self.closed = False  # the program has let go of it
+        self._unsent: deque[bytes] = deque()
+        self._unsent_bytes = 0
+        self._unacked: deque[_Unacked] = deque()
+        self._unacked_bytes = 0
+        self._fin_sent = False
+        self._rto_s = RTO_S
+        self._retries = 0
+        self._timer: Timer | None = None
+        self._keepalive: Timer | None = None
+        self._heard_s = fabric.now
+
+    # what a program does
+
+    @property
+    def readable(self) -> bool:
+        """Whether a read would not block."""
+        return bool(self.received) or self.eof or self.broken or self.error is not None
+
+    @property
+    def room(self) -> int:
+        """How many bytes a send would take now."""
+        return max(0, SEND_BUFFER_BYTES - self._unsent_bytes - self._unacked_bytes)
+
+    @property
+    def writable(self) -> bool:
+        """Whether a send would not block."""
+        return self.room > 0 or self.broken or self.shut or self.error is not None
+
+    def send(self, payload: bytes) -> int:
+        """Take as many bytes as there is room for; the caller has seen that it is writable.
+
+        Raises:
+            OSError: the pending error, once; then EPIPE.
+        """
+        self._raise_pending()
+        if self.broken or self.shut:
+            raise _os_error(errno.EPIPE)
+        taken = payload[: self.room]
+        if taken:
+            self._unsent.append(bytes(taken))
+            self._unsent_bytes += len(taken)
+            self._transmit()
+        return len(taken)
+
+    def receive(self, count: int) -> bytes:
+        """Return bytes that have arrived, or nothing at the end of the stream.
+
+        The caller has seen that it is readable.
+
+        Raises:
+            OSError: the pending error, once, after the bytes before it and unless a FIN has been received.
+        """
+        if self.received:
+            was_full = len(self.received) >= RECEIVE_BUFFER_BYTES // 2
+            taken = bytes(self.received[:count])
+            del self.received[:count]
+            if was_full and self.peer is not None:
+                self._to_peer(self.peer._transmit)  # a window update
+            return taken
+        if not self.eof:
+            self._raise_pending()
+        return b""
+
+    def shutdown(self) -> None:
+        """Send a FIN behind what has been sent."""
+        if not self.shut and not self.broken:
+            self.shut = True
+            self._transmit()
+
+    def close(self) -> None:
+        """Let go: FIN behind the data; RST with SO_LINGER 0 or if received bytes were never read (RFC 2525 §2.17)."""
+        if self.closed:
+            return
+        self.closed = True
+        self._stop_keepalive()
+        if self.options.linger_0 or self.received:
+            self.received.clear()
+            self.reset()
+        else:
+            self.shutdown()
+
+    def reset(self) -> None:
+        """Send an RST and forget the connection."""
+        if not self.broken:
+            if self.peer is not None:
+                self._to_peer(self.peer.be_reset)
+            self._die(None)
+
+    def establish(self, peer: Endpoint) -> None:
+        """Become connected."""
+        self.peer = peer
+        self.established = True
+        self._heard_s = self.fabric.now
+        self.start_keepalive()
+        self.on_change()
+
+    def start_keepalive(self) -> None:
+        """Start probing an idle connection, if the program asked for it."""
+        self._stop_keepalive()
+        if self.options.keepalive and self.established and not self.broken:
+            due = self._heard_s + self.options.keepalive_idle_s
+            self._keepalive = self.fabric.at(due, lambda: self._probe(0))
+
+    # what arrives
+
+    def be_reset(self) -> None:
+        """An RST has arrived; behind a FIN it shows as EPIPE (Linux tcp_reset in CLOSE_WAIT)."""
+        if not self.broken:
+            self._die(errno.EPIPE if self.eof else errno.ECONNRESET)
+
+    def arrive(self, segment: _Unacked) -> None:
+        """A segment has arrived; the next one in order, since a path keeps order."""
+        self._heard_s = self.fabric.now
+        if self.broken or (self.closed and segment.payload is not None):
+            # nobody is here for it any more
+            assert self.peer is not None
+            self._to_peer(self.peer.be_reset)
+            self._die(None)
+            return
+        if segment.payload is None:
+            self.eof = True
+        else:
+            self.received += segment.payload
+        peer = self.peer
+        assert peer is not None
+        self._to_peer(lambda: peer.be_acknowledged(segment))
+        self.on_change()
+
+    def be_acknowledged(self, segment: _Unacked) -> None:
+        """An acknowledgement has arrived: of this segment and all before it."""
+        if self.broken or segment not in self._unacked:
+            return
+        self._heard_s = self.fabric.now
+        while self._unacked:
+            first = self._unacked.popleft()
+            self._unacked_bytes -= len(first.payload or b"")
+            if first is segment:
+                break
+        self._rto_s, self._retries = RTO_S, 0
+        self._arm()
+        self._transmit()
+        self.on_change()
+
+    # sending
+
+    def _transmit(self) -> None:
+        """Send what fits into the peer's window, and the FIN once all is sent."""
+        if self.broken or not self.established or self.peer is None:
+            return
+        while self._unsent and (window := self._window()) > 0:
+            payload = self._unsent.popleft()
+            if len(payload) > min(window, SEGMENT_BYTES):
+                cut = min(window, SEGMENT_BYTES)
+                self._unsent.appendleft(payload[cut:])
+                payload = payload[:cut]
+            self._unsent_bytes -= len(payload)
+            self._put(_Unacked(payload, self.fabric.now))
+        if self.shut and not self._fin_sent and not self._unsent:
+            self._fin_sent = True
+            self._put(_Unacked(None, self.fabric.now))
+
+    def _window(self) -> int:
+        assert self.peer is not None
+        return RECEIVE_BUFFER_BYTES - len(self.peer.received) - self._unacked_bytes
+
+    def _put(self, segment: _Unacked) -> None:
+        self._unacked.append(segment)
+        self._unacked_bytes += len(segment.payload or b"")
+        # behind a segment that was lost nothing can be delivered in order
+        if all(row.delivered for row in list(self._unacked)[:-1]):
+            self._fly(segment)
+        if self._timer is None:
+            self._arm()
+
+    def _fly(self, segment: _Unacked) -> None:
+        arrival_s = self.path_out.transit(self.fabric.now)
+        if arrival_s is None:
+            return
+        segment.delivered = True
+        peer = self.peer
+        assert peer is not None
+        self.fabric.at(arrival_s, lambda: peer.arrive(segment))
+
+    def _fly_again(self, segment: _Unacked) -> None:
+        """Send what has arrived but was not acknowledged: the peer acknowledges it again."""
+        peer = self.peer
+        assert peer is not None
+        self._to_peer(lambda: peer._to_peer(lambda: self.be_acknowledged(segment)))
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._unacked and not self.broken:
+            self._timer = self.fabric.at(self.fabric.now + self._rto_s, self._retransmit)
+
+    def _retransmit(self) -> None:
+        self._timer = None
+        waited_s = self.fabric.now - self._unacked[0].sent_s
+        self._retries += 1
+        timeout_s = self.options.user_timeout_s
+        if self._retries > RETRIES or (timeout_s and waited_s >= timeout_s):
+            self._die(errno.ETIMEDOUT)
+            return
+        for segment in self._unacked:
+            if not segment.delivered:
+                self._fly(segment)
+            else:
+                self._fly_again(segment)
+        self._rto_s = min(self._rto_s * 2, RTO_S_MAX)
+        self._arm()
+
+    def _to_peer(self, action: Callable[[], None]) -> None:
+        """Let a control packet do something at the peer, if the path carries it."""
+        arrival_s = self.path_out.transit(self.fabric.now)
+        if arrival_s is not None:
+            self.fabric.at(arrival_s, action)
+
+    # dying
+
+    def _probe(self, missed: int) -> None:
+        """Send a keepalive probe, or wait on: it does not run while data is unacknowledged."""
+        self._keepalive = None
+        idle_until = self._heard_s + self.options.keepalive_idle_s
+        if missed == 0 and (self._unacked or idle_until > self.fabric.now):
+            due = max(idle_until, self.fabric.now + 1.0)
+            self._keepalive = self.fabric.at(due, lambda: self._probe(0))
+            return
+        if missed >= self.options.keepalive_count:
+            self._die(errno.ETIMEDOUT)
+            return
+        assert self.peer is not None
+        self._to_peer(self.peer.be_probed)
+        due = self.fabric.now + self.options.keepalive_interval_s
+        self._keepalive = self.fabric.at(due, lambda: self._probe(missed + 1))
+
+    def be_probed(self) -> None:
+        """A keepalive probe has arrived: answer it."""
+        peer = self.peer
+        if peer is not None:
+            self._to_peer(peer.be_reset if self.broken else peer.hear)
+
+    def hear(self) -> None:
+        """The peer has answered a probe."""
+        self._heard_s = self.fabric.now
+        self.start_keepalive()
+
+    def _die(self, error: int | None) -> None:
+        self.broken = True
+        self.error = error
+        self._unsent.clear()
+        self._unacked.clear()
+        self._unsent_bytes = self._unacked_bytes = 0
+        self._stop_keepalive()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.on_change()
+
+    def _stop_keepalive(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.cancel()
+            self._keepalive = None
+
+    def _raise_pending(self) -> None:
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise _os_error(error)
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))
