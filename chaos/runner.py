@@ -11,6 +11,7 @@ import trio
 
 from chaos.errors import NetworkUnavailable
 from chaos.networks.base import Felt, Network, Tls
+from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.abilities import check_abilities
 from chaos.peers.census import take_census
@@ -112,7 +113,7 @@ class Run:
         Whatever the subjects do, this returns. Cancelling stops everything; `trace` then has what there is.
         """
         over = False
-        with recording_sockets(self.world) as self._ledger:
+        with recording_sockets(self.world) as self._ledger, inside(self.world):
             try:
                 async with trio.open_nursery() as nursery:
                     if self.world is not None:

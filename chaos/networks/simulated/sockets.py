@@ -123,11 +123,14 @@ class SimulatedSocket(trio.socket.SocketType):
     # listening
 
     async def bind(self, address: Any) -> None:
-        self._check_open()
-        host = resolve(address[0])
-        self._local = self._world.take((host, int(address[1])))
-        self._bound = True
+        self.bind_now(address)
         await trio.lowlevel.checkpoint_if_cancelled()
+
+    def bind_now(self, address: Any) -> None:
+        """Bind without a checkpoint: for sockets that were bound before they came to trio."""
+        self._check_open()
+        self._local = self._world.take((resolve(address[0]), int(address[1])))
+        self._bound = True
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
+import socket
 from typing import Any, Protocol
 
 import trio
@@ -38,6 +40,7 @@ class World:
     def __init__(self) -> None:
         self.fabric = Fabric()
         self.listeners: dict[Address, Listener] = {}
+        self.names: dict[str, list[str]] = {"localhost": [LOOPBACK]}
         self._taken: set[Address] = set()
         self._next_port = FIRST_PORT
         self._next_fileno = FIRST_FILENO
@@ -46,6 +49,22 @@ class World:
         """Return a number that no other socket has had."""
         self._next_fileno += 1
         return self._next_fileno
+
+    def addresses(self, name: str) -> list[str]:
+        """Return the addresses of a host's name, in the order of preference.
+
+        Raises:
+            socket.gaierror: nobody is called that.
+        """
+        if name in self.names:
+            return list(self.names[name])
+        try:
+            ipaddress.IPv4Address(name)
+        except ValueError:
+            raise socket.gaierror(
+                socket.EAI_NONAME, f"no host {name!r} in the simulation"
+            ) from None
+        return [name]
 
     def tick(self) -> None:
         """Tell the fabric the time, before a program does something: it is asleep while nothing is due."""

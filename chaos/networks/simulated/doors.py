@@ -1,0 +1,110 @@
+"""The doors through which a program could leave the simulation, closed in one place.
+
+* Sockets made with the standard library and handed to trio (`trio.socket.from_stdlib_socket`: Hypercorn's and anyio's
+  listeners do) become simulated ones, and no real port is bound.
+* `trio.to_thread.run_sync` runs inline at zero virtual time: a real thread would let the virtual clock race ahead.
+* Wall clocks (`time.time`, `time.monotonic` and their kin) follow virtual time.
+* Real threads, real connections and subprocesses are refused by name.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+from unittest.mock import patch
+
+import trio
+
+from chaos.errors import ChaosError
+from chaos.networks.simulated.world import ANY, Address, resolve
+
+# 2026-01-01T00:00:00Z: where the wall clock of every simulated run starts, so that dates do not differ between runs
+EPOCH_S = 1_767_225_600.0
+
+
+class EscapeError(ChaosError):
+    """A program in a simulated run reached for something real."""
+
+
+class StandIn(socket.socket):
+    """A standard library socket that is never bound or connected: it only remembers what it was asked for."""
+
+    address: Address = (ANY, 0)
+    bound: bool = False
+    listening: int | None = None
+
+    def bind(self, address: Any) -> None:
+        """Remember the address."""
+        self.bound = True
+        self.address = (resolve(address[0]), int(address[1]))
+
+    def listen(self, backlog: int = 128) -> None:
+        """Remember the backlog."""
+        self.listening = backlog
+
+    def getsockname(self) -> Any:
+        """Return what it was bound to."""
+        return self.address
+
+    def connect(self, address: Any) -> None:
+        """Refuse: the standard library would block the event loop, in reality too."""
+        raise EscapeError(
+            f"a simulated run cannot open a real connection to {address}; expected trio's sockets"
+        )
+
+    connect_ex = connect  # type: ignore[assignment]
+
+
+async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
+    """Stand in for `trio.to_thread.run_sync`: call at once, at zero virtual time, with its checkpoints."""
+    await trio.lowlevel.checkpoint()
+    return function(*arguments)
+
+
+def _refuse(what: str) -> Callable[..., Any]:
+    def refused(*_: Any, **__: Any) -> Any:
+        raise EscapeError(
+            f"{what} inside a simulated run would follow real time; run this scenario on --network embedded"
+        )
+
+    return refused
+
+
+@contextmanager
+def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator[None]:
+    """Close the doors while inside. Must be used inside `trio.run` with a virtual clock.
+
+    `adopt` makes the simulated socket for a standard library one that is handed to trio.
+    """
+    start_s = trio.current_time()
+    from_stdlib = trio.socket.from_stdlib_socket
+
+    def elapsed() -> float:
+        return trio.current_time() - start_s
+
+    def hand_over(sock: socket.socket) -> trio.socket.SocketType:
+        return adopt(sock) if isinstance(sock, StandIn) else from_stdlib(sock)
+
+    clocks = {
+        "time": lambda: EPOCH_S + elapsed(),
+        "time_ns": lambda: int((EPOCH_S + elapsed()) * 1e9),
+        "monotonic": elapsed,
+        "monotonic_ns": lambda: int(elapsed() * 1e9),
+        "perf_counter": elapsed,
+        "perf_counter_ns": lambda: int(elapsed() * 1e9),
+    }
+    with ExitStack() as stack:
+        for name, clock in clocks.items():
+            stack.enter_context(patch.object(time, name, clock))
+        stack.enter_context(patch.object(time, "sleep", _refuse("time.sleep")))
+        stack.enter_context(patch.object(socket, "socket", StandIn))
+        stack.enter_context(patch.object(trio.socket, "from_stdlib_socket", hand_over))
+        stack.enter_context(patch.object(trio.to_thread, "run_sync", run_inline))
+        stack.enter_context(patch.object(threading.Thread, "start", _refuse("a thread")))
+        stack.enter_context(patch.object(subprocess.Popen, "__init__", _refuse("a subprocess")))
+        yield

@@ -1,0 +1,79 @@
+"""Everything that makes a trio program run inside a world: names, doors and clocks, for as long as it runs."""
+
+from __future__ import annotations
+
+import socket as stdlib_socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import trio
+
+from chaos.networks.simulated.doors import StandIn, doors_closed
+from chaos.networks.simulated.sockets import SimulatedSocket
+from chaos.networks.simulated.world import World
+
+_INET = stdlib_socket.AF_INET
+_STREAM = stdlib_socket.SOCK_STREAM
+# what getaddrinfo gives for a host that does not exist (netdb.h)
+_NO_SUCH_NAME = stdlib_socket.EAI_NONAME
+
+
+class WorldResolver(trio.abc.HostnameResolver):
+    """Resolves the names that a world knows, at zero virtual time, and no others."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    async def getaddrinfo(  # noqa: PLR0917 - the interface
+        self,
+        host: bytes | None,
+        port: bytes | str | int | None,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - the interface's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Return IPv4 TCP addresses. Raises socket.gaierror for a name that the world does not know."""
+        await trio.lowlevel.checkpoint()
+        if family not in (0, _INET):
+            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
+        name = (host or b"0.0.0.0").decode()
+        return [
+            (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
+            for address in self._world.addresses(name)
+        ]
+
+    async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
+        """Return the address and port as text: the world has no reverse names."""
+        await trio.lowlevel.checkpoint()
+        return str(sockaddr[0]), str(sockaddr[1])
+
+
+@contextmanager
+def inside(world: World | None) -> Iterator[None]:
+    """Let trio programs started inside see this world only; without a world change nothing.
+
+    Must be used inside `trio.run` with a virtual clock, with a socket factory that makes simulated sockets.
+    """
+    if world is None:
+        yield
+        return
+    previous = trio.socket.set_custom_hostname_resolver(WorldResolver(world))
+    try:
+        with doors_closed(_adopt):
+            yield
+    finally:
+        trio.socket.set_custom_hostname_resolver(previous)
+
+
+def _adopt(stand_in: StandIn) -> trio.socket.SocketType:
+    """Return a simulated socket that is bound and listens as the stand-in was told to."""
+    sock = trio.socket.socket(stand_in.family, stand_in.type, stand_in.proto)
+    assert isinstance(sock, SimulatedSocket)
+    if stand_in.bound:
+        sock.bind_now(stand_in.address)
+    if stand_in.listening is not None:
+        sock.listen(stand_in.listening)
+    stdlib_socket.socket.close(stand_in)
+    return sock
