@@ -3,7 +3,7 @@
 * Sockets made with the standard library and handed to trio (`trio.socket.from_stdlib_socket`: Hypercorn's and anyio's
   listeners do) become simulated ones, and no real port is bound.
 * `trio.to_thread.run_sync` runs inline at zero virtual time: a real thread would let the virtual clock race ahead.
-* Wall clocks (`time.time`, `time.monotonic` and their kin) follow virtual time.
+* Wall clocks (`time.time`, `datetime.now`, `time.monotonic` and their kin) follow virtual time.
 * Real threads, real connections and subprocesses are refused by name.
 """
 
@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest.mock import patch
 
+import time_machine
 import trio
 
 from chaos.errors import ChaosError
@@ -66,6 +67,22 @@ async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: 
     return function(*arguments)
 
 
+class _Follower(trio.abc.Instrument):
+    """Takes the wall clock along: virtual time moves only while trio waits for I/O."""
+
+    def __init__(self, traveller: time_machine.Traveller, elapsed: Callable[[], float]) -> None:
+        self._traveller = traveller
+        self._elapsed = elapsed
+        self._shown_s = 0.0
+
+    def after_io_wait(self, timeout: float) -> None:
+        """Show the time that it now is."""
+        elapsed_s = self._elapsed()
+        if elapsed_s != self._shown_s:
+            self._traveller.shift(elapsed_s - self._shown_s)
+            self._shown_s = elapsed_s
+
+
 def _refuse(what: str) -> Callable[..., Any]:
     def refused(*_: Any, **__: Any) -> Any:
         raise EscapeError(
@@ -91,14 +108,16 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
         return adopt(sock) if isinstance(sock, StandIn) else from_stdlib(sock)
 
     clocks = {
-        "time": lambda: EPOCH_S + elapsed(),
-        "time_ns": lambda: int((EPOCH_S + elapsed()) * 1e9),
         "monotonic": elapsed,
         "monotonic_ns": lambda: int(elapsed() * 1e9),
         "perf_counter": elapsed,
         "perf_counter_ns": lambda: int(elapsed() * 1e9),
     }
     with ExitStack() as stack:
+        traveller = stack.enter_context(time_machine.travel(EPOCH_S, tick=False))
+        follower = _Follower(traveller, elapsed)
+        trio.lowlevel.add_instrument(follower)
+        stack.callback(trio.lowlevel.remove_instrument, follower)
         for name, clock in clocks.items():
             stack.enter_context(patch.object(time, name, clock))
         stack.enter_context(patch.object(time, "sleep", _refuse("time.sleep")))
