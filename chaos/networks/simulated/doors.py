@@ -54,6 +54,7 @@ class StandIn(socket.socket):
 
     def connect(self, address: Any) -> None:
         """Refuse: the standard library would block the event loop, in reality too."""
+        self.close()
         raise EscapeError(
             f"a simulated run cannot open a real connection to {address}; expected trio's sockets"
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
+import operator
 import socket as stdlib_socket
 import struct
 from collections import deque
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
@@ -41,6 +42,7 @@ class SimulatedSocket(trio.socket.SocketType):
         self._backlog = 0
         self._shut_write = False
         self._lot = trio.lowlevel.ParkingLot()
+        self._waiting: set[str] = set()
 
     # identity
 
@@ -142,7 +144,7 @@ class SimulatedSocket(trio.socket.SocketType):
         self._world.listeners[self._local] = self
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
-        await self._wait(lambda: bool(self._queue))
+        await self._wait("reading from", lambda: bool(self._queue))
         assert self._queue is not None
         sock = self._queue.popleft()
         assert sock._remote is not None
@@ -161,7 +163,7 @@ class SimulatedSocket(trio.socket.SocketType):
         attempt = _Attempt(self, target)
         attempt.send_syn()
         try:
-            await self._wait(lambda: attempt.outcome is not None)
+            await self._wait("writing to", lambda: attempt.outcome is not None)
         except BaseException:
             attempt.give_up()
             raise
@@ -195,16 +197,18 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def send(self, data: Any, flags: int = 0) -> int:
         end = self._connected()
-        await self._wait(lambda: end.writable)
+        await self._wait("writing to", lambda: end.writable)
         self._world.tick()
-        return end.send(bytes(data))
+        return end.send(bytes(memoryview(data)))
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
         return self._receive(buflen, flags)
 
     async def _receive(self, buflen: int, flags: int) -> bytes:
         end = self._connected()
-        await self._wait(lambda: end.readable)
+        if operator.index(buflen) < 0:
+            raise ValueError("negative buffersize in recv")
+        await self._wait("reading from", lambda: end.readable)
         if flags & stdlib_socket.MSG_PEEK:
             return bytes(end.received[:buflen])
         self._world.tick()
@@ -218,11 +222,11 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def wait_writable(self) -> None:
         end = self._connected()
-        await self._wait(lambda: end.writable)
+        await self._wait("writing to", lambda: end.writable)
 
     async def wait_readable(self) -> None:
         end = self._connected()
-        await self._wait(lambda: end.readable)
+        await self._wait("reading from", lambda: end.readable)
 
     def is_readable(self) -> bool:
         return bool(self._queue) or (self._end is not None and self._end.readable)
@@ -259,17 +263,27 @@ class SimulatedSocket(trio.socket.SocketType):
     def _wake(self) -> None:
         self._lot.unpark_all()
 
-    async def _wait(self, ready: Any) -> None:
+    async def _wait(self, doing: str, ready: Callable[[], bool]) -> None:
         """Wait until something is so, as trio's sockets do: a checkpoint in any case.
 
         Raises:
+            trio.BusyResourceError: another task waits for the same.
             trio.ClosedResourceError: the socket was closed meanwhile.
         """
         self._check_open()
         await trio.lowlevel.checkpoint()
-        while not ready():
+        if ready() or doing in self._waiting:
             self._check_alive()
-            await self._lot.park()
+            if ready():
+                return
+            raise trio.BusyResourceError(f"another task is already {doing} this socket")
+        self._waiting.add(doing)
+        try:
+            while not ready():
+                self._check_alive()
+                await self._lot.park()
+        finally:
+            self._waiting.discard(doing)
         self._check_alive()
 
     def _check_alive(self) -> None:

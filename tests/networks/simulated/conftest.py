@@ -1,0 +1,36 @@
+"""A way to run a trio function inside a simulated world."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+import trio
+
+from chaos.clock import seed_scheduler, virtual_clock
+from chaos.networks.simulated.inside import inside
+from chaos.networks.simulated.world import World
+from chaos.peers.probes import recording_sockets
+
+Body = Callable[[World, trio.Nursery], Awaitable[Any]]
+
+
+@pytest.fixture
+def simulate() -> Callable[[Body], Any]:
+    """Return a function that runs `body(world, nursery)` on virtual time and returns its result."""
+
+    def run(body: Body, *, seed: int = 1) -> Any:
+        async def main() -> Any:
+            world = World()
+            with recording_sockets(world), inside(world):
+                async with trio.open_nursery() as nursery:
+                    await nursery.start(world.run)
+                    result = await body(world, nursery)
+                    nursery.cancel_scope.cancel()
+            return result
+
+        seed_scheduler(seed)
+        return trio.run(main, clock=virtual_clock())
+
+    return run
