@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 Side = Literal["client", "server"]
@@ -89,24 +90,35 @@ class Header:
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Trace:
     """The header and the events of one run, in the order in which they were recorded."""
 
     header: Header
     events: tuple[Event, ...]
 
+    @cached_property
+    def _by_kind(self) -> Mapping[tuple[str, int | None], list[tuple[int, Event]]]:
+        """The numbered events of each kind, of all clients (None) and of each: checks ask for them a lot."""
+        index: dict[tuple[str, int | None], list[tuple[int, Event]]] = {}
+        for number, event in enumerate(self.events):
+            for client in {None, event.client}:
+                index.setdefault((event.kind, client), []).append((number, event))
+        return index
+
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
 
     def select(self, *kinds: str, client: int | None = None, **data: Any) -> list[Event]:
         """Return the events of these kinds, of this client if given, whose data hold these values."""
+        rows = [row for kind in kinds for row in self._by_kind.get((kind, client), ())]
+        if len(kinds) > 1:
+            rows.sort(key=lambda row: row[0])
+        wanted = data.items()
         return [
             event
-            for event in self.events
-            if event.kind in kinds
-            and (client is None or event.client == client)
-            and all(event.data.get(key) == value for key, value in data.items())
+            for _, event in rows
+            if not data or all(event.data.get(key) == value for key, value in wanted)
         ]
 
     def end_s(self) -> float:
