@@ -13,7 +13,6 @@ from chaos.scenario.rules import speaks_of
 from chaos.trace import Event, Side
 from chaos.vocabulary.checks import NoFalseAlarm
 
-
 _OTHER: dict[Side, Side] = {"client": "server", "server": "client"}
 
 

@@ -63,6 +63,11 @@ class Context:
         return found
 
     @cached_property
+    def lags(self) -> list[tuple[float, float]]:
+        """When the event loop was late, and by how much."""
+        return [(event.at_s, float(event["lag_s"])) for event in self.trace.select("lag")]
+
+    @cached_property
     def steady_s(self) -> float | None:
         """When the steady state was reached, if it was."""
         events = self.trace.select("steady")

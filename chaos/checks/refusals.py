@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from chaos.checks.context import EPSILON_S, Context, Judgement, inconclusive, seconds, worst
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
@@ -16,9 +18,10 @@ EARLY_S = 0.05
 def handshake(context: Context, settings: Handshake, expectation: Expectation) -> Finding:
     """Judge what each client did after its handshakes were refused, from the time the entry took effect.
 
-    `status`: a refusal with that status must have been seen. `attempts_max`: attempts after a client's first refusal.
-    `retry_after`: no attempt before the Retry-After of a refusal has passed. INCONCLUSIVE when no handshake was
-    refused, or none with Retry-After where that is asked for.
+    `status`: a refusal with that status must have been seen. `attempts_max`: attempts after a client's first refusal,
+    up to the one that opens; a refusal after that begins a new count, and the highest is judged. `retry_after`: no
+    attempt before the Retry-After of a refusal has passed. INCONCLUSIVE when no handshake was refused, or none with
+    Retry-After where that is asked for.
     """
     index = speaks_of(context.scenario, expectation)
     rows = context.occurrences[index] if index is not None else ()
@@ -57,8 +60,8 @@ def _judge_client(
     context: Context, settings: Handshake, client: int, events: list[Event]
 ) -> list[Judgement]:
     attempts = context.attempts.get(client, [])
-    after = [at_s for at_s in attempts if at_s > events[0].at_s]
-    first = f"{seconds(events[0].at_s)}: HTTP {events[0]['status']} to client {client}"
+    refused, after = max(_tries(context, client, events), key=lambda row: len(row[1]))
+    first = f"{seconds(refused.at_s)}: HTTP {refused['status']} to client {client}"
     measured = (("client", client), ("refusals", len(events)), ("attempts_after", len(after)))
     parts: list[Judgement] = []
     limit = settings.attempts_max
@@ -80,6 +83,21 @@ def _judge_client(
         told = [event for event in events if event.get("retry_after_s") is not None]
         parts += [_judge_wait(context, client, event, attempts) for event in told]
     return parts
+
+
+def _tries(
+    context: Context, client: int, refusals: list[Event]
+) -> Iterator[tuple[Event, list[float]]]:
+    """Yield each first refusal since an opening, and the attempts that came after it until one opened."""
+    opened = [c for c in context.of_client(client) if c.open_s is not None]
+    until_s = float("-inf")
+    for refusal in refusals:
+        if refusal.at_s <= until_s:
+            continue
+        worked = [c.attempt_s for c in opened if c.attempt_s > refusal.at_s]
+        until_s = min(worked, default=float("inf"))
+        attempts = context.attempts.get(client, [])
+        yield refusal, [at_s for at_s in attempts if refusal.at_s < at_s <= until_s]
 
 
 def _judge_wait(context: Context, client: int, event: Event, attempts: list[float]) -> Judgement:

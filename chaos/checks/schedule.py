@@ -17,6 +17,8 @@ from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
 # how far the link's view of a connection's age may differ from the client's
 AGE_MARGIN_S = 0.5
+# the probe that measures the loop's lag may run this much after what was late
+LAG_MARGIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,8 @@ class Delay:
     """One wait between the end of an attempt and the start of the next.
 
     The end is a range, since a client may start its wait at the first sign of the end or after its teardown:
-    `long_s` counts from the first sign, `short_s` from the end of its socket. `step` counts failures in the series
+    `long_s` counts from the first sign, `short_s` from the end of its socket, less what the event loop was late in
+    between: a wait ends no sooner than the loop answers. `step` counts failures in the series
     from 0. `exempt`: another rule set this delay (Retry-After, a policy's own reaction). `long_wait`: a reaction
     made the series start at its maximum. `cold`: the client had not been connected before.
     """
@@ -131,6 +134,7 @@ def read_delays(context: Context, client: int) -> list[Delay]:
                     reaction=reaction,
                     long_wait=long_wait,
                     cold=not connected,
+                    lag_s=_lag_s(context, ends[0], following.attempt_s),
                 )
             )
         # at once is no step of the schedule
@@ -174,6 +178,11 @@ def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | Non
     return last_s - opened, oldest_s
 
 
+def _lag_s(context: Context, start_s: float, end_s: float) -> float:
+    """Return by how much the event loop was late in this time, all in all."""
+    return sum(lag_s for at_s, lag_s in context.lags if start_s <= at_s <= end_s + LAG_MARGIN_S)
+
+
 def _delay(
     connection: Connection,
     following: Connection,
@@ -183,6 +192,7 @@ def _delay(
     reaction: Reaction,
     long_wait: bool,
     cold: bool,
+    lag_s: float,
 ) -> Delay:
     refusal = connection.refusal()
     told = refusal is not None and refusal.get("retry_after_s") is not None
@@ -192,7 +202,7 @@ def _delay(
         start_s=ends[0],
         next_s=following.attempt_s,
         long_s=following.attempt_s - ends[0],
-        short_s=following.attempt_s - ends[1],
+        short_s=max(0.0, following.attempt_s - ends[1] - lag_s),
         exempt=told or reaction in (Reaction.NOW, Reaction.AUTH, Reaction.NEVER),
         long_wait=long_wait,
         cold=cold,

@@ -28,4 +28,4 @@ def make_network(name: str, toxiproxy: str | None = None) -> Any:
         if toxiproxy is not None:
             parse_url(toxiproxy)  # a mistake in it is told before anything starts
         return functools.partial(ToxiproxyNetwork, url=toxiproxy)
-    raise UsageError(f"no network {name!r} yet; expected embedded or toxiproxy")
+    raise UsageError(f"no network {name!r}; expected embedded, toxiproxy or simulated")

@@ -159,22 +159,23 @@ class ToxiproxyNetwork:
             address=address,
         )
         back_port = await nursery.start(back.serve)
-        listen = "127.0.0.1:0" if is_loopback(self._api.host) else "0.0.0.0:0"
-        with trio.CancelScope(
-            shield=True
-        ):  # a proxy that is made must be known, or it stays behind
-            proxy, port = await self._api.create(
-                f"{self._prefix}-{client}", listen, f"{address}:{back_port}"
-            )
-            lane = self._lanes[client] = _Lane(proxy=proxy, port=port)
+        lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
             watch=self._watch(client, CLIENT_SIDE),
-            dial=functools.partial(lane.dial, dialer(self._api.host, port, None)),
+            dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
             numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
         )
         return int(await nursery.start(lane.front.serve))
+
+    async def _create_lane(self, client: int, upstream: str) -> _Lane:
+        """Make a client's proxy. Not cancelled: a proxy that is made must be known, or it stays behind."""
+        listen = "127.0.0.1:0" if is_loopback(self._api.host) else "0.0.0.0:0"
+        with trio.CancelScope(shield=True):
+            proxy, port = await self._api.create(f"{self._prefix}-{client}", listen, upstream)
+            self._lanes[client] = _Lane(proxy=proxy, port=port)
+        return self._lanes[client]
 
     def _arrive(self, client: int) -> int:
         """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""

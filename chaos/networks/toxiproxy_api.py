@@ -26,6 +26,7 @@ DEFAULT_PORT = 8474
 CALL_S = 10.0
 Answer = TypeVar("Answer")
 # what toxiproxy-python raises when an answer is not the JSON that it expects: a 5xx, or another server's page
+# (its JSONDecodeError is an OSError as well)
 _NOT_ITS_ANSWER = (ValueError, KeyError, TypeError, AttributeError)
 
 
@@ -127,14 +128,14 @@ class ToxiproxyApi:
             raise NetworkUnavailable(
                 f"Toxiproxy at {self.address} did not answer within {CALL_S:g} s: {what}"
             ) from None
-        except (OSError, InvalidToxic, NotFound, ProxyExists) as error:
-            raise NetworkUnavailable(
-                f"Toxiproxy at {self.address} failed: {what}: {_innermost(error)}"
-            ) from error
         except _NOT_ITS_ANSWER as error:
             raise NetworkUnavailable(
                 f"Toxiproxy at {self.address} failed: {what}: its answer is an error or none of Toxiproxy's "
                 f"({type(error).__name__}: {error})"
+            ) from error
+        except (OSError, InvalidToxic, NotFound, ProxyExists) as error:
+            raise NetworkUnavailable(
+                f"Toxiproxy at {self.address} failed: {what}: {_innermost(error)}"
             ) from error
 
 
@@ -160,12 +161,14 @@ def read_version(text: str) -> str | None:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return what the cause of causes says: requests wraps a refused connection five times."""
-    seen: BaseException = error
-    while (inner := seen.__cause__ or seen.__context__) is not None and isinstance(inner, OSError):
-        seen = inner
-    text = str(seen)
-    return text if isinstance(seen, OSError) and seen.errno else f"{type(error).__name__}: {text}"
+    """Return what the operating system said: requests wraps a refused connection five times."""
+    found: BaseException = error
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, OSError) and seen.errno is not None:
+            found = seen
+        seen = seen.__cause__ or seen.__context__
+    return str(found) if found is not error else f"{type(error).__name__}: {error}"
 
 
 def _bypass_http_proxies(host: str) -> None:

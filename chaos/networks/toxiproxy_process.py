@@ -40,6 +40,8 @@ async def serve_toxiproxy(*, task_status: trio.TaskStatus[str] = trio.TASK_STATU
         )
     for _ in range(ATTEMPTS):
         port = free_port()
+        if await _listens(port):
+            continue  # what answers there later could not be told from our own
         process = _start(program, port)
         try:
             if await _answers(process, port):
@@ -73,17 +75,22 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+async def _listens(port: int) -> bool:
+    try:
+        stream = await trio.open_tcp_stream("127.0.0.1", port)
+    except OSError:
+        return False
+    await trio.aclose_forcefully(stream)
+    return True
+
+
 async def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
     """Return True once the server listens, False if it ended: somebody else has taken the port."""
     with trio.move_on_after(START_S):
         while process.poll() is None:
-            try:
-                stream = await trio.open_tcp_stream("127.0.0.1", port)
-            except OSError:
-                await trio.sleep(0.01)
-            else:
-                await stream.aclose()
+            if await _listens(port):
                 return process.poll() is None
+            await trio.sleep(0.01)
     return False
 
 

@@ -106,6 +106,11 @@ class Connection:
         websocket._initial_request = None
 
     @property
+    def is_client(self) -> bool:
+        """Whether this is the client's end."""
+        return bool(self.websocket.is_client)
+
+    @property
     def usable(self) -> bool:
         """Whether a message may be sent: no Close was sent or received, and the stream lives."""
         return not self._stopped and self.tap.usable and self.websocket.closed is None

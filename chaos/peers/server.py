@@ -52,7 +52,7 @@ class ReferenceServer:
         self.connections: set[Traffic] = set()
         self.rejecting: Parameters | None = None
         self.draining = False
-        self._newest: dict[int, Connection] = {}
+        self._of_client: dict[int, list[Connection]] = {}
         self._handshakes: set[trio.CancelScope] = set()
         self._accepting: trio.CancelScope | None = None
         self._listen_again = trio.Event()
@@ -141,17 +141,19 @@ class ReferenceServer:
 
     async def _live(self, connection: Connection) -> None:
         number = client_number(connection.websocket.path or "/")
+        theirs = self._of_client.setdefault(number, [])
         traffic = Traffic(
             connection=connection,
             session=self._session(number),
             options=self.options,
             lines=self.options.lines_of("server"),
             to=number,
-            # of several connections of one client only the newest is sent to: the others may be dead already
-            may_send=lambda: self._newest.get(number) is connection,
+            # of several connections of one client only the newest is sent to: the others may be dead already; when
+            # it was the newest that died, as of handshakes that a healed path delivers together, the one before it
+            may_send=lambda: theirs[-1] is connection,
         )
         self.connections.add(traffic)
-        self._newest[number] = connection
+        theirs.append(connection)
         if self.rejecting is not None and self.rejecting.get("code") is not None:
             connection.close_soon(self.rejecting["code"])
         elif self.draining:
@@ -162,8 +164,9 @@ class ReferenceServer:
             await connection.finish()
         finally:
             self.connections.discard(traffic)
-            if self._newest.get(number) is connection:
-                del self._newest[number]
+            theirs.remove(connection)
+            if not theirs:
+                del self._of_client[number]
 
     def _session(self, number: int) -> Session:
         if number not in self.sessions:

@@ -75,9 +75,11 @@ class Tap(trio.abc.Stream):
                 self.die()
 
     async def send_all(self, data: bytes | bytearray | memoryview) -> None:
-        """Send; a cancelled send poisons the stream."""
+        """Send; a send that is cancelled after it has begun poisons the stream."""
         if self.poisoned:
             raise trio.BrokenResourceError("a send was cancelled half way through a frame")
+        # cancelled by now, nothing of the frame has left, and a Close may still follow
+        await trio.lowlevel.checkpoint_if_cancelled()
         try:
             await self.inner.send_all(data)
         except (trio.BrokenResourceError, trio.ClosedResourceError) as error:

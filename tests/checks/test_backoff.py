@@ -303,6 +303,14 @@ def test_a_wait_may_be_counted_from_the_close_frame_or_from_the_end_of_the_socke
     assert (delay.long_s, delay.short_s) == pytest.approx((1.9, 0.9))
 
 
+@pytest.mark.parametrize(("at_s", "outcome"), [(34.75, "PASS"), (25.0, "FAIL")])
+def test_a_loop_that_was_late_excuses_only_the_wait_that_it_lengthened(outage, at_s, outcome):
+    # the last wait ends at 34.7 s, 0.3 s beyond its cap
+    delays = [0.5, 1.9, 4.0, 8.3]
+    assert outage(delays).result("backoff")[0] == "FAIL"
+    assert outage(delays).add(at_s, "lag", lag_s=0.25).result("backoff")[0] == outcome
+
+
 def test_a_teardown_beyond_the_close_timeout_is_no_excuse(story, expect):
     made = story(
         client={"use": "reference", "close_timeout": "1s"},

@@ -158,6 +158,15 @@ def test_attempts_after_the_first_refusal_are_counted(refusal):
     )
 
 
+def test_attempts_after_one_that_opened_are_no_answer_to_the_refusal_before_it(refusal):
+    made = refusal(attempts_max=1).rejected(20, 2, 403).connect(25, 3).connect(40, 4).connect(50, 5)
+    assert made.result("handshake")[0] == "PASS"
+    # a refusal after that begins a new count
+    made.rejected(60, 6, 403).rejected(61, 7, 403)
+    assert made.result("handshake")[0] == "PASS"
+    assert made.rejected(62, 8, 403).result("handshake")[0] == "FAIL"
+
+
 def test_another_status_fails(refusal):
     made = refusal(status=403).rejected(20, 2, 503)
     assert made.result("handshake") == ("FAIL", "expected a refusal with HTTP 403, saw 503")

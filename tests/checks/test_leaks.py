@@ -85,6 +85,13 @@ def test_what_grows_with_each_cycle_fails_with_its_slope(samples, name, rows):
     assert reason.startswith(f"the client gains 1.00 {name} per reconnect cycle")
 
 
+def test_of_several_leaks_the_sockets_are_told_first_and_the_others_too(samples):
+    rows = [{"sockets": 1 + n, "channels": 2 + 2 * n} for n in range(6)]
+    finding = samples(cycles=rows).finding("no_leaks")
+    assert finding.reason.startswith("the client gains 1.00 sockets")
+    assert any(line.startswith("the client gains 2.00 channels") for line in finding.evidence)
+
+
 @pytest.mark.parametrize(
     "tasks",
     [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,16 @@ def test_a_file_is_found_beside_its_scenario_and_loaded_once(tmp_path: Path) -> 
     (tmp_path / "mine.py").write_text("async def client(url): ...\nother = client\n")
     first = load("mine.py:client", "client", base=tmp_path)
     assert load("mine.py:other", "client", base=tmp_path) is first
+
+
+def test_a_file_may_import_the_files_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "beside_the_subject.py").write_text("async def client(url): ...\n")
+    (tmp_path / "mine.py").write_text("from beside_the_subject import client\n")
+    assert load("mine.py:client", "client", base=tmp_path).__module__ == "beside_the_subject"
+    assert sys.path[-1] == str(tmp_path), "last, so that it hides nothing that is installed"
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ async def test_a_dead_client_and_everything_of_it_is_freed(
     assert len(server.connections) == 1
     await trio.sleep(0.3)
     assert not server.connections
-    assert not server._newest
+    assert not server._of_client
     await trio.testing.wait_all_tasks_blocked()
     assert trio.lowlevel.current_statistics().tasks_living == tasks
     gc.collect()
@@ -194,6 +194,20 @@ async def test_only_the_newest_connection_of_a_client_is_sent_to(
     await trio.sleep(2.6)
     sent_s = [event.at_s for event in recorder.events if event.kind == "send"]
     assert sent_s == [0, 0.5, 1.5, 2.5]
+
+
+async def test_when_the_newest_connection_dies_the_one_before_it_is_sent_to_again(
+    recorder: Recorder, autojump_clock: Any, joined: Any
+) -> None:
+    server = ReferenceServer(parsed(workload=[{"sender": "server", "every_s": 1.0}]))
+    await joined(server)
+    await trio.sleep(0.5)
+    second = await joined(server)
+    await trio.sleep(1.2)
+    await second.stream.aclose()
+    await trio.sleep(1.9)
+    sent_s = [event.at_s for event in recorder.events if event.kind == "send"]
+    assert sent_s == [0, 0.5, 1.5, 2, 3]
 
 
 def lossy(stream: Any) -> None:

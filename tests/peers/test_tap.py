@@ -90,3 +90,15 @@ async def test_a_refused_handshake_is_death_and_nothing_of_it_is_passed_on(
         await tap.receive_some()
     assert tap.dead.is_set()
     assert trio.current_time() == 0
+
+
+async def test_a_send_that_was_cancelled_before_it_began_does_no_harm() -> None:
+    ours, theirs = trio.testing.memory_stream_pair()
+    tap = Tap(ours)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await tap.send_all(b"nothing of this")
+    assert scope.cancelled_caught
+    assert tap.usable
+    await tap.send_all(b"whole")
+    assert await theirs.receive_some() == b"whole"
