@@ -88,10 +88,15 @@ class CycleWatch:
     cycles: int = 0
     changed: trio.Event = field(default_factory=trio.Event)
     _opens: Counter[int] = field(default_factory=Counter)
+    _given_up: set[tuple[int | None, int | None]] = field(default_factory=set)
 
     def see(self, event: Event) -> None:
         """Take one event."""
-        if event.kind != "open" or event.client is None:
+        connection = (event.client, event.connection)
+        if event.kind in ("fin", "rst") and event.stream == "upstream":
+            self._given_up.add(connection)
+        # an attempt that is answered after the client has given it up is no reconnection
+        if event.kind != "open" or event.client is None or connection in self._given_up:
             return
         self._opens[event.client] += 1
         done = min(self._opens.values()) - 1 if len(self._opens) == self.clients else 0

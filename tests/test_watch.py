@@ -90,3 +90,19 @@ async def test_a_cycle_is_over_when_each_client_has_come_back() -> None:
     for client, cycles in ((1, 0), (2, 0), (1, 0), (1, 0), (2, 1), (2, 2)):
         watch.see(event("open", client=client))
         assert watch.cycles == cycles
+
+
+async def test_an_attempt_that_opens_after_the_client_gave_it_up_is_no_cycle() -> None:
+    for stream, cycles in (("upstream", 0), ("downstream", 1)):
+        watch = CycleWatch(1)
+        for kind, number in (("open", 1), ("fin", 2), ("open", 2)):
+            watch.see(
+                Event(
+                    at_s=0.0,
+                    kind=kind,
+                    client=1,
+                    connection=number,
+                    stream=stream if kind == "fin" else None,  # type: ignore[arg-type]
+                )
+            )
+        assert watch.cycles == cycles
