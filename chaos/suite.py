@@ -20,8 +20,8 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.worker import Job, failed_verdict, work
 
 # Runs mostly wait. What bounds how many go side by side is the processor time of their clients, not their number.
-UNITS_PER_CORE = 16
-CLIENTS_PER_UNIT = 12
+UNITS_PER_CORE = 20
+CLIENTS_PER_UNIT = 25
 # beyond a scenario's duration: start, stop, judging, and a busy machine
 OVERTIME_S = 45.0
 STOP_S = 8.0
@@ -153,7 +153,7 @@ class Suite:
 
 
 class _Units:
-    """How much may run at once, in units of about 12 clients. First come, first served."""
+    """How much may run at once, in units of about 25 clients. First come, first served."""
 
     def __init__(self, units: int) -> None:
         self._free = units
