@@ -255,6 +255,7 @@ def needs_toxiproxy(command: str) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alone")
 @pytest.mark.parametrize(
     "page",
     [page for page in PAGES if any(b.page == page for b in of_kind("sh", "console"))],

@@ -102,6 +102,9 @@ def _judge(
         reason
         or f"{clients} clients came back over {seconds(spread_s)}, at most {peak} attempts in one second"
     )
+    added_s = measured.get("harness_adds_s", 0)
+    if added_s and outcome is not Outcome.INCONCLUSIVE:
+        text += f"; the harness itself adds about {added_s:g} s"
     return Finding(
         check=settings.word,
         outcome=outcome,

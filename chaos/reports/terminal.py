@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -40,6 +41,8 @@ _KEY_FIGURES: dict[tuple[str, str], str] = {
     ("cost", "bytes_per_hour"): "heartbeat {} B/h",
 }
 FIGURES_MAX = 3
+# guards that explain the others, the deepest cause first
+_ROOTS = ("usage", "run", "complete", "subject_alive", "connected", "steady_state")
 Paint = Callable[[str, Outcome], str]
 _TAG = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
 # a terminal acts on control characters; those of a subject's own text must not reach it
@@ -125,6 +128,13 @@ def _bound_of(verdict: Verdict, check: str, name: str) -> str:
     return f" (bound {bounds[0]:g} s)" if bounds else ""
 
 
+def again(verdict: Verdict) -> str:
+    """Return the command that runs this scenario again in the same way."""
+    where = (verdict.path or verdict.scenario,)
+    options = ("--network", verdict.network, "--seed", str(verdict.seed), *verdict.options)
+    return shlex.join(("trio-chaos", "run", *where, *options))
+
+
 def _plain(text: str, outcome: Outcome) -> str:  # noqa: ARG001 - the markup twin needs it
     return _CONTROL.sub("�", text)
 
@@ -179,17 +189,35 @@ def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) ->
     shown = verdict.deciding()
     if verdict.outcome is Outcome.FAIL:
         shown = shown + [f for f in verdict.findings if f.outcome is Outcome.INCONCLUSIVE]
+    hidden = 0
     if verbose:
         shown = list(verdict.findings)
+    elif verdict.outcome is Outcome.INCONCLUSIVE:
+        shown, hidden = _without_what_follows(shown)
     for finding in shown:
         lines += _finding_lines(finding, verdict, width, paint)
+    if hidden:
+        more = f"and {hidden} more that follow{'s' if hidden == 1 else ''} from it (--verbose shows all)"
+        lines += _wrapped(more, 2, width, paint)
     if shown and verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
-        again = f"network {verdict.network}, seed {verdict.seed}"
-        lines.append(_INDENT + _unstyled(again, paint))
+        # not wrapped: it is there to be copied
+        lines.append(_INDENT + _unstyled(f"again: {again(verdict)}", paint))
     if verbose:
         for warning in verdict.warnings:
             lines += _wrapped(f"warning: {warning}", 2, width, paint)
     return lines
+
+
+def _without_what_follows(findings: list[Finding]) -> tuple[list[Finding], int]:
+    """Return the findings that a person must see, and how many were left out since they follow from those.
+
+    A network that broke, or a subject that died, explains every guard and check behind it.
+    """
+    for root in _ROOTS:
+        causes = [finding for finding in findings if finding.guard and finding.check == root]
+        if causes:
+            return causes, len(findings) - len(causes)
+    return findings, 0
 
 
 def _finding_lines(finding: Finding, verdict: Verdict, width: int, paint: Paint) -> list[str]:

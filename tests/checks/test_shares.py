@@ -40,6 +40,12 @@ def test_clients_that_spread_pass_and_a_herd_fails(crowd):
     )
 
 
+def test_on_real_sockets_the_harness_own_share_is_said(crowd):
+    spread = [20 + n for n in range(10)]
+    _, reason = crowd(spread, network="embedded", peak_per_s=20).result("herd")
+    assert reason.endswith("; the harness itself adds about 0.01 s")
+
+
 def test_a_spread_that_the_harness_could_make_itself_says_nothing(crowd):
     times = [20 + n / 50 for n in range(20)]
     outcome, reason = crowd(times, network="embedded", spread="90ms").result("herd")

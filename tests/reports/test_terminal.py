@@ -129,3 +129,28 @@ def test_rich_shows_the_markup_as_the_plain_text(reason):
     out = io.StringIO()
     Console(file=out, width=200, color_system=None).print(markup_run(rows), end="", highlight=False)
     assert out.getvalue() == render_run(rows)
+
+
+def test_what_follows_from_a_deeper_cause_is_counted_and_not_shown() -> None:
+    def guard(check: str, outcome: Outcome = Outcome.INCONCLUSIVE) -> Finding:
+        return Finding(check=check, outcome=outcome, reason=f"about {check}", guard=True)
+
+    findings = (
+        guard("connected"),
+        guard("felt"),
+        guard("subject_alive"),
+        guard("loop_lag", Outcome.PASS),
+    )
+    verdict = Verdict(
+        scenario="x",
+        path="x.yaml",
+        network="embedded",
+        seed=1,
+        outcome=Outcome.INCONCLUSIVE,
+        findings=findings,
+    )
+    short = render_verdict(verdict)
+    assert "guard subject_alive: about subject_alive" in short
+    assert "and 2 more that follow from it" in short
+    assert "about connected" not in short
+    assert "about connected" in render_verdict(verdict, verbose=True)

@@ -184,6 +184,7 @@ def complaints(verdict: Mapping[str, Any]) -> Iterator[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alone")
 def test_each_broken_subject_fails_on_its_own_mistake_and_on_nothing_else(tmp_path: Path) -> None:
     code, verdicts = run_all(tmp_path)
     wrong = {
@@ -196,6 +197,7 @@ def test_each_broken_subject_fails_on_its_own_mistake_and_on_nothing_else(tmp_pa
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("alone")
 def test_the_reference_peers_pass_what_the_broken_subjects_fail(tmp_path: Path) -> None:
     code, verdicts = run_all(tmp_path, "--client", "reference", "--server", "reference")
     wrong = {row["scenario"]: not_passed(row) for row in verdicts if row["outcome"] != "PASS"}

@@ -5,14 +5,12 @@ Together they use every word of the vocabulary that the reference peers can be m
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -154,16 +152,6 @@ def test_where_toxiproxy_is_left_out_the_file_says_why() -> None:
                 if line.startswith("networks:")
             )
             assert "#" in line, f"{file.name} does not say why"
-
-
-@pytest.fixture
-def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Hold a lock that all workers of a test run share: two runs of the folder disturb each other's clocks."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with (shared / "shipped-scenarios.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def run_scenarios(network: str, *paths: Path) -> list[dict[str, Any]]:
