@@ -6,7 +6,7 @@ from chaos.checks.connections import Connection, close_code, is_close_frame, sen
 from chaos.checks.context import Context, inconclusive, seconds, window_line
 from chaos.checks.entries import Occurrence, concerns, covering, label
 from chaos.checks.guards import acting_peer
-from chaos.checks.paths import heartbeat_timeout_s, is_killer, lasts
+from chaos.checks.paths import delays_after, heartbeat_timeout_s, is_killer, lasts
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
@@ -107,7 +107,12 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
         if not concerns(entry, connection.client):
             continue
         rows = context.occurrences[index]
-        if covering(rows, event.at_s, grace_s=grace_s):
+        late = [
+            row
+            for row in rows
+            if row.start_s <= event.at_s <= row.end_s + delays_after(entry, row) + grace_s
+        ]
+        if late or covering(rows, event.at_s, grace_s=grace_s):
             return True
         opened = connection.open_s or 0.0
         met = any(row.start_s <= event.at_s and row.end_s >= opened for row in rows)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from chaos.checks.connections import Connection
 from chaos.checks.context import Context, Judgement, seconds, worst
-from chaos.checks.paths import is_silent, lasts
+from chaos.checks.entries import concerns
+from chaos.checks.paths import is_on_path, is_silent, lasts
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.vocabulary.checks import Availability, Cost
@@ -66,6 +67,11 @@ def usable_spans(context: Context, connection: Connection) -> list[Span]:
         if not is_silent(entry):
             continue
         rows = context.occurrences[index]
+        if is_on_path(entry):
+            # paths do not know connections: who shares the host shares the silence
+            for row in rows if concerns(entry, connection.client) else ():
+                spans = without(spans, (row.start_s, row.end_s))
+            continue
         for event in connection.events:
             if event.kind != "felt" or event.get("entry") != index:
                 continue

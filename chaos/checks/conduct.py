@@ -5,6 +5,8 @@ from __future__ import annotations
 from chaos.checks.connections import Connection, is_close_frame, sent_by
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
+from chaos.checks.entries import concerns
+from chaos.checks.paths import is_on_path
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
@@ -43,7 +45,7 @@ def _judge_pair(
     assert opened is not None
     limit_s = opened + settings.grace_s + context.tolerance_s(expectation)
     ended_s = older.client_socket_end_s()
-    if ended_s > limit_s and _unread(context, older):
+    if ended_s > limit_s and (_unread(context, older) or _cut_off(context, older, opened)):
         return None
     # a newer connection that ended within the grace is no proof that both lived on
     if limit_s > context.end_s:
@@ -76,6 +78,23 @@ def _unread(context: Context, attempt: Connection) -> bool:
         return False
     slow = {i for i, entry in enumerate(context.scenario.timeline) if entry.word == "slow_accept"}
     return any(event.kind == "felt" and event.get("entry") in slow for event in attempt.events)
+
+
+def _cut_off(context: Context, older: Connection, opened: float) -> bool:
+    """Tell whether a fault below the link may keep from it that the client has ended this connection.
+
+    A FIN that was lost is sent again, and an RST is not: the link finds out when it next sends something.
+    """
+    return any(
+        is_on_path(entry)
+        and entry.word != "dns_failure"
+        and concerns(entry, older.client)
+        and any(
+            row.start_s <= opened and row.end_s >= older.attempt_s
+            for row in context.occurrences[index]
+        )
+        for index, entry in enumerate(context.scenario.timeline)
+    )
 
 
 def close_code(context: Context, settings: CloseCode, expectation: Expectation) -> Finding:

@@ -21,8 +21,10 @@ FELT = "felt"
 # a guard of one of these names says that nothing of the run may be judged; `felt` speaks of one entry only
 VETOES = frozenset({"connected", "steady_state", "subject_alive", "loop_lag", "complete"})
 LAG_SHARE = 0.1
-LAG_SHARE_BEFORE = 0.5
-LAG_BEFORE_S = 1.0
+LAG_SHARE_AT_REST = 0.5
+LAG_MARGIN_S = 1.0
+# what a connection does; after the last of these all is at rest
+_MOVES = ("apply", "attempt", "refused", "open", "fin", "rst", "closed", "state")
 
 
 def run_guards(context: Context) -> list[Finding]:
@@ -231,10 +233,14 @@ def _exit_expected(context: Context, event: Event) -> bool:
     """Tell whether the scenario makes a subject end: it is killed, or it may give up for good."""
     subject = event.get("subject")
     for index, entry in enumerate(context.scenario.timeline):
-        if entry.kind != "action" or entry.word not in ("crash", "restart"):
+        if entry.word == "host_crash":
+            peer = entry.parameters.get("host", "server")
+        elif entry.kind == "action" and entry.word in ("crash", "restart"):
+            peer = acting_peer(entry)
+        else:
             continue
         rows = context.occurrences[index]
-        if acting_peer(entry) == subject and any(row.start_s <= event.at_s for row in rows):
+        if peer == subject and any(row.start_s <= event.at_s for row in rows):
             return True
     if subject != "client":
         return False
@@ -262,18 +268,22 @@ def tightest_bound_s(context: Context) -> float | None:
 
 
 def _loop_lag(context: Context) -> Finding:
-    """Judge how late the event loop was: a tenth of the tightest bound is fair from shortly before the first entry.
+    """Judge how late the event loop was: at most a tenth of the tightest bound while something is being timed.
 
-    Before that nothing is being timed but heartbeats, which a lag of half the bound does not spoil: the burst at the
-    start of many clients, or of many runs, is no reason to discard what comes after it.
+    That is from shortly before the first timeline entry until connections have come to rest. Before and after it only
+    heartbeats are timed, which a lag of half the bound does not spoil: the burst at the start of many clients, or of
+    many runs side by side, is no reason to discard the rest.
     """
     bound_s = tightest_bound_s(context)
     lags = [e for e in context.trace.select("lag") if 0 <= e.at_s <= context.end_s]
     if bound_s is None or not lags:
         return _guard("loop_lag", Outcome.PASS, "the event loop kept time")
-    timed_s = min((e.at_s for e in context.trace.select("apply")), default=0.0) - LAG_BEFORE_S
+    from_s = min((e.at_s for e in context.trace.select("apply")), default=0.0) - LAG_MARGIN_S
+    moves = context.trace.select(*_MOVES)
+    until_s = max((e.at_s for e in moves if e.at_s <= context.end_s), default=0.0) + LAG_MARGIN_S
     rows = [
-        (float(e["lag_s"]), LAG_SHARE if e.at_s >= timed_s else LAG_SHARE_BEFORE, e) for e in lags
+        (float(e["lag_s"]), LAG_SHARE if from_s <= e.at_s <= until_s else LAG_SHARE_AT_REST, e)
+        for e in lags
     ]
     lag_s, share, worst = max(rows, key=lambda row: row[0] / row[1])
     limit_s = share * bound_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from chaos.checks.context import Context
 from chaos.checks.entries import Occurrence
 from chaos.scenario.model import Entry
-from chaos.vocabulary.faults import Blackhole, DelayFrames
+from chaos.vocabulary.faults import FAULTS, Blackhole, DelayFrames
 
 # no byte passes while they are in force
 _SILENT = frozenset(
@@ -22,8 +22,11 @@ _DEADLY = frozenset(
         "max_lifetime",
         "drop_frames",
         "slow_close",
+        "loss",
     }
 )
+# below the link, where it does not see what became of a packet, a connection or an attempt
+_ON_PATH = frozenset(word for word, kind in FAULTS.items() if kind.on_path)
 # what they did to a connection stays after their window
 _LASTING = frozenset(
     {Blackhole.word, "timeout", "idle_timeout", "max_lifetime", "host_crash", "limit_data"}
@@ -65,6 +68,22 @@ def round_trip_s(latency: Entry) -> float:
 def lasts(entry: Entry) -> bool:
     """Tell whether a connection that met the entry stays harmed after its window."""
     return entry.word in _LASTING
+
+
+def is_on_path(entry: Entry) -> bool:
+    """Tell whether the entry acts below the link: what it stops, the link never sees, or sees late."""
+    return entry.kind == "fault" and entry.word in _ON_PATH
+
+
+def delays_after(entry: Entry, row: Occurrence) -> float:
+    """Return for how long after its window an entry may still hold bytes back.
+
+    TCP sends what a path lost again at doubling intervals: the next time may come as long after the window as the
+    window lasted (measured: up to 0.6 of it), plus the first interval.
+    """
+    if entry.word in ("partition", "loss", "host_freeze"):
+        return row.end_s - row.start_s + 1.0
+    return 0.0
 
 
 def heartbeat_timeout_s(context: Context) -> float:

@@ -12,6 +12,8 @@ from itertools import pairwise
 
 from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
 from chaos.checks.context import Context
+from chaos.checks.entries import concerns
+from chaos.checks.paths import delays_after, is_on_path
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
@@ -146,8 +148,14 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     """Tell whether attempts may have been made in this time that nobody saw: nobody listened in a part of it.
 
     The reference client's sockets record their refused attempts; those of a client in another process, or with
-    sockets of its own, do not. Where one attempt in the window was recorded, all were.
+    sockets of its own, do not. Where one attempt in the window was recorded, all were. An attempt whose SYN is lost
+    below the link is seen by nobody, unless a later SYN gets through; a failed name is recorded by the resolver.
     """
+    if any(
+        _loses_attempts(context, entry, client, start_s, end_s)
+        for entry in range(len(context.scenario.timeline))
+    ):
+        return True
     if context.scenario.client.use == "reference":
         return False
     seen = context.attempts.get(client, [])
@@ -159,6 +167,19 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
             if overlaps and not any(row.start_s < at_s < row.end_s for at_s in seen):
                 return True
     return False
+
+
+def _loses_attempts(
+    context: Context, index: int, client: int, start_s: float, end_s: float
+) -> bool:
+    entry = context.entry(index)
+    told = entry.word == "dns_failure" and entry.parameters.get("mode", "nxdomain") != "slow"
+    if not is_on_path(entry) or told or not concerns(entry, client):
+        return False
+    return any(
+        row.start_s < end_s and row.end_s + delays_after(entry, row) > start_s
+        for row in context.occurrences[index]
+    )
 
 
 def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | None:

@@ -65,7 +65,9 @@ class Finding:
 class Verdict:
     """The outcome of one scenario in one run; `scenario` is its title, `duration_s` the judged time in seconds.
 
-    `warnings` are shown and never judged.
+    `warnings` are shown and never judged. `options` are those of the command line by which the run differed from its
+    file (`--client my.py:client`), for the line that reproduces it;
+    `again` is that line itself where the run did not come from `trio-chaos run`. It is not kept in files.
     """
 
     scenario: str
@@ -76,6 +78,8 @@ class Verdict:
     findings: tuple[Finding, ...] = ()
     duration_s: float = 0.0
     warnings: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    again: str = ""
 
     def deciding(self) -> list[Finding]:
         """Return the findings that made the outcome what it is; none for a pass or a skip without reason."""
@@ -94,6 +98,7 @@ class Verdict:
             "duration_s": self.duration_s,
             "findings": [finding.to_json() for finding in self.findings],
             "warnings": list(self.warnings),
+            "options": list(self.options),
         }
 
     @classmethod
@@ -108,6 +113,7 @@ class Verdict:
             findings=tuple(Finding.from_json(row) for row in data["findings"]),
             duration_s=data["duration_s"],
             warnings=tuple(data.get("warnings", ())),
+            options=tuple(data.get("options", ())),
         )
 
 
