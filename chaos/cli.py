@@ -17,9 +17,10 @@ from chaos.errors import (
     ChaosError,
     InvalidScenario,
 )
+from chaos.explore.hunt_cli import hunt
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-TABLES = ("faults", "checks", "actions", "presets", "policies")
+TABLES = ("faults", "checks", "actions", "presets", "policies", "states")
 _PATHS = click.Path(path_type=Path)
 
 
@@ -94,11 +95,184 @@ def cli() -> None:
     metavar="URL",
     help="A Toxiproxy that is already running, such as http://127.0.0.1:8474.",
 )
-def run(as_json: bool, **options: Any) -> int:
+@click.option(
+    "--compare",
+    metavar="NETWORKS",
+    help="Run on each of these, such as embedded,simulated, and show where they differ.",
+)
+@click.option(
+    "--verify-determinism",
+    is_flag=True,
+    help="Run twice, in two processes, and compare the traces; needs --network simulated.",
+)
+def run(as_json: bool, compare: str | None, verify_determinism: bool, **options: Any) -> int:
     """Run scenario files; a folder stands for the scenario files directly in it."""
     from chaos.run_command import Options, run_command
 
-    return run_command(Options(json=as_json, **options))
+    chosen = Options(json=as_json, **options)
+    if compare is not None:
+        from chaos.explore.compare import compare_command
+
+        return compare_command(chosen, compare.split(","))
+    if verify_determinism:
+        from chaos.explore.verify_command import verify_command
+
+        return verify_command(chosen)
+    return run_command(chosen)
+
+
+@cli.command()
+@click.argument("folder", type=_PATHS)
+@click.option(
+    "--anyway", is_flag=True, help="Also with other versions than those it was recorded with."
+)
+@click.option(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    help="Show every check with its figures, and the trace's digest.",
+)
+def replay(folder: Path, anyway: bool, verbose: bool) -> int:
+    """Run again what a folder with a trace.jsonl holds, and compare."""
+    from chaos.explore.replay import replay_command
+
+    return replay_command(folder, anyway=anyway, verbose=verbose)
+
+
+class _Share(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A share such as `20%` or `0.2`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+        except ValueError:
+            self.fail(f"expected a share such as 20%, got {value!r}", param, ctx)
+
+
+class _Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A part of the whole, such as `3/8`."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        number, slash, count = value.partition("/")
+        if slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+            return int(number), int(count)
+        return self.fail(f"expected a part such as 3/8, got {value!r}", param, ctx)
+
+
+class _Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A duration such as `90s`, in seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        from chaos.vocabulary.base import parse_duration
+
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value)
+        except ValueError as error:
+            self.fail(f"{error}, got {value!r}", param, ctx)
+
+
+@cli.command()
+@click.argument("paths", nargs=-1, required=True, type=_PATHS)
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 10_000_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many seeds of each scenario.",
+)
+@click.option("--first-seed", type=int, default=1, show_default=True, metavar="SEED")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes; default one per processor.",
+)
+@click.option(
+    "--shard",
+    type=_Shard(),
+    default="1/1",
+    metavar="K/N",
+    help="Only every Nth seed, from the Kth on: for N machines.",
+)
+@click.option(
+    "--out",
+    type=_PATHS,
+    metavar="DIR",
+    help="Keep results.jsonl, and the trace of each run that does not pass.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the results in --out.")
+@click.option(
+    "--stop-after-failures",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop once so many runs have failed.",
+)
+@click.option(
+    "--budget",
+    "budget_s",
+    type=_Seconds(),
+    metavar="TIME",
+    help="Stop after this much real time, such as 60s.",
+)
+@click.option("--client", metavar="USE", help="Client in place of every scenario's own.")
+@click.option("--server", metavar="USE", help="Server in place of every scenario's own.")
+@click.option(
+    "--time-jitter",
+    type=_Share(),
+    default="20%",
+    show_default=True,
+    metavar="SHARE",
+    help="Move faults by up to this share of the gap to their neighbours.",
+)
+@click.option(
+    "--duration-jitter",
+    type=_Share(),
+    default="20%",
+    show_default=True,
+    metavar="SHARE",
+    help="Lengthen and shorten windows by up to this share, where that is fair.",
+)
+@click.option(
+    "--no-swarm",
+    "swarm",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave no kind of fault out.",
+)
+@click.option(
+    "--verify-determinism", is_flag=True, help="Run each seed twice and compare the traces."
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://scheduler:8786."
+)
+@click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Only scenarios with this tag; may be repeated.",
+)
+@click.option("--recursive", is_flag=True, help="Also the scenario files in subfolders.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
+def sweep(as_json: bool, **options: Any) -> int:
+    """Run scenarios over many seeds on the simulated network, with fault times varied by each seed."""
+    from chaos.explore.sweep_command import Options, sweep_command
+
+    return sweep_command(Options(json=as_json, **options))
 
 
 @cli.command()
@@ -173,6 +347,9 @@ def new(name: str, folder: Path) -> int:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
     click.echo(f"wrote {path}; run it with: trio-chaos run {path}")
     return EXIT_PASSED
+
+
+cli.add_command(hunt)
 
 
 def main(arguments: list[str] | None = None) -> None:

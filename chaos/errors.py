@@ -77,3 +77,10 @@ class UnsupportedFault(ChaosError):
 
 class NetworkUnavailable(ChaosError):
     """The network cannot be set up or broke down: says nothing about the subject."""
+
+
+def first_message(error: BaseException) -> str:
+    """Return what the first error of a group says, however deep it is."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from chaos.checks.judge import judge
@@ -39,4 +41,5 @@ def recheck(path: Path) -> Verdict:
         raise UsageError(f"{file}: {error}") from error
     where = trace.header.scenario.get("path")
     base = Path(where).parent if where else None
-    return judge(trace, check_loader=lambda name: load_name(name, base=base))
+    verdict = judge(trace, check_loader=lambda name: load_name(name, base=base))
+    return replace(verdict, again=shlex.join(("trio-chaos", "replay", str(path))))

@@ -9,8 +9,9 @@ from typing import Any, Protocol
 
 import trio
 
-from chaos.errors import NetworkUnavailable
+from chaos.errors import NetworkUnavailable, first_message
 from chaos.networks.base import Felt, Network, Tls
+from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.abilities import check_abilities
@@ -22,7 +23,7 @@ from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.subject import Command
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
-from chaos.vocabulary.faults import Down, Refuse
+from chaos.vocabulary.faults import Down, HostCrash, Refuse
 from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch
 
 HOST = "127.0.0.1"
@@ -114,6 +115,8 @@ class Run:
         Whatever the subjects do, this returns. Cancelling stops everything; `trace` then has what there is.
         """
         over = False
+        if self.world is not None:
+            self.world.hosts.settle(self.plan.scenario.client.count)
         with recording_sockets(self.world) as self._ledger, inside(self.world):
             try:
                 async with trio.open_nursery() as nursery:
@@ -124,7 +127,7 @@ class Run:
                     nursery.cancel_scope.cancel()
             except* NetworkUnavailable as group:
                 over = True
-                self._recorder.record("network_failed", error=_first(group))
+                self._recorder.record("network_failed", error=first_message(group))
             finally:
                 if not over:
                     self._recorder.record("interrupted")
@@ -141,7 +144,7 @@ class Run:
         self._network = network = self.make_network(
             plan=self.plan,
             recorder=self._recorder,
-            host=HOST,
+            host=HOST if self.world is None else SERVER_ADDRESS,
             port=port,
             tls=self.tls,
             felt=self._felt,
@@ -201,10 +204,11 @@ class Run:
     def _start_clients(self, nursery: trio.Nursery, ports: Sequence[int]) -> None:
         scenario = self.plan.scenario
         scheme = "wss" if self.tls else "ws"
+        link = HOST if self.world is None else LINK
         for number, port in enumerate(ports, start=1):
             host = self._host("client", number)
             delay_s = scenario.client.start_spread_s * (number - 1) / len(ports)
-            url = f"{scheme}://{HOST}:{port}/?client={number}"
+            url = f"{scheme}://{link}:{port}/?client={number}"
             nursery.start_soon(self._run_client, host, url, delay_s)
 
     async def _run_client(self, host: Host, url: str, delay_s: float) -> None:
@@ -279,6 +283,9 @@ class Run:
             self._open_windows[step.entry] = step
         assert self._network is not None
         await self._network.apply(step)
+        if isinstance(words, HostCrash):  # sockets are dead by now: their closing says nothing
+            for host in self._hosts_of(words.host, entry.clients):
+                host.start_again() if step.ends else host.crash()
 
     def _act(self, step: Step, action: Action) -> None:
         for host in self._actors(step):
@@ -296,12 +303,13 @@ class Run:
         entry = self.plan.scenario.timeline[step.entry]
         action = self.plan.settings[step.entry]
         assert isinstance(action, Action)
-        side = entry.by or action.peers[0]
+        return self._hosts_of(entry.by or action.peers[0], entry.clients)
+
+    def _hosts_of(self, side: Side, clients: Sequence[int] | None) -> list[Host]:
         return [
             host
             for (its_side, client), host in self._hosts.items()
-            if its_side == side
-            and (side == "server" or entry.clients is None or client in entry.clients)
+            if its_side == side and (side == "server" or clients is None or client in clients)
         ]
 
     # observation
@@ -390,10 +398,3 @@ class Run:
                 # the count is of the whole process, and the server still runs
                 del owned["channels"]
             self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
-
-
-def _first(group: BaseExceptionGroup[BaseException]) -> str:
-    error: BaseException = group
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    return str(error)

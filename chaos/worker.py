@@ -33,6 +33,7 @@ from chaos.clock import seed_scheduler, virtual_clock
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.base import Tls
+from chaos.networks.simulated.hosts import LINK
 from chaos.networks.simulated.world import World
 from chaos.peers.load import load, load_name
 from chaos.runner import HOST, Run
@@ -115,28 +116,37 @@ def failed_verdict(job: Job, outcome: Outcome, check: str, reason: str) -> Verdi
         seed=job.seed,
         outcome=outcome,
         findings=(finding,),
+        options=_overrides(job),
     )
 
 
 def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = None) -> Verdict:
-    """Run a job and judge it.
+    """Run a job and judge it; see `run_trace`."""
+    return run_trace(job, see, parent)[0]
+
+
+def run_trace(
+    job: Job, see: Callable[[Event], None], parent: Connection | None = None
+) -> tuple[Verdict, Trace]:
+    """Run a job and judge it; return its trace as well.
 
     Raises:
         ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
     """
     scenario = Scenario.from_json(job.scenario)
     simulated = job.network == "simulated"
+    world = World(job.seed) if simulated else None
     raise_descriptors(scenario.client.count)
     base = Path(scenario.path).parent if scenario.path else None
     run = Run(
         plan=make_plan(scenario, job.seed),
         server=load(job.server or scenario.server.use or "reference", "server", base=base),
         client=load(job.client or scenario.client.use or "reference", "client", base=base),
-        make_network=make_network(job.network, job.toxiproxy),
+        make_network=make_network(job.network, job.toxiproxy, world),
         network_name=job.network,
         environment=environment(),
         tls=make_tls() if scenario.server.tls else None,
-        world=World() if simulated else None,
+        world=world,
     )
     if simulated:
         seed_scheduler(job.seed)
@@ -145,23 +155,28 @@ def run_job(job: Job, see: Callable[[Event], None], parent: Connection | None = 
     gc.freeze()  # what is here before the run is not what a subject leaks
     with _Log(job, run) as log, _recorded_warnings(run):
 
-        def conclude() -> Verdict:
-            verdict = judge(
-                with_overrides(run.trace, job),
-                check_loader=lambda name: load_name(name, base=base),
-            )
+        def conclude() -> tuple[Verdict, Trace]:
+            trace = with_overrides(run.trace, job)
+            verdict = judge(trace, check_loader=lambda name: load_name(name, base=base))
+            verdict = replace(verdict, options=_overrides(job))
             log.conclude(verdict)
-            return verdict
+            return verdict, trace
 
         def give_up() -> None:
             # a subject that cannot be cancelled holds the event loop's end back for ever
-            _hand_in(parent, conclude())
+            _hand_in(parent, conclude()[0])
             os._exit(0)
 
         run.sink = _both(log.write, see)
         run.on_stuck = give_up
         trio.run(_supervise, run, parent, clock=virtual_clock() if simulated else None)
         return conclude()
+
+
+def _overrides(job: Job) -> tuple[str, ...]:
+    """Return the options by which this run differs from its scenario file, as the command line writes them."""
+    given = (("--client", job.client), ("--server", job.server), ("--toxiproxy", job.toxiproxy))
+    return tuple(word for name, value in given if value is not None for word in (name, value))
 
 
 def with_overrides(trace: Trace, job: Job) -> Trace:
@@ -287,7 +302,7 @@ def make_tls() -> Tls:
     """Return contexts for wss on loopback, with a certificate authority made for this run only."""
     authority = trustme.CA(key_type=trustme.KeyType.RSA)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(HOST, "localhost", key_type=trustme.KeyType.RSA).configure_cert(server)
+    authority.issue_cert(HOST, "localhost", LINK, key_type=trustme.KeyType.RSA).configure_cert(server)
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return Tls(server=server, client=client, name=HOST)

@@ -9,8 +9,9 @@ Conventions of the pages, so that all of this can be checked:
   ```sh block is a command.
 
 A command of `trio-chaos` is really run in a folder of its own, and each outcome that the page shows must come out,
-unless it runs scenarios of more than LONG_S or more than JOBS_MAX of them (`make run` does): then its arguments are
-parsed by the real parser, and its paths must exist. Of other programs only make's targets are checked.
+unless it runs scenarios of more than LONG_S or more than JOBS_MAX of them (`make run` does), or more seeds than
+SEEDS_MAX: then its arguments are parsed by the real parser, and its paths must exist. Of other programs only make's
+targets are checked.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ PAGES = sorted(
 )
 LONG_S = 25.0
 JOBS_MAX = 4
+SEEDS_MAX = 50
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE_LINE = re.compile(r"#\s+([\w./-]+\.(?:yaml|yml|py))\s*$")
 OUTCOME = re.compile(r"^(PASS|FAIL|INCONCLUSIVE|SKIPPED) +(\S+)", re.MULTILINE)
@@ -206,9 +208,13 @@ def sandbox(tmp_path: Path) -> Path:
 def is_short(words: list[str], folder: Path) -> bool:
     """Return whether a command is over soon: everything but long or many scenarios."""
     name, sub = resolve(words[1:])
+    options = sub.make_context(name, words[2:]).params
+    if name == "sweep":
+        return options["seeds"] <= SEEDS_MAX and options["dask"] is None
+    if name == "replay":
+        return (folder / options["folder"]).exists()
     if name != "run":
         return True
-    options = sub.make_context(name, words[2:]).params
     paths = [path if path.is_absolute() else folder / path for path in options["paths"]]
     files = find_files(paths, options["recursive"])  # a path that is not there raises
     scenarios = [scenario for file in files for scenario in load_scenarios(file)]

@@ -38,6 +38,7 @@ ROOMS = (
     "tables_command",
     "run_command",
     "recheck_command",
+    "explore",
     "cli",
     "__main__",
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import pairwise
 
 from chaos.checks.context import Context, Judgement, seconds, worst
 from chaos.checks.statistics import slope
@@ -26,8 +27,9 @@ def no_leaks(context: Context, settings: NoLeaks, _expectation: Expectation) -> 
     At its stop: no task and no socket may be left, and no more memory channels and connection objects of any class
     than at the start of the run (or, where that was not sampled, than in the steady state). As a slope, when there
     are at least 5 `cycle` samples: after the warm-up of the first cycle, no count may have grown by half a unit per
-    cycle or more, with a Theil-Sen slope that agrees. With `cycles` fewer samples than that are INCONCLUSIVE, and so
-    is a subject that gives no samples (level 2).
+    cycle or more, in every other cycle at least, with a Theil-Sen slope that agrees, to above what it was in the
+    steady state. With `cycles` fewer
+    samples than that are INCONCLUSIVE, and so is a subject that gives no samples (level 2).
     """
     sides: tuple[Side, ...] = ("client", "server")
     if settings.by != "both":
@@ -139,14 +141,20 @@ def _as_slope(who: str, events: list[Event], cycles: int | None) -> list[Judgeme
     names = sorted({name for row in rows for name in row})
     # a class of objects that a sample does not mention had none then
     series = {name: [row.get(name, 0) for row in rows[WARM_UP:]] for name in names}
-    return [_judge_series(who, name, values) for name, values in series.items()]
+    steady = next((counts_of(event) for event in events if event.get("point") == "steady"), {})
+    return [_judge_series(who, name, row, steady.get(name, 0)) for name, row in series.items()]
 
 
-def _judge_series(who: str, name: str, values: list[int]) -> Judgement:
+def _judge_series(who: str, name: str, values: list[int], usual: int) -> Judgement:
+    """Judge one count. A server that closes at once leaves samples without a connection: `usual` is no growth."""
     growth, steps = values[-1] - values[0], len(values) - 1
     per_cycle = slope(values)
     measured = ((f"{name} per cycle", round(per_cycle, 3)),)
-    if growth > 0 and growth >= (steps + WARM_UP) / 2 and per_cycle >= SLOPE_MIN:
+    # one leap is a dead connection that its peer has yet to notice; a leak comes with every other cycle at least
+    rises = sum(after > before for before, after in pairwise(values))
+    often = growth >= (steps + WARM_UP) / 2 and 2 * rises >= steps
+    grows = growth > 0 and often and per_cycle >= SLOPE_MIN
+    if grows and values[-1] > usual:
         return Judgement(
             outcome=Outcome.FAIL,
             reason=f"the {who} gains {per_cycle:.2f} {name} per reconnect cycle ({values[0]} to {values[-1]})",

@@ -71,8 +71,17 @@ def lasts(entry: Entry) -> bool:
 
 
 def is_on_path(entry: Entry) -> bool:
-    """Tell whether the entry acts below the link: what it stops, the link never sees, or sees late."""
+    """Tell whether the entry acts below the link, on hosts or on packets."""
     return entry.kind == "fault" and entry.word in _ON_PATH
+
+
+def hides_client(entry: Entry) -> bool:
+    """Tell whether the entry acts below the link on the client's side: the link sees late or never what it does."""
+    if entry.word == "dns_failure":
+        # a name that fails is recorded as an attempt; one that is slow may be given up unseen
+        return bool(entry.parameters.get("mode") == "slow")
+    on_server = entry.word in ("host_crash", "host_freeze")
+    return is_on_path(entry) and not (on_server and entry.parameters.get("host") != "client")
 
 
 def delays_after(entry: Entry, row: Occurrence) -> float:

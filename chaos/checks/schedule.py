@@ -13,7 +13,7 @@ from itertools import pairwise
 from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
 from chaos.checks.context import Context
 from chaos.checks.entries import concerns
-from chaos.checks.paths import delays_after, is_on_path
+from chaos.checks.paths import delays_after, hides_client
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
@@ -21,6 +21,8 @@ from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 AGE_MARGIN_S = 0.5
 # the probe that measures the loop's lag may run this much after what was late
 LAG_MARGIN_S = 0.1
+# who waits out the whole close timeout cuts its socket just after it
+END_MARGIN_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +102,7 @@ def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[fl
             event.at_s
             for event in connection.events
             if event.kind in ("fin", "rst") and event.get("side") == "client"
-            if event.at_s <= min(before_s, first_s + client.close_timeout_s)
+            if event.at_s <= min(before_s, first_s + client.close_timeout_s + END_MARGIN_S)
         ),
         default=first_s,
     )
@@ -173,8 +175,7 @@ def _loses_attempts(
     context: Context, index: int, client: int, start_s: float, end_s: float
 ) -> bool:
     entry = context.entry(index)
-    told = entry.word == "dns_failure" and entry.parameters.get("mode", "nxdomain") != "slow"
-    if not is_on_path(entry) or told or not concerns(entry, client):
+    if not hides_client(entry) or not concerns(entry, client):
         return False
     return any(
         row.start_s < end_s and row.end_s + delays_after(entry, row) > start_s

@@ -9,6 +9,8 @@ Pure. What is fair as written stays fair:
 * A window is made longer only where no expectation could suffer from a longer fault (`no_false_alarm`,
   `availability`, `delivers` with `lost`), shorter only where none needs its length, and never so short that it ends
   before the bound of a detection.
+* What overlaps moves together where an expectation counts what happens in a window (`backoff`, `herd`, …).
+* Nothing moves in a scenario without a steady state.
 * Entries that wait for an event (`on:`) stay as they are.
 
 A draw that would break a rule of the scenario language after all gives the scenario as written.
@@ -16,15 +18,13 @@ A draw that would break a rule of the scenario language after all gives the scen
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 
-from chaos.explore.swarm import all_spoken_of, needs_faults, spoken_of, swarm
+from chaos.explore.swarm import needs_faults, spoken_of, swarm
 from chaos.scenario.model import DURATION_S_MAX, Entry, Scenario
 from chaos.scenario.plan import generator
 from chaos.scenario.problems import find_problems
 from chaos.scenario.rules import has_window
-from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.checks import CHECKS
 
 # two neighbours move towards each other and one of them grows: three such shares must fit into one gap
@@ -37,13 +37,18 @@ SHRINKABLE = frozenset(
     {"blackhole", "stall", "partition", "latency", "bandwidth", "slicer", "noop", "delay_frames"}
 )
 _NOT_LONGER = frozenset({"no_false_alarm", "availability", "cost"})
+_NOT_SHORTER = frozenset({"backoff", "herd", "handshake", "close_code"})
 # written-out repetitions beyond this cost more to look at than they are worth: such a timeline keeps its times
-BOUNDARIES_MAX = 4_000
+BOUNDARIES_MAX = 100
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bounds:
-    """How far a sweep may go from what is written: shares of the gap to the neighbours, and of a window's length."""
+    """How far a sweep may go from what is written: shares of the gap to the neighbours, and of a window's length.
+
+    Raises:
+        ValueError: a share is not between 0 and 0.3.
+    """
 
     time_jitter: float = 0.2
     duration_jitter: float = 0.2
@@ -62,90 +67,215 @@ def vary(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
     Equal arguments give equal results, on every machine.
     """
     kept = swarm(scenario, seed) if bounds.swarm else scenario
-    moved = _move(kept, seed, bounds)
-    for candidate in (moved, kept):
+    for candidate in (_move(kept, seed, bounds), kept):
         if candidate.duration_s <= DURATION_S_MAX and not find_problems(candidate):
-            return Scenario.from_json(candidate.to_json())
+            return candidate
     return scenario
+
+
+@dataclass(frozen=True, slots=True)
+class _Boundary:
+    """A start, an end or an instant; `clear_s` is the time after it that a `within` speaks of."""
+
+    at_s: float
+    row: int
+    clear_s: float
 
 
 @dataclass(slots=True)
 class _Row:
-    """A timed entry on its way to its new place."""
+    """A timed entry, with everything that must be known to move it."""
 
     position: int
     entry: Entry
-    starts: list[float]
-    ends: list[float]
-    clear_s: float  # how long after each end (or instant) nothing else may begin
-    detect_s: float  # how long after each start nothing else may happen
-    group: int = 0
+    boundaries: list[_Boundary]
+    detect_s: float
+    group: int
 
     @property
-    def boundaries(self) -> list[float]:
-        """When something of this entry changes."""
-        return self.starts + self.ends
+    def windowed(self) -> bool:
+        """Whether it has a window of a length of its own."""
+        return self.entry.for_s is not None and has_window(self.entry)
 
 
 def _rows(scenario: Scenario) -> list[_Row]:
     spoken = spoken_of(scenario)
-    rows = []
+    rows: list[_Row] = []
     for position, entry in enumerate(scenario.timeline):
         if entry.at_s is None:
             continue
-        starts = [entry.at_s + turn * (entry.every_s or 0.0) for turn in range(entry.times)]
-        windowed = has_window(entry) and entry.for_s is not None
-        ends = [start + (entry.for_s or 0.0) for start in starts] if windowed else []
-        clear_s = detect_s = 0.0
-        for number in spoken.get(position, ()):
-            expectation = scenario.expect[number]
-            kind = CHECKS.get(expectation.check)
-            if kind is None:
-                continue
-            within_s = getattr(kind.model_validate(expectation.parameters), "within_s", 0.0)
-            if "during" in kind.entries:
-                detect_s = max(detect_s, within_s)
-            else:
-                clear_s = max(clear_s, within_s)
-        rows.append(_Row(position, entry, starts, ends, clear_s, detect_s))
+        detect_s, clear_s = _bounds_of(scenario, spoken.get(position, []))
+        row = _Row(position, entry, [], detect_s, len(rows))
+        for turn in range(min(entry.times, BOUNDARIES_MAX + 1)):
+            start_s = entry.at_s + turn * (entry.every_s or 0.0)
+            begun_s = detect_s if row.windowed else max(detect_s, clear_s)
+            row.boundaries.append(_Boundary(start_s, row.group, begun_s))
+            if row.windowed:
+                end_s = start_s + (entry.for_s or 0.0)
+                row.boundaries.append(_Boundary(end_s, row.group, clear_s))
+        rows.append(row)
     return rows
+
+
+def _bounds_of(scenario: Scenario, numbers: list[int]) -> tuple[float, float]:
+    """Return the longest `within` from the start of an entry and from its end, among these expectations."""
+    from_start_s = from_end_s = 0.0
+    for number in numbers:
+        expectation = scenario.expect[number]
+        kind = CHECKS.get(expectation.check)
+        if kind is None or expectation.use is not None:
+            continue
+        within_s = getattr(kind.model_validate(expectation.parameters), "within_s", 0.0)
+        if "during" in kind.entries:
+            from_start_s = max(from_start_s, within_s)
+        else:
+            from_end_s = max(from_end_s, within_s)
+    return from_start_s, from_end_s
 
 
 def _join(rows: list[_Row]) -> None:
     """Give entries with a boundary in common one group: they move together."""
-    for number, row in enumerate(rows):
-        row.group = number
     at: dict[int, int] = {}
     for row in rows:
         for boundary in row.boundaries:
-            key = round(boundary / SAME_S)
-            other = at.setdefault(key, row.group)
-            if other != row.group:
-                old = row.group
-                for member in rows:
-                    if member.group == old:
-                        member.group = other
-                at.update({place: other for place, group in at.items() if group == old})
+            group = at.setdefault(round(boundary.at_s / SAME_S), row.group)
+            if group != row.group:
+                _rename(rows, at, row.group, group)
+
+
+def _join_overlapping(rows: list[_Row]) -> None:
+    """Give entries that overlap one group: what happens in a window takes its share of it."""
+    for row in rows:
+        for other in rows:
+            apart = row.boundaries[-1].at_s < other.boundaries[0].at_s
+            if (
+                row.group != other.group
+                and not apart
+                and row.boundaries[0].at_s <= other.boundaries[0].at_s
+            ):
+                _rename(rows, {}, other.group, row.group)
+
+
+def _rename(rows: list[_Row], at: dict[int, int], old: int, new: int) -> None:
+    for row in rows:
+        if row.group == old:
+            row.group = new
+    at.update({key: new for key, group in at.items() if group == old})
 
 
 def _move(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
     rows = _rows(scenario)
-    count = sum(len(row.boundaries) for row in rows)
-    if not rows or count > BOUNDARIES_MAX or _open_windows_count(scenario):
+    if (
+        not rows
+        or sum(len(row.boundaries) for row in rows) > BOUNDARIES_MAX
+        or _unmovable(scenario)
+    ):
         return scenario
     _join(rows)
-    gaps = _Gaps(scenario, rows)
+    if _needs_length(scenario):
+        _join_overlapping(rows)
+    space = _Space(scenario, rows)
     timeline = list(scenario.timeline)
     furthest_s = 0.0
     for group in sorted({row.group for row in rows}):
         members = [row for row in rows if row.group == group]
-        shift_s = _shift(members, gaps, generator(seed, "sweep", scenario.title, "time", group), bounds.time_jitter)
+        draw = generator(seed, "sweep", scenario.title, "time", members[0].position)
+        shift_s = space.shift(members, draw.uniform(-1, 1), bounds.time_jitter)
         length_s = 0.0
-        if len(members) == 1 and members[0].ends:
-            draw = generator(seed, "sweep", scenario.title, "length", group)
-            length_s = _stretch(scenario, members[0], gaps, draw.uniform(-1, 1), bounds.duration_jitter)
+        if len(members) == 1 and members[0].windowed:
+            draw = generator(seed, "sweep", scenario.title, "length", members[0].position)
+            length_s = space.stretch(members[0], draw.uniform(-1, 1), bounds.duration_jitter)
         for row in members:
             timeline[row.position] = _moved(row.entry, shift_s, length_s)
         furthest_s = max(furthest_s, shift_s + max(length_s, 0.0))
     duration_s = round(scenario.duration_s + furthest_s, 6)
     return scenario.model_copy(update={"timeline": tuple(timeline), "duration_s": duration_s})
+
+
+def _moved(entry: Entry, shift_s: float, length_s: float) -> Entry:
+    assert entry.at_s is not None, "only timed entries move"
+    update = {"at_s": round(entry.at_s + shift_s, 6)}
+    if entry.for_s is not None:
+        update["for_s"] = round(entry.for_s + length_s, 6)
+    return entry.model_copy(update=update)
+
+
+def _unmovable(scenario: Scenario) -> bool:
+    """Whether other times would be unfair.
+
+    Without a steady state, the first attempts must meet the faults as written. A window to the end grows with the
+    scenario, and availability counts it.
+    """
+    if scenario.steady_state == "none":
+        return True
+    checks = {row.check for row in scenario.expect}
+    open_ended = any(row.for_s is None and has_window(row) for row in scenario.timeline)
+    return open_ended and bool(checks & _NOT_LONGER)
+
+
+def _needs_length(scenario: Scenario) -> bool:
+    """Whether an expectation counts what happens in a window, so that it must not be cut short by anything."""
+    return any(row.check in _NOT_SHORTER or needs_faults(row) for row in scenario.expect)
+
+
+def _floor(seconds: float) -> float:
+    """Return a distance cut to whole milliseconds."""
+    return int(seconds / GRAIN_S + SAME_S) * GRAIN_S
+
+
+class _Space:
+    """How much room there is around each boundary."""
+
+    def __init__(self, scenario: Scenario, rows: list[_Row]) -> None:
+        self._duration_s = scenario.duration_s
+        self._all = [boundary for row in rows for boundary in row.boundaries]
+        self._first_s = min(boundary.at_s for boundary in self._all)
+        checks = {row.check for row in scenario.expect}
+        lost = any(row.parameters.get("lost") is not None for row in scenario.expect)
+        self._may_grow = not (checks & _NOT_LONGER) and not lost
+        self._may_shrink = not _needs_length(scenario)
+
+    def shift(self, members: list[_Row], draw: float, share: float) -> float:
+        """Return how far a group moves: `draw` is from -1 (as early as it may) to 1 (as late)."""
+        own = [boundary for row in members for boundary in row.boundaries]
+        rows = {boundary.row for boundary in own}
+        if draw < 0:
+            if min(boundary.at_s for boundary in own) <= self._first_s + SAME_S:
+                return self.shift(members, -draw, share)
+            return -_floor(-draw * share * min(self._before(boundary, rows) for boundary in own))
+        return _floor(draw * share * min(self._after(boundary, rows) for boundary in own))
+
+    def stretch(self, row: _Row, draw: float, share: float) -> float:
+        """Return by how much the windows of an entry become longer (or shorter, below zero)."""
+        length_s = row.entry.for_s or 0.0
+        ends = row.boundaries[1::2]
+        if draw >= 0 and self._may_grow:
+            room_s = min(self._after(end, set()) for end in ends)
+            return _floor(draw * share * min(length_s, room_s))
+        if draw < 0 and self._may_shrink and row.entry.word in SHRINKABLE:
+            room_s = min(self._before(end, {row.group, row.boundaries[0].row}) for end in ends)
+            spare_s = length_s - row.detect_s
+            return -_floor(min(-draw * share * min(length_s, room_s), max(0.0, spare_s)))
+        return 0.0
+
+    def _after(self, boundary: _Boundary, without: set[int]) -> float:
+        """Return the room up to the next boundary of other entries, the time that a bound needs left out."""
+        rooms = [
+            _room(boundary, other)
+            for other in self._all
+            if other.row not in without and other.at_s > boundary.at_s + SAME_S
+        ]
+        return min([*rooms, self._duration_s - boundary.at_s])
+
+    def _before(self, boundary: _Boundary, without: set[int]) -> float:
+        rooms = [
+            _room(other, boundary)
+            for other in self._all
+            if other.row not in without and other.at_s < boundary.at_s - SAME_S
+        ]
+        return min([*rooms, boundary.at_s])
+
+
+def _room(earlier: _Boundary, later: _Boundary) -> float:
+    gap_s = later.at_s - earlier.at_s
+    return gap_s - earlier.clear_s if gap_s >= earlier.clear_s else gap_s

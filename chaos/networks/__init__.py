@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from chaos.errors import UsageError
 
+if TYPE_CHECKING:
+    from chaos.networks.simulated.world import World
 
-def make_network(name: str, toxiproxy: str | None = None) -> Any:
+
+def make_network(name: str, toxiproxy: str | None = None, world: World | None = None) -> Any:
     """Return a function that makes the network of this name for a run (see `chaos.runner.MakeNetwork`).
 
-    `toxiproxy` is the URL of a Toxiproxy that is already running; without it one is started.
+    `toxiproxy` is the URL of a Toxiproxy that is already running; without it one is started. `world` is that of a
+    simulated run, whose path faults need it.
 
     Raises:
         UsageError: there is no such network, or the URL is none.
     """
+    if name == "simulated" and world is not None:
+        from chaos.networks.simulated.network import SimulatedNetwork  # noqa: PLC0415
+
+        return functools.partial(SimulatedNetwork, world)
     if name in ("embedded", "simulated"):
         # the same links; in a simulated run trio's sockets and clock are others
         from chaos.networks.embedded import EmbeddedNetwork  # noqa: PLC0415 - only what is used

@@ -83,13 +83,14 @@ class RecordingSimulatedSocket(SimulatedSocket):
     """A simulated socket that knows whose it is."""
 
     def __init__(self, world: World, ledger: Ledger, reporter: Reporter, kind: SocketKind) -> None:
-        super().__init__(world, *kind)
+        home = world.hosts.home_of(reporter.subject, reporter.client)
+        super().__init__(world, *kind, home=home)
         self._ledger, self._reporter, self._kind = ledger, reporter, kind
         ledger.sockets[self] = (reporter.subject, reporter.client)
 
     def spawn(self) -> SimulatedSocket:
         """Return the socket for an accepted connection, which has this one's owner."""
-        return RecordingSimulatedSocket(self._world, self._ledger, self._reporter, self._kind)
+        return RecordingSimulatedSocket(self.world, self._ledger, self._reporter, self._kind)
 
     async def connect(self, address: Any) -> None:
         """Connect, and record an attempt that was refused."""
@@ -99,10 +100,14 @@ class RecordingSimulatedSocket(SimulatedSocket):
 
 @contextmanager
 def refusals_recorded(reporter: Reporter) -> Iterator[None]:
-    """Record the refusal of a client's connection attempt inside, and let it go on."""
+    """Record a client's connection attempt inside that fails without having reached a link, and let it go on.
+
+    It is refused, or nobody answers. An attempt that the client gives up by itself is not recorded: whether a link
+    saw it is not known here.
+    """
     try:
         yield
-    except ConnectionRefusedError as error:
+    except OSError as error:
         if reporter.client is not None:
             reporter.recorder.record("attempt", client=reporter.client, port=None)
             reporter.recorder.record("refused", client=reporter.client, how=str(error))
@@ -122,7 +127,7 @@ class SocketFactory(trio.abc.SocketFactory):
         if self.world is not None:
             kind = (family, type, proto)
             if reporter is None:
-                return SimulatedSocket(self.world, *kind)
+                return SimulatedSocket(self.world, *kind, home=self.world.hosts.home_of(None))
             return RecordingSimulatedSocket(self.world, self.ledger, reporter, kind)
         plain = stdlib_socket.socket(family, type, proto)
         if reporter is None:
@@ -178,7 +183,8 @@ def count_objects() -> dict[Side, dict[str, int]]:
         if flag is None:
             flag = getattr(thing, "client", True)
         found["client" if flag is not False else "server"][kind.__name__] += 1
-    return {side: dict(counter) for side, counter in found.items()}
+    # sorted: the order in which the collector knows them says nothing and differs between processes
+    return {side: dict(sorted(counter.items())) for side, counter in found.items()}
 
 
 @cache

@@ -16,6 +16,7 @@ from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import NETWORKS, SUPPORT
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 from chaos.vocabulary.presets import PRESETS
+from chaos.vocabulary.sometimes import STATES
 
 _NEEDS = {
     0: "nothing: seen at the link",
@@ -186,10 +187,17 @@ def _codes(policy: Policy, reaction: Reaction) -> str:
     return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)
 
 
+def table_states() -> Table:
+    """Return the states that a sweep counts, and that `sometimes:` may name."""
+    rows = tuple((word, state.what) for word, state in STATES.items())
+    return Table(headers=("state", "what it is"), rows=rows)
+
+
 TABLES = {
     "faults": table_faults,
     "actions": table_actions,
     "checks": table_checks,
     "presets": table_presets,
     "policies": table_policies,
+    "states": table_states,
 }

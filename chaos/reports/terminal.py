@@ -130,6 +130,8 @@ def _bound_of(verdict: Verdict, check: str, name: str) -> str:
 
 def again(verdict: Verdict) -> str:
     """Return the command that runs this scenario again in the same way."""
+    if verdict.again:
+        return verdict.again
     where = (verdict.path or verdict.scenario,)
     options = ("--network", verdict.network, "--seed", str(verdict.seed), *verdict.options)
     return shlex.join(("trio-chaos", "run", *where, *options))

@@ -46,7 +46,8 @@ def entry_keys(kind: Kind, word: str) -> list[str]:
     if kind == "action":
         return [*keys, "by", *keys_of(model)]
     directed = ["stream"] if issubclass(model, Fault) and model.directed else []
-    return [*keys, *directed, "toxicity", *keys_of(model)]
+    shared = [] if issubclass(model, Fault) and model.on_path else ["toxicity"]
+    return [*keys, *directed, *shared, *keys_of(model)]
 
 
 def is_instant(kind: Kind, word: str) -> bool:

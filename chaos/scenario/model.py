@@ -17,6 +17,22 @@ from chaos.vocabulary.base import Duration, Settings
 Network = Literal["embedded", "toxiproxy", "simulated"]
 Peer = Literal["client", "server"]
 
+# the words of `chaos.vocabulary.sometimes.STATES`, as a type; a test keeps the two alike
+StateWord = Literal[
+    "reconnected",
+    "detected_by_client",
+    "detected_by_server",
+    "attempt_during_outage",
+    "reconnected_during_drain",
+    "two_faults_at_once",
+    "reset_in_handshake",
+    "refused",
+    "died_before_first_message",
+    "message_replayed",
+    "backoff_at_cap",
+    "closed_while_closing",
+]
+
 DURATION_S_MAX = 30 * 86_400.0
 CLIENTS_MAX = 5_000
 SECRET_HEADERS = frozenset(
@@ -190,6 +206,9 @@ class Scenario(Settings):
     workload: tuple[Workload, ...] = ()
     timeline: tuple[Entry, ...] = ()
     expect: tuple[Expectation, ...] = ()
+    sometimes: tuple[StateWord, ...] = Field(
+        (), description="states that a sweep must reach at least once; see `trio-chaos list states`"
+    )
     steady_state: Literal["default", "none"] = "default"
     settle_s: Duration = Field(5.0, alias="settle", description="time at the end for late messages")
     tolerance_s: Duration = Field(

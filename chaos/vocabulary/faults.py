@@ -15,10 +15,14 @@ Opcode = Literal["text", "binary", "continuation", "close", "ping", "pong"]
 
 
 class Fault(Parameters):
-    """A fault of the link. `instant` faults have no window; `directed` ones take a stream."""
+    """A fault of the link. `instant` faults have no window; `directed` ones take a stream.
+
+    `on_path` faults act below the link, on simulated hosts and the packets between them.
+    """
 
     instant: ClassVar[bool] = False
     directed: ClassVar[bool] = False
+    on_path: ClassVar[bool] = False
 
 
 class Stall(Fault):
@@ -152,6 +156,57 @@ class DelayFrames(Fault):
     delay_s: Duration = Field(alias="delay", description="delay of each such frame")
 
 
+class Partition(Fault):
+    """No packet passes between the client's host and the link; TCP sends them again after it."""
+
+    word: ClassVar[str] = "partition"
+    directed: ClassVar[bool] = True
+    on_path: ClassVar[bool] = True
+
+
+class Loss(Fault):
+    """A share of the packets between the client's host and the link is lost: seen as retransmission delay."""
+
+    word: ClassVar[str] = "loss"
+    directed: ClassVar[bool] = True
+    on_path: ClassVar[bool] = True
+    rate: float = Field(ge=0, le=1, description="share of packets that are lost")
+
+
+class SynDrop(Fault):
+    """No SYN of the client's host reaches the link; connections that are open go on."""
+
+    word: ClassVar[str] = "syn_drop"
+    on_path: ClassVar[bool] = True
+
+
+class HostCrash(Fault):
+    """A host loses power, without FIN or RST; after the window its subject starts again, old connections get RST."""
+
+    word: ClassVar[str] = "host_crash"
+    on_path: ClassVar[bool] = True
+    host: Literal["client", "server"] = Field("server", description="whose host")
+
+
+class HostFreeze(Fault):
+    """A host's programs stop; its kernel still accepts and acknowledges until its buffers are full."""
+
+    word: ClassVar[str] = "host_freeze"
+    on_path: ClassVar[bool] = True
+    host: Literal["client", "server"] = Field("server", description="whose host")
+
+
+class DnsFailure(Fault):
+    """The client's host cannot resolve names, or only slowly; connections that are open go on."""
+
+    word: ClassVar[str] = "dns_failure"
+    on_path: ClassVar[bool] = True
+    mode: Literal["nxdomain", "servfail", "slow"] = Field(
+        "nxdomain", description="no such name, a failing name server, or an answer after `delay`"
+    )
+    delay_s: Duration = Field(0.0, alias="delay", description="wait before the answer or error")
+
+
 FAULTS: Mapping[str, type[Fault]] = {
     kind.word: kind
     for kind in (
@@ -167,6 +222,12 @@ FAULTS: Mapping[str, type[Fault]] = {
         MaxLifetime,
         DropFrames,
         DelayFrames,
+        Partition,
+        Loss,
+        SynDrop,
+        HostCrash,
+        HostFreeze,
+        DnsFailure,
     )
 }
 
@@ -185,6 +246,13 @@ SUPPORT["slow_accept"]["embedded"] = (
     "the kernel completes the TCP handshake; only the answer waits",
 )
 SUPPORT["slow_accept"]["toxiproxy"] = SUPPORT["slow_accept"]["embedded"]
+_NO_PATHS: tuple[Support, str] = ("unsupported", "acts below sockets: simulated TCP only")
+for _name in (name for name, kind in FAULTS.items() if kind.on_path):
+    SUPPORT[_name] |= {"embedded": _NO_PATHS, "toxiproxy": _NO_PATHS}
+SUPPORT["host_freeze"]["simulated"] = (
+    "approximate",
+    "the program's timers go on; what it does reaches the network after the window",
+)
 for _name in (
     "latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "noop",
 ):  # fmt: skip

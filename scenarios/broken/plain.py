@@ -61,12 +61,15 @@ class Peer:
                     elif isinstance(event, Pong):
                         wire.pong.set()
                     elif isinstance(event, TextMessage):
-                        await self.take(wire, event.data)
+                        wire.text += event.data  # wsproto gives a long frame in pieces
+                        if event.message_finished:
+                            text, wire.text = wire.text, ""
+                            await self.take(wire, text)
         except (*GONE, ProtocolError):
             return
 
     async def take(self, wire: Wire, text: str) -> None:
-        """Take one whole text frame."""
+        """Take one whole text message."""
         row = json.loads(text)
         if "id" in row:
             await self.handle(row)

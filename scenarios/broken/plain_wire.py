@@ -35,6 +35,7 @@ class Wire:
         self.pong = trio.Event()
         self.code: int | None = None
         self.path = "/"
+        self.text = ""  # the pieces of a text message that is not whole yet
         self.closing = False
         self.pending: list[Event] = []
         self._sending = trio.Lock()

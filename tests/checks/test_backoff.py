@@ -323,6 +323,16 @@ def test_a_teardown_beyond_the_close_timeout_is_no_excuse(story, expect):
     )
 
 
+def test_who_waits_out_the_close_timeout_cuts_the_socket_just_after_it(story, expect):
+    made = story(
+        client={"use": "reference", "close_timeout": "2s"},
+        expect=[expect("backoff", initial="1s", max="8s")],
+    )
+    made.steady().connect(1).close(20, code=1012).end(22.0001, "fin", 1, "client").connect(23, 2)
+    (delay,) = read_delays(Context.of(made.trace()), 1)
+    assert delay.short_s == pytest.approx(0.9999)
+
+
 def test_words_that_are_no_codes_or_reactions_are_left_out():
     policy = policy_of(Client(use="x:y", policy={"4100": "sometimes", "later": "never"}))
     assert policy.on_close(4100) is policy_of(Client(use="x:y")).on_close(4100)

@@ -129,3 +129,19 @@ def test_fewer_cycles_than_asked_for_are_inconclusive(story, expect):
         "INCONCLUSIVE",
         "only 7 reconnect cycles of the client were sampled; expected 8",
     )
+
+
+def test_samples_between_connections_are_no_growth_when_the_last_one_has_a_connection_again(
+    samples,
+):
+    apart = {"tasks": 1, "sockets": 0, "channels": 0, "objects": {}}
+    assert samples(cycles=[apart, apart, BUSY, apart, BUSY]).result("no_leaks")[0] == "PASS"
+    above = {"tasks": BUSY["tasks"] + 1}
+    assert samples(cycles=[apart, apart, BUSY, apart, above]).result("no_leaks")[0] == "FAIL"
+
+
+def test_one_leap_is_a_dead_connection_that_its_peer_has_yet_to_notice(samples):
+    rows = [{"tasks": count} for count in (4, 4, 4, 4, 9)]
+    assert samples(cycles=rows).result("no_leaks")[0] == "PASS"
+    rows = [{"tasks": count} for count in (4, 4, 6, 6, 9)]
+    assert samples(cycles=rows).result("no_leaks")[0] == "FAIL"

@@ -10,6 +10,7 @@ from chaos.vocabulary.checks import CHECKS, Backoff
 from chaos.vocabulary.faults import FAULTS, NETWORKS, SUPPORT
 from chaos.vocabulary.policies import POLICIES
 from chaos.vocabulary.presets import PRESETS
+from chaos.vocabulary.sometimes import STATES
 from chaos.vocabulary.toxics import TOXICS
 
 WORDS = {
@@ -18,6 +19,7 @@ WORDS = {
     "checks": set(CHECKS),
     "presets": set(PRESETS),
     "policies": set(POLICIES),
+    "states": set(STATES),
 }
 
 

@@ -61,7 +61,7 @@ def test_a_failure_shows_reason_causes_place_and_how_to_repeat_it():
         "      38.000 s: `stall` (outage) began",
         "      46.000 s: the bound passed",
         "      s/half-open.yaml:31",
-        "  network simulated, seed 7",
+        "  again: trio-chaos run s/half-open.yaml --network simulated --seed 7",
     ]
 
 

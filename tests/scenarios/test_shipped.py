@@ -11,6 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ SECONDS_MAX = 45
 REAL_MIN = 28
 # a run of the whole folder takes a minute; a busy machine gets three
 RUN_S_MAX = 240
+# 9 s on an idle machine
+SOAK_S_MAX = 60
 SCHEMA = "# yaml-language-server: $schema=../docs/schema/scenario-1.json"
 # both runs of the folder load the machine fully: side by side they would disturb each other's clocks
 one_at_a_time = pytest.mark.xdist_group("shipped-scenarios")
@@ -118,6 +121,17 @@ def test_every_toxic_fault_and_action_that_can_be_had_is_used() -> None:
         word for word in FAULTS if SUPPORT[word]["embedded"][0] != "unsupported"
     }
     assert words("action") == {word for word, row in ACTIONS.items() if not row.needs_process}
+
+
+def test_every_fault_below_the_link_is_used_by_a_simulated_scenario() -> None:
+    used = {
+        entry.word
+        for scenario in SCENARIOS
+        if not is_real(scenario)
+        for entry in scenario.timeline
+        if entry.kind == "fault"
+    }
+    assert {word for word, kind in FAULTS.items() if kind.on_path} <= used
 
 
 def test_every_check_is_used() -> None:
@@ -215,6 +229,22 @@ def runs_on(scenario: Scenario, network: str) -> bool:
 @one_at_a_time
 def test_all_pass_on_the_embedded_network(alone: None) -> None:
     assert_all_pass("embedded")
+
+
+@pytest.mark.slow
+@one_at_a_time
+def test_all_pass_on_the_simulated_network(alone: None) -> None:
+    assert_all_pass("simulated")
+
+
+@pytest.mark.slow
+@one_at_a_time
+def test_half_an_hour_and_a_day_of_soak_pass_within_a_minute(alone: None) -> None:
+    start_s = time.monotonic()
+    verdicts = {row["scenario"]: row for row in run_scenarios("simulated", FOLDER / "soak")}
+    assert not complaints(verdicts), "\n".join(complaints(verdicts))
+    assert set(verdicts) == {"30-minutes", "24-hours"}
+    assert time.monotonic() - start_s < SOAK_S_MAX
 
 
 @pytest.mark.slow

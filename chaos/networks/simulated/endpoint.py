@@ -12,38 +12,23 @@ simultaneous open, urgent data.
 from __future__ import annotations
 
 import errno
-import os
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from chaos.networks.simulated.fabric import Fabric, Path, Timer
-
-# A frozen peer's kernel and our own took 841,344 bytes in all before send() blocked.
-SEND_BUFFER_BYTES = 415_360
-RECEIVE_BUFFER_BYTES = 425_984
-SEGMENT_BYTES = 65_536
-# Retransmission timeout: 200 ms and the kernel's tick; doubles, cap 120 s (tcp_retries2 15: about 924 s)
-RTO_S = 0.207
-RTO_S_MAX = 120.0
-RETRIES = 15
-# SYN retries: four a second apart (tcp_syn_linear_timeouts), then doubling; six in all, then ETIMEDOUT
-SYN_WAITS_S = (1.02, 1.02, 1.02, 1.02, 1.02, 2.02, 4.03, 8.06)
-KEEPALIVE_IDLE_S = 7200.0
-KEEPALIVE_INTERVAL_S = 75.0
-KEEPALIVE_COUNT = 9
-
-
-@dataclass(slots=True)
-class Options:
-    """Socket options that change what a program sees; Linux's defaults."""
-
-    keepalive: bool = False
-    keepalive_idle_s: float = KEEPALIVE_IDLE_S
-    keepalive_interval_s: float = KEEPALIVE_INTERVAL_S
-    keepalive_count: int = KEEPALIVE_COUNT
-    user_timeout_s: float = 0.0
-    linger_0: bool = False
+from chaos.networks.simulated.fabric import Fabric, Timer
+from chaos.networks.simulated.linux import (
+    RECEIVE_BUFFER_BYTES,
+    RETRIES,
+    RTO_S,
+    RTO_S_MAX,
+    SEGMENT_BYTES,
+    SEGMENT_BYTES_LIMITED,
+    SEND_BUFFER_BYTES,
+    Options,
+    os_error,
+)
+from chaos.networks.simulated.paths import Path
 
 
 @dataclass(slots=True, eq=False)
@@ -53,6 +38,7 @@ class _Unacked:
     payload: bytes | None
     sent_s: float
     delivered: bool = False
+    again: bool = False
 
 
 class Endpoint:
@@ -76,6 +62,8 @@ class Endpoint:
         self._unacked: deque[_Unacked] = deque()
         self._unacked_bytes = 0
         self._fin_sent = False
+        self._pending = 0  # of the unacknowledged, how many have not arrived
+        self._round_trip_s = 0.0
         self._rto_s = RTO_S
         self._retries = 0
         self._timer: Timer | None = None
@@ -107,7 +95,7 @@ class Endpoint:
         """
         self._raise_pending()
         if self.broken or self.shut:
-            raise _os_error(errno.EPIPE)
+            raise os_error(errno.EPIPE)
         taken = payload[: self.room]
         if taken:
             self._unsent.append(bytes(taken))
@@ -159,9 +147,11 @@ class Endpoint:
                 self._to_peer(self.peer.be_reset)
             self._die(None)
 
-    def establish(self, peer: Endpoint) -> None:
-        """Become connected."""
+    def establish(self, peer: Endpoint, round_trip_s: float = 0.0) -> None:
+        """Become connected; the handshake has measured the round trip."""
         self.peer = peer
+        self._round_trip_s = round_trip_s
+        self._rto_s = RTO_S + round_trip_s
         self.established = True
         self._heard_s = self.fabric.now
         self.start_keepalive()
@@ -204,13 +194,16 @@ class Endpoint:
         if self.broken or segment not in self._unacked:
             return
         self._heard_s = self.fabric.now
+        if not segment.again:
+            sample_s = self.fabric.now - segment.sent_s
+            self._round_trip_s += (sample_s - self._round_trip_s) / 8  # RFC 6298 section 2.3
         while self._unacked:
             first = self._unacked.popleft()
             self._unacked_bytes -= len(first.payload or b"")
             if first is segment:
                 break
-        self._rto_s, self._retries = RTO_S, 0
-        self._arm()
+        self._back_off_no_more()
+        self._fly_pending()
         self._transmit()
         self.on_change()
 
@@ -222,8 +215,8 @@ class Endpoint:
             return
         while self._unsent and (window := self._window()) > 0:
             payload = self._unsent.popleft()
-            if len(payload) > min(window, SEGMENT_BYTES):
-                cut = min(window, SEGMENT_BYTES)
+            cut = min(window, SEGMENT_BYTES_LIMITED if self.path_out.limited else SEGMENT_BYTES)
+            if len(payload) > cut:
                 self._unsent.appendleft(payload[cut:])
                 payload = payload[:cut]
             self._unsent_bytes -= len(payload)
@@ -231,6 +224,8 @@ class Endpoint:
         if self.shut and not self._fin_sent and not self._unsent:
             self._fin_sent = True
             self._put(_Unacked(None, self.fabric.now))
+        if self._unsent and self._timer is None:
+            self._arm()  # the window is full: ask from time to time whether it still is
 
     def _window(self) -> int:
         assert self.peer is not None
@@ -239,20 +234,35 @@ class Endpoint:
     def _put(self, segment: _Unacked) -> None:
         self._unacked.append(segment)
         self._unacked_bytes += len(segment.payload or b"")
+        self._pending += 1
         # behind a segment that was lost nothing can be delivered in order
-        if all(row.delivered for row in list(self._unacked)[:-1]):
+        if self._pending == 1:
             self._fly(segment)
-        if self._timer is None:
+        if self._timer is None or len(self._unacked) == 1:
             self._arm()
 
-    def _fly(self, segment: _Unacked) -> None:
-        arrival_s = self.path_out.transit(self.fabric.now)
+    def _fly(self, segment: _Unacked) -> bool:
+        """Send a segment; tell whether it will arrive."""
+        size = len(segment.payload or b"")
+        arrival_s = self.path_out.transit(self.fabric.now, size)
         if arrival_s is None:
-            return
+            return False
         segment.delivered = True
+        self._pending -= 1
         peer = self.peer
         assert peer is not None
         self.fabric.at(arrival_s, lambda: peer.arrive(segment))
+        return True
+
+    def _fly_pending(self) -> None:
+        """Send what has not arrived, until something is lost again."""
+        if not self._pending:
+            return
+        for segment in self._unacked:
+            if not segment.delivered:
+                segment.again = True
+                if not self._fly(segment):
+                    return
 
     def _fly_again(self, segment: _Unacked) -> None:
         """Send what has arrived but was not acknowledged: the peer acknowledges it again."""
@@ -260,12 +270,20 @@ class Endpoint:
         assert peer is not None
         self._to_peer(lambda: peer._to_peer(lambda: self.be_acknowledged(segment)))
 
+    def _back_off_no_more(self) -> None:
+        self._rto_s, self._retries = RTO_S + self._round_trip_s, 0
+        self._arm()
+
     def _arm(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._unacked and not self.broken:
+        if self.broken:
+            return
+        if self._unacked:
             self._timer = self.fabric.at(self.fabric.now + self._rto_s, self._retransmit)
+        elif self._unsent and self.established:
+            self._timer = self.fabric.at(self.fabric.now + self._rto_s, self._probe_window)
 
     def _retransmit(self) -> None:
         self._timer = None
@@ -276,12 +294,38 @@ class Endpoint:
             self._die(errno.ETIMEDOUT)
             return
         for segment in self._unacked:
-            if not segment.delivered:
-                self._fly(segment)
-            else:
+            segment.again = True
+            if segment.delivered:
                 self._fly_again(segment)
+        self._fly_pending()
         self._rto_s = min(self._rto_s * 2, RTO_S_MAX)
         self._arm()
+
+    def _probe_window(self) -> None:
+        """Ask a peer whose window is full whether it still is: its word that it is not may be lost.
+
+        RFC 9293 section 3.8.6.1. As long as it answers, this goes on for ever.
+        """
+        self._timer = None
+        self._retries += 1
+        if self._retries > RETRIES:
+            self._die(errno.ETIMEDOUT)
+            return
+        peer = self.peer
+        assert peer is not None
+        self._to_peer(lambda: peer.be_asked(self))
+        self._rto_s = min(self._rto_s * 2, RTO_S_MAX)
+        self._arm()
+
+    def be_asked(self, asker: Endpoint) -> None:
+        """A window probe has arrived: answer it."""
+        self._to_peer(asker.be_reset if self.broken else asker.be_told)
+
+    def be_told(self) -> None:
+        """The peer has answered a window probe."""
+        self._heard_s = self.fabric.now
+        self._retries = 0
+        self._transmit()
 
     def _to_peer(self, action: Callable[[], None]) -> None:
         """Let a control packet do something at the peer, if the path carries it."""
@@ -318,12 +362,17 @@ class Endpoint:
         self._heard_s = self.fabric.now
         self.start_keepalive()
 
+    def forget(self) -> None:
+        """Be gone without a word: the host has lost power. Once it is up, an RST answers what still comes."""
+        self.received.clear()
+        self._die(None)
+
     def _die(self, error: int | None) -> None:
         self.broken = True
         self.error = error
         self._unsent.clear()
         self._unacked.clear()
-        self._unsent_bytes = self._unacked_bytes = 0
+        self._unsent_bytes = self._unacked_bytes = self._pending = 0
         self._stop_keepalive()
         if self._timer is not None:
             self._timer.cancel()
@@ -338,8 +387,4 @@ class Endpoint:
     def _raise_pending(self) -> None:
         if self.error is not None:
             error, self.error = self.error, None
-            raise _os_error(error)
-
-
-def _os_error(number: int) -> OSError:
-    return OSError(number, os.strerror(number))
+            raise os_error(error)

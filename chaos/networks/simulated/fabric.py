@@ -1,4 +1,4 @@
-"""The fabric: what happens next, and how long a packet takes.
+"""The fabric: what happens next, and the paths between hosts.
 
 Events of equal times happen in the order in which they were made. The fabric has no clock: it is told the time.
 """
@@ -10,24 +10,8 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-# one way between two hosts unless a path says otherwise; a loopback round trip measured about 0.05 ms
-DEFAULT_DELAY_S = 0.000_025
-
-
-@dataclass(slots=True)
-class Path:
-    """One direction between two hosts: how long a packet takes, and whether it arrives."""
-
-    delay_s: float = DEFAULT_DELAY_S
-    up: bool = True
-    last_arrival_s: float = 0.0
-
-    def transit(self, now: float) -> float | None:
-        """Return when a packet that is sent now arrives, in order; None if it is lost."""
-        if not self.up:
-            return None
-        self.last_arrival_s = max(self.last_arrival_s, now + self.delay_s)
-        return self.last_arrival_s
+from chaos.networks.simulated.paths import Home, Path
+from chaos.scenario.plan import generator
 
 
 @dataclass(order=True, slots=True)
@@ -44,18 +28,32 @@ class Timer:
 
 
 class Fabric:
-    """The queue of everything that will happen, and the paths between hosts."""
+    """The queue of everything that will happen, and the paths between hosts. Paths draw from the seed."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int = 0) -> None:
         self.now = 0.0
         self.changed: Callable[[], None] = lambda: None
+        self._seed = seed
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
+        self._homes: dict[str, Home] = {}
         self._paths: dict[tuple[str, str], Path] = {}
+
+    def home(self, address: str) -> Home:
+        """Return the host with this (first) address."""
+        home = self._homes.get(address)
+        if home is None:
+            home = self._homes[address] = Home(address)
+        return home
 
     def path(self, source: str, target: str) -> Path:
         """Return the path between two hosts in one direction."""
-        return self._paths.setdefault((source, target), Path())
+        path = self._paths.get((source, target))
+        if path is None:
+            rng = generator(self._seed, "path", source, target)
+            path = Path(self.home(source), self.home(target), rng)
+            self._paths[source, target] = path
+        return path
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Let something happen at a time."""

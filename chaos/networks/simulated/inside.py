@@ -12,6 +12,7 @@ import trio
 from chaos.networks.simulated.doors import StandIn, doors_closed
 from chaos.networks.simulated.sockets import SimulatedSocket
 from chaos.networks.simulated.world import World
+from chaos.recorder import current_reporter
 
 _INET = stdlib_socket.AF_INET
 _STREAM = stdlib_socket.SOCK_STREAM
@@ -39,10 +40,29 @@ class WorldResolver(trio.abc.HostnameResolver):
         if family not in (0, _INET):
             raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
         name = (host or b"0.0.0.0").decode()
+        if not name.replace(".", "").isdigit():
+            await self._meet_faults()
         return [
             (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
-            for address in self._world.addresses(name)
+            for address in self._world.hosts.addresses(name)
         ]
+
+    async def _meet_faults(self) -> None:
+        """Fail or wait as the name server of the asking host does now; a failed question is a failed attempt."""
+        reporter = current_reporter.get()
+        side, client = (reporter.subject, reporter.client) if reporter else (None, None)
+        for fault in list(
+            self._world.hosts.dns_faults.get(self._world.hosts.home_of(side, client), ())
+        ):
+            fault.felt(fault.mode)
+            error = fault.error()
+            if error is not None and reporter is not None and client is not None:
+                # no socket was made, so that nobody else can tell
+                reporter.recorder.record("attempt", client=client, port=None)
+                reporter.recorder.record("refused", client=client, how=str(error))
+            await trio.sleep(fault.delay_s)
+            if error is not None:
+                raise error
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
         """Return the address and port as text: the world has no reverse names."""

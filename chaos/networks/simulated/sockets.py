@@ -12,9 +12,11 @@ from typing import Any
 
 import trio
 
-from chaos.networks.simulated.endpoint import SYN_WAITS_S, Endpoint, Options
-from chaos.networks.simulated.fabric import Timer
-from chaos.networks.simulated.world import ANY, LOOPBACK, Address, World, os_error, resolve
+from chaos.networks.simulated.attempt import Attempt
+from chaos.networks.simulated.endpoint import Endpoint
+from chaos.networks.simulated.hosts import LOOPBACK
+from chaos.networks.simulated.linux import Options, os_error
+from chaos.networks.simulated.world import ANY, Address, World, resolve
 
 BACKLOG_MAX = 4096
 
@@ -22,15 +24,19 @@ BACKLOG_MAX = 4096
 class SimulatedSocket(trio.socket.SocketType):
     """A TCP socket of a simulated run; made by a socket factory, used like any trio socket."""
 
-    def __init__(self, world: World, family: int, type_: int, proto: int) -> None:
-        """Make an unconnected socket. Raises OSError for what is not TCP over IPv4."""
+    def __init__(
+        self, world: World, family: int, type_: int, proto: int, home: str = LOOPBACK
+    ) -> None:
+        """Make an unconnected socket on the host `home`. Raises OSError for what is not TCP over IPv4."""
         super().__init__()
         if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
             raise os_error(errno.EAFNOSUPPORT)
-        self._world = world
+        self.world = world
         self._proto = proto
+        self.home = world.fabric.home(home)
         self._fileno = world.fileno()
-        self._options = Options()
+        world.sockets[self._fileno] = self
+        self.options = Options()
         self._raw_options: dict[tuple[int, int], int | bytes] = {}
         self._local: Address | None = None
         self._bound = False
@@ -100,7 +106,7 @@ class SimulatedSocket(trio.socket.SocketType):
     def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
         self._check_open()
         self._raw_options[level, optname] = value
-        options = self._options
+        options = self.options
         if level == stdlib_socket.SOL_SOCKET and optname == stdlib_socket.SO_LINGER:
             on, seconds = struct.unpack("ii", value)
             options.linger_0 = bool(on) and seconds == 0
@@ -112,7 +118,7 @@ class SimulatedSocket(trio.socket.SocketType):
             self._end.start_keepalive()
 
     def _set_tcp_option(self, optname: int, value: Any) -> None:
-        options = self._options
+        options = self.options
         if optname == getattr(stdlib_socket, "TCP_KEEPIDLE", None):
             options.keepalive_idle_s = float(value)
         elif optname == getattr(stdlib_socket, "TCP_KEEPINTVL", None):
@@ -131,17 +137,17 @@ class SimulatedSocket(trio.socket.SocketType):
     def bind_now(self, address: Any) -> None:
         """Bind without a checkpoint: for sockets that were bound before they came to trio."""
         self._check_open()
-        self._local = self._world.take((resolve(address[0]), int(address[1])))
+        self._local = self.world.take(self.home.address, (resolve(address[0]), int(address[1])))
         self._bound = True
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
         if self._local is None:
-            self._local = self._world.take((ANY, 0))
+            self._local = self.world.take(self.home.address, (ANY, 0))
             self._bound = True
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
-        self._world.listeners[self._local] = self
+        self.world.listen(self.home.address, self._local, self)
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
         await self._wait("reading from", lambda: bool(self._queue))
@@ -155,12 +161,18 @@ class SimulatedSocket(trio.socket.SocketType):
     async def connect(self, address: Any) -> None:
         self._check_open()
         target = (resolve(address[0]), int(address[1]))
-        source_host = LOOPBACK if self._local is None else self._local[0]
+        there = self.world.hosts.home_at(target[0], self.home.address)
+        if there is None:
+            await trio.lowlevel.checkpoint()
+            raise os_error(errno.ENETUNREACH)
         if self._local is None:
-            self._local = self._world.take((source_host, 0))
+            source = LOOPBACK if there == self.home.address else self.home.address
+            self._local = self.world.take(self.home.address, (source, 0))
             self._bound = True
-        self._world.tick()
-        attempt = _Attempt(self, target)
+        if self.home.frozen:
+            await self._wait("writing to", lambda: True)
+        self.world.tick()
+        attempt = Attempt(self, target, there)
         attempt.send_syn()
         try:
             await self._wait("writing to", lambda: attempt.outcome is not None)
@@ -176,11 +188,12 @@ class SimulatedSocket(trio.socket.SocketType):
         self._end = end
         self._local = local
         self._remote = remote
-        end.on_change = self._wake
+        end.on_change = self.wake
+        self.world.add_end(self.home.address, end)
 
     def spawn(self) -> SimulatedSocket:
         """Return the socket for a connection that this one listened for."""
-        return SimulatedSocket(self._world, self.family, self.type, self._proto)
+        return SimulatedSocket(self.world, self.family, self.type, self._proto, self.home.address)
 
     @property
     def full(self) -> bool:
@@ -191,14 +204,14 @@ class SimulatedSocket(trio.socket.SocketType):
         """Take a connection that the kernel has completed."""
         assert self._queue is not None
         self._queue.append(sock)
-        self._lot.unpark_all()
+        self.wake()
 
     # data
 
     async def send(self, data: Any, flags: int = 0) -> int:
         end = self._connected()
         await self._wait("writing to", lambda: end.writable)
-        self._world.tick()
+        self.world.tick()
         return end.send(bytes(memoryview(data)))
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
@@ -211,7 +224,7 @@ class SimulatedSocket(trio.socket.SocketType):
         await self._wait("reading from", lambda: end.readable)
         if flags & stdlib_socket.MSG_PEEK:
             return bytes(end.received[:buflen])
-        self._world.tick()
+        self.world.tick()
         return end.receive(buflen)
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -237,17 +250,18 @@ class SimulatedSocket(trio.socket.SocketType):
             raise os_error(errno.ENOTCONN)
         if flag in (stdlib_socket.SHUT_WR, stdlib_socket.SHUT_RDWR):
             self._shut_write = True
-            self._world.tick()
-            end.shutdown()
+            self._do(end.shutdown)
 
     def close(self) -> None:
         if self._fileno == -1:
             return
         self._fileno = -1
-        self._world.tick()
+        self._do(self._let_go)
+        self._lot.unpark_all()
+
+    def _let_go(self) -> None:
         if self._queue is not None and self._local is not None:
-            if self._world.listeners.get(self._local) is self:
-                del self._world.listeners[self._local]
+            self.world.listen_no_more(self.home.address, self._local, self)
             for sock in self._queue:
                 if sock._end is not None:
                     sock._end.reset()
@@ -255,12 +269,29 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._end is not None:
             self._end.close()
         if self._bound and self._local is not None:
-            self._world.give_back(self._local)
-        self._lot.unpark_all()
+            self.world.give_back(self.home.address, self._local)
+
+    # a frozen host
+
+    def _do(self, action: Callable[[], None]) -> None:
+        """Do something now, or once the program goes on: timers of a frozen program cannot be stopped here."""
+        self.world.tick()
+        if self.home.frozen:
+            self.world.put_off(self.home.address, action)
+        else:
+            action()
+
+    def thaw(self, home: str) -> None:
+        """Wake who waits, if this host is the socket's."""
+        if self.home.address == home:
+            self._lot.unpark_all()
 
     # waiting
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Wake every task that waits for this socket; those of a frozen host wait on."""
+        if self.home.frozen and self._waiting:
+            self.world.hold(self.home.address)
         self._lot.unpark_all()
 
     async def _wait(self, doing: str, ready: Callable[[], bool]) -> None:
@@ -270,16 +301,23 @@ class SimulatedSocket(trio.socket.SocketType):
             trio.BusyResourceError: another task waits for the same.
             trio.ClosedResourceError: the socket was closed meanwhile.
         """
+
+        def awake() -> bool:
+            return not home.frozen and ready()
+
+        home = self.home
         self._check_open()
         await trio.lowlevel.checkpoint()
-        if ready() or doing in self._waiting:
+        if awake() or doing in self._waiting:
             self._check_alive()
-            if ready():
+            if awake():
                 return
             raise trio.BusyResourceError(f"another task is already {doing} this socket")
         self._waiting.add(doing)
+        if home.frozen:
+            self.world.hold(home.address)
         try:
-            while not ready():
+            while not awake():
                 self._check_alive()
                 await self._lot.park()
         finally:
@@ -299,82 +337,3 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._end is None:
             raise os_error(errno.ENOTCONN)
         return self._end
-
-
-class _Attempt:
-    """One connection attempt: SYNs until there is an answer (tcp_syn_retries and linear timeouts as measured)."""
-
-    def __init__(self, sock: SimulatedSocket, target: Address) -> None:
-        self._sock = sock
-        self._target = target
-        self._number = 0
-        self._timer: Timer | None = None
-        self.outcome: int | None = None  # 0 connected, else an errno
-
-    def send_syn(self) -> None:
-        """Send a SYN, and set the time for the next."""
-        fabric = self._sock._world.fabric
-        assert self._sock._local is not None
-        arrival_s = fabric.path(self._sock._local[0], self._target[0]).transit(fabric.now)
-        if arrival_s is not None:
-            fabric.at(arrival_s, self._arrive)
-        if self._number >= len(SYN_WAITS_S):
-            self._finish(errno.ETIMEDOUT)
-            return
-        self._timer = fabric.at(fabric.now + SYN_WAITS_S[self._number], self.send_syn)
-        self._number += 1
-
-    def _arrive(self) -> None:
-        """The SYN has reached the other host: answer it, unless its queue is full."""
-        if self.outcome is not None:
-            return
-        world, local = self._sock._world, self._sock._local
-        assert local is not None
-        back = world.fabric.path(self._target[0], local[0])
-        listener = world.find_listener(self._target)
-        assert listener is None or isinstance(listener, SimulatedSocket)
-        if listener is not None and listener.full:
-            return
-        arrival_s = back.transit(world.fabric.now)
-        if arrival_s is None:
-            return
-        if listener is None:
-            world.fabric.at(arrival_s, lambda: self._finish(errno.ECONNREFUSED))
-        else:
-            world.fabric.at(arrival_s, lambda: self._complete(listener))
-
-    def _complete(self, listener: SimulatedSocket) -> None:
-        """The SYN-ACK has come: both ends exist from now on."""
-        if self.outcome is not None:
-            return
-        world, local = self._sock._world, self._sock._local
-        assert local is not None
-        if listener.fileno() == -1:
-            self._finish(errno.ECONNREFUSED)
-            return
-        ours = Endpoint(
-            world.fabric, world.fabric.path(local[0], self._target[0]), self._sock._options
-        )
-        accepted = listener.spawn()
-        theirs = Endpoint(
-            world.fabric, world.fabric.path(self._target[0], local[0]), accepted._options
-        )
-        accepted.attach(theirs, self._target, local)
-        self._sock.attach(ours, local, self._target)
-        ours.establish(theirs)
-        theirs.establish(ours)
-        listener.enqueue(accepted)
-        self._finish(0)
-
-    def _finish(self, outcome: int) -> None:
-        if self.outcome is None:
-            self.outcome = outcome
-            self.give_up()
-            self._sock._lot.unpark_all()
-
-    def give_up(self) -> None:
-        """Send no more SYNs."""
-        if self._timer is not None:
-            self._timer.cancel()
-        if self.outcome is None:
-            self.outcome = errno.ECANCELED

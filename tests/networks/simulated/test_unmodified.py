@@ -25,6 +25,7 @@ from websockets.trio.client import connect
 from websockets.trio.server import serve as serve_websockets
 
 from chaos.networks.simulated.doors import EPOCH_S, EscapeError
+from chaos.networks.simulated.paths import constant
 
 DELAY_S = 0.5
 
@@ -41,11 +42,15 @@ def test_hypercorn_serves_httpx_and_no_real_port_is_bound(simulate: Any) -> None
         config.errorlog = logging.getLogger("quiet")
         app = Starlette(routes=[Route("/", hello)])
         await nursery.start(partial(serve, app, config))
-        world.fabric.path("127.0.0.1", "127.0.0.1").delay_s = DELAY_S
+        world.fabric.path("127.0.0.1", "127.0.0.1").delay = constant(DELAY_S)
         start = time.time()
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
             answer = await client.get("http://localhost:8123/")
-        return answer.text, time.time() - start, ("127.0.0.1", 8123) in world.listeners
+        return (
+            answer.text,
+            time.time() - start,
+            world.find_listener("127.0.0.1", ("127.0.0.1", 8123)) is not None,
+        )
 
     text, took_s, simulated = simulate(body)
     assert text == "hello"

@@ -1,0 +1,199 @@
+"""The hunt: schedules are drawn and run until one fails, which is then made small.
+
+A hunt ends by time. What it knows by then is in the `Hunt`, whatever stopped it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from chaos.checks.verdict import Outcome, Verdict
+from chaos.errors import UsageError
+from chaos.explore.bench import Bench
+from chaos.explore.finds import Find, as_find, failed
+from chaos.explore.schedules import Ground, Schedule, admitted, compose, policy_of
+from chaos.explore.shrink import shrink
+from chaos.peers.load import load
+from chaos.scenario.model import Scenario
+from chaos.subject import abilities_of
+from chaos.worker import USAGE, make_job
+
+# Runs are made with the seed that `trio-chaos run` has by default: what they show, it shows.
+RUN_SEED = 1
+# Once something is found, making it small may take this share of the budget beyond it.
+SHRINK_SHARE = 0.5
+# Of the time for making it small, so much goes to Hypothesis; the rest to the pass that knows the language.
+HYPOTHESIS_SHARE = 0.4
+
+
+class OutOfTime(BaseException):
+    """The time of a part of the hunt is over. No `Exception`, so that Hypothesis lets it pass."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Progress:
+    """How far a hunt has come; what `tell` is given."""
+
+    tried: int = 0
+    inconclusive: int = 0
+    elapsed_s: float = 0.0
+    found: tuple[str, ...] = ()
+    entries: int = 0
+
+
+@dataclass(kw_only=True)
+class Hunt:
+    """A hunt in one scenario. `run` may be called once.
+
+    Args:
+        ground: where to hunt, see `ground_of`.
+        bench: makes the runs; the caller closes it.
+        tell: is told of progress after each run; must not take long.
+        clock: gives wall time in seconds.
+    """
+
+    ground: Ground
+    bench: Bench
+    budget_s: float
+    seed: int = 1
+    tell: Callable[[Progress], None] = lambda _: None
+    clock: Callable[[], float] = time.monotonic
+    progress: Progress = field(default_factory=Progress, init=False)
+    best: Schedule | None = field(default=None, init=False)
+    found_at_s: float | None = field(default=None, init=False)
+    others: set[tuple[str, ...]] = field(default_factory=set, init=False)
+    _best_verdict: Verdict | None = field(default=None, init=False)
+    _known: dict[str, bool] = field(default_factory=dict, init=False)
+    _started_s: float = field(default=0.0, init=False)
+    _deadline_s: float = field(default=0.0, init=False)
+
+    def run(self) -> Find | None:
+        """Hunt until the budget is spent or something is found and small; return it.
+
+        Raises:
+            UsageError: the subjects cannot do what the scenario asks, or Hypothesis is missing.
+        """
+        search = _searcher()
+        self._started_s = self.clock()
+        self._deadline_s = self._started_s + self.budget_s
+        with suppress(OutOfTime):
+            search(self.ground, self.fails, self.seed)
+        if self.best is not None and self.found_at_s is not None:
+            self._deadline_s = self._started_s + self.found_at_s + self._shrink_s()
+            with suppress(OutOfTime):
+                shrink(self.ground, self.best, self.fails)
+        return self.find()
+
+    def find(self) -> Find | None:
+        """Return the smallest find so far."""
+        if self.best is None or self._best_verdict is None:
+            return None
+        base = Path(self.ground.scenario.path).parent
+        scenario = compose(self.ground, self.best)
+        return as_find(scenario, self._best_verdict, base, self._correct(scenario))
+
+    def _correct(self, scenario: Scenario) -> Verdict | None:
+        """Return the verdict on the reference peers in a scenario; None if there is none."""
+        peers = {
+            side: getattr(scenario, side).model_copy(update={"use": "reference"})
+            for side in ("client", "server")
+        }
+        job = make_job(scenario.model_copy(update=peers), network="simulated", seed=RUN_SEED)
+        verdict = self.bench.run(job)
+        judged = [finding for finding in verdict.findings if not finding.guard]
+        return verdict if len(judged) == len(scenario.expect) else None
+
+    def fails(self, drawn: Schedule) -> bool:
+        """Run a schedule; tell whether it fails as the first one that failed did. Raises OutOfTime."""
+        schedule = Schedule(entries=admitted(drawn.entries), final=drawn.final)
+        key = repr(schedule)
+        if key not in self._known:
+            if self.clock() >= self._deadline_s:
+                raise OutOfTime
+            self._known[key] = self._judge(schedule)
+        return self._known[key]
+
+    def _judge(self, schedule: Schedule) -> bool:
+        scenario = compose(self.ground, schedule)
+        verdict = self.bench.run(make_job(scenario, network="simulated", seed=RUN_SEED))
+        _refuse_usage(verdict)
+        checks, progress = failed(verdict), self.progress
+        progress.tried += 1
+        progress.inconclusive += verdict.outcome is Outcome.INCONCLUSIVE
+        progress.elapsed_s = self.clock() - self._started_s
+        if checks and not progress.found:
+            self._start_shrinking(checks)
+        same = bool(checks) and checks == progress.found
+        if checks and not same:
+            self.others.add(checks)
+        if same and (self.best is None or schedule.cost() < self.best.cost()):
+            self.best, self._best_verdict = schedule, verdict
+            progress.entries = len(scenario.timeline)
+        self.tell(progress)
+        return same
+
+    def _start_shrinking(self, checks: tuple[str, ...]) -> None:
+        self.progress.found = checks
+        self.found_at_s = self.progress.elapsed_s
+        self._deadline_s = self.clock() + HYPOTHESIS_SHARE * self._shrink_s()
+
+    def _shrink_s(self) -> float:
+        left_s = self.budget_s - (self.found_at_s or 0.0)
+        return max(left_s, SHRINK_SHARE * self.budget_s)
+
+
+def _searcher() -> Callable[[Ground, Callable[[Schedule], bool], int], Schedule | None]:
+    try:
+        from chaos.explore.draw import search  # noqa: PLC0415 - Hypothesis is an extra
+    except ModuleNotFoundError as error:
+        if error.name != "hypothesis":
+            raise
+        message = "a hunt needs Hypothesis; install it with: pip install 'trio-chaos[hunt]'"
+        raise UsageError(message) from error
+    return search
+
+
+def _refuse_usage(verdict: Verdict) -> None:
+    for finding in verdict.findings:
+        if finding.check == USAGE:
+            raise UsageError(finding.reason)
+
+
+def ground_of(
+    scenario: Scenario, *, client: str | None = None, server: str | None = None
+) -> Ground:
+    """Return where to hunt: the scenario with these subjects in place of its own.
+
+    Imports the subjects, to see what they can do.
+
+    Raises:
+        UsageError: the scenario cannot run on the simulated network.
+        SubjectNotFound: a subject cannot be had.
+    """
+    name = scenario.title
+    for side, given in (("client", client), ("server", server)):
+        subject = getattr(scenario, side)
+        if given is not None:
+            gone = {"use": given, "command": None} | ({"url": None} if side == "server" else {})
+            scenario = scenario.model_copy(update={side: subject.model_copy(update=gone)})
+        elif subject.use is None:
+            raise UsageError(
+                f"{name}: its {side} is a program of its own; expected a callable, which a hunt needs "
+                f"(--{side} gives another)"
+            )
+    if "simulated" not in scenario.networks:
+        networks = ", ".join(scenario.networks)
+        raise UsageError(
+            f"{name} is meant for {networks}; hunts take place on the simulated network"
+        )
+    base = Path(scenario.path).parent
+    return Ground(
+        scenario=scenario,
+        client=abilities_of(load(scenario.client.use or "reference", "client", base=base)),
+        server=abilities_of(load(scenario.server.use or "reference", "server", base=base)),
+        policy=policy_of(scenario),
+    )

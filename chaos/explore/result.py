@@ -1,0 +1,125 @@
+"""What a sweep is made of: work units on the way out, rows on the way back. Both cross process borders."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+from chaos.checks.verdict import Outcome, Verdict
+from chaos.explore.vary import Bounds
+from chaos.scenario.model import Scenario
+from chaos.trace import Trace, dump_event
+
+Keep = Literal["none", "failures", "all"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unit:
+    """Some seeds of one scenario: what one worker does at a time.
+
+    `scenario` is `Scenario.to_json()` as written; without `bounds` it runs as it is, only with other seeds. `of`
+    identifies the sweep's question, so that results of another one are not taken for its own.
+    """
+
+    scenario: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    bounds: Bounds | None = None
+    client: str | None = None
+    server: str | None = None
+    keep: Keep = "none"
+    of: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "scenario": dict(self.scenario), "seeds": list(self.seeds)}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Unit:
+        """Return the unit that `to_json` gave."""
+        bounds = data["bounds"]
+        changed = {"seeds": tuple(data["seeds"]), "bounds": Bounds(**bounds) if bounds else None}
+        return cls(**{**data, **changed})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Time:
+    """A measured time in seconds: `what` is `detected by client`, `reconnected`; `bound_s` what theory allows."""
+
+    what: str
+    took_s: float
+    bound_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What one seed of one scenario came to. `trace` holds the whole trace where it was asked for."""
+
+    title: str
+    seed: int
+    outcome: Outcome
+    path: str = ""
+    reason: str = ""
+    times: tuple[Time, ...] = ()
+    states: tuple[str, ...] = ()
+    digest: str = ""
+    of: str = ""
+    trace: str | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes a row the same run as another."""
+        return self.title, self.seed
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {**asdict(self), "outcome": self.outcome.value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Row:
+        """Return the row that `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        times = tuple(Time(**row) for row in data["times"])
+        changed = {
+            "outcome": Outcome(data["outcome"]),
+            "times": times,
+            "states": tuple(data["states"]),
+        }
+        return cls(**{**data, **changed})
+
+    def without_trace(self) -> Row:
+        """Return the row as it is kept in memory and in the results file."""
+        return self if self.trace is None else replace(self, trace=None)
+
+
+def times_of(verdict: Verdict, scenario: Scenario) -> tuple[Time, ...]:
+    """Return the detection and recovery times in a verdict on a scenario."""
+    found = []
+    judged = [finding for finding in verdict.findings if not finding.guard]
+    for expectation, finding in zip(scenario.expect, judged, strict=False):
+        detected, again = finding.measured.get("detected_s"), finding.measured.get("reconnected_s")
+        bound = finding.measured.get("theoretical_bound_s")
+        if isinstance(detected, int | float):
+            by = expectation.parameters.get("by", "client")
+            limit = float(bound) if isinstance(bound, int | float) else None
+            found.append(Time(what=f"detected by {by}", took_s=float(detected), bound_s=limit))
+        if isinstance(again, int | float):
+            found.append(Time(what="reconnected", took_s=float(again)))
+    return tuple(found)
+
+
+def reason_of(verdict: Verdict) -> str:
+    """Return in one line why a run did not pass; empty for a pass."""
+    deciding = verdict.deciding()
+    return f"{deciding[0].check}: {deciding[0].reason}" if deciding else ""
+
+
+def digest_of(trace: Trace) -> str:
+    """Return the SHA-256 of a trace: header without the environment, then every event."""
+    header = trace.header
+    head = {"network": header.network, "seed": header.seed, "scenario": dict(header.scenario)}
+    digest = hashlib.sha256(json.dumps(head, separators=(",", ":"), sort_keys=True).encode())
+    for event in trace.events:
+        digest.update(b"\n" + dump_event(event).encode())
+    return digest.hexdigest()

@@ -1,0 +1,192 @@
+"""A sweep: many seeds of some scenarios, spread over workers, written down as they come."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+from chaos.checks.verdict import Outcome
+from chaos.errors import UsageError
+from chaos.explore.executors import Crew, run_units
+from chaos.explore.result import Keep, Row, Unit
+from chaos.explore.store import Store
+from chaos.explore.tally import Tally
+from chaos.explore.units import split
+from chaos.explore.vary import Bounds
+from chaos.scenario.model import Scenario
+
+# scenario time times clients that one unit may take: about a second of work
+UNIT_CLIENT_S = 400.0
+UNIT_SEEDS_MAX = 25
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """What a sweep asks: which scenarios, which seeds, how far from what is written.
+
+    `shard` (k, n) takes every nth seed, from the kth on, so that n machines share the work without talking.
+    """
+
+    scenarios: Sequence[Scenario]
+    seeds: int
+    first_seed: int = 1
+    shard: tuple[int, int] = (1, 1)
+    bounds: Bounds = field(default_factory=Bounds)
+    client: str | None = None
+    server: str | None = None
+
+    def seeds_of_shard(self) -> list[int]:
+        """Return the seeds that this shard runs of each scenario."""
+        number, count = self.shard
+        return list(range(self.first_seed + number - 1, self.first_seed + self.seeds, count))
+
+    def of(self, scenario: Scenario) -> str:
+        """Return what identifies the question about one scenario, whatever its seeds: a short hash."""
+        data = {**scenario.to_json(), "path": ""}
+        parts = (data, asdict(self.bounds), self.client, self.server)
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+    def units(self, done: Callable[[Scenario, int], bool], keep: Keep, width: int) -> list[Unit]:
+        """Return the work that is left, in portions; those of different scenarios alternate."""
+        columns: list[list[Unit]] = []
+        for scenario in self.scenarios:
+            seeds = [seed for seed in self.seeds_of_shard() if not done(scenario, seed)]
+            data, of = scenario.to_json(), self.of(scenario)
+            columns.append(
+                [
+                    Unit(
+                        scenario=data,
+                        seeds=portion,
+                        bounds=self.bounds,
+                        client=self.client,
+                        server=self.server,
+                        keep=keep,
+                        of=of,
+                    )
+                    for portion in split(unit_size(scenario, len(seeds), width), seeds)
+                ]
+            )
+        longest = max((len(column) for column in columns), default=0)
+        return [column[at] for at in range(longest) for column in columns if at < len(column)]
+
+
+def unit_size(scenario: Scenario, seeds: int, width: int) -> int:
+    """Return how many seeds of a scenario make a unit: a second's work, and enough units for everybody."""
+    fair = UNIT_CLIENT_S / (scenario.duration_s * scenario.client.count)
+    share = math.ceil(seeds / (4 * max(1, width)))
+    return max(1, min(UNIT_SEEDS_MAX, int(fair), share))
+
+
+class Watcher(Protocol):
+    """Is told what comes in; must not wait."""
+
+    def row(self, row: Row, tally: Tally) -> None:
+        """A run is over."""
+
+    def tick(self) -> None:
+        """Some time has passed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stops:
+    """When a sweep ends before its last seed: after so many failures, after so many seconds of real time."""
+
+    failures: int | None = None
+    budget_s: float | None = None
+
+
+@dataclass(slots=True)
+class Sweep:
+    """Runs a question. `rows` fills as results come; `why` says why it stopped early."""
+
+    question: Question
+    stops: Stops
+    watcher: Watcher
+    store: Store | None = None
+    rows: dict[tuple[str, int], Row] = field(default_factory=dict)
+    why: str = ""
+    interrupted: bool = False
+    _failures: int = 0
+
+    def __post_init__(self) -> None:
+        wanted = {
+            scenario.title: self.question.of(scenario) for scenario in self.question.scenarios
+        }
+        if len(wanted) < len(self.question.scenarios):
+            raise UsageError(
+                "two scenarios of this sweep have the same name; expected a name of its own for each"
+            )
+        for row in self.store.rows() if self.store is not None else ():
+            if wanted.get(row.title) == row.of:
+                self._count(row)
+            elif row.title in wanted:
+                raise UsageError(
+                    f"{self.store} holds results of {row.title} from another sweep (other bounds, another "
+                    "scenario or subject); expected another --out"
+                )
+
+    @property
+    def tally(self) -> Tally:
+        """What there is so far."""
+        return Tally(self.rows)
+
+    def left(self) -> int:
+        """Return how many runs of this shard have no result."""
+        seeds = self.question.seeds_of_shard()
+        return sum(
+            (scenario.title, seed) not in self.rows
+            for scenario in self.question.scenarios
+            for seed in seeds
+        )
+
+    def units(self, width: int) -> list[Unit]:
+        """Return the work that is left."""
+        keep: Keep = "failures" if self.store is not None else "none"
+        return self.question.units(
+            lambda scenario, seed: (scenario.title, seed) in self.rows, keep, width
+        )
+
+    def run(self, crew: Crew) -> None:
+        """Run what is left on these workers, until a stop condition holds or Ctrl-C."""
+        self.take(run_units(self.units(crew.width), crew))
+
+    def take(self, results: Iterator[list[Row]]) -> None:
+        """Take results in until they end or it is enough; closes them."""
+        started_s = time.monotonic()
+        with closing(results):  # type: ignore[type-var]
+            try:
+                for rows in results:
+                    self._take(rows)
+                    spent_s = time.monotonic() - started_s
+                    if self._enough(spent_s):
+                        return
+            except KeyboardInterrupt:
+                self.interrupted = True
+                self.why = "interrupted"
+
+    def _take(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            if row.key in self.rows:
+                continue
+            if self.store is not None:
+                self.store.add(row)
+            self._count(row)
+            self.watcher.row(row, Tally(self.rows))
+        self.watcher.tick()
+
+    def _count(self, row: Row) -> None:
+        self.rows[row.key] = row.without_trace()
+        self._failures += row.outcome is Outcome.FAIL
+
+    def _enough(self, spent_s: float) -> bool:
+        if self.stops.failures is not None and self._failures >= self.stops.failures:
+            self.why = f"stopped after {self._failures} failures"
+        elif self.stops.budget_s is not None and spent_s >= self.stops.budget_s and self.left():
+            self.why = f"stopped after {self.stops.budget_s:g} s"
+        return bool(self.why)

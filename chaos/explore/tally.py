@@ -1,0 +1,113 @@
+"""The results of a sweep as a value that merges: in any order, from any worker, and twice without harm. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+from chaos.checks.statistics import quantile
+from chaos.checks.verdict import Outcome
+from chaos.explore.confidence import failure_rate_at_most
+from chaos.explore.result import Row
+
+SHARES = (0.5, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Times:
+    """The distribution of a measured time in seconds. `bound_s` is the largest theoretical bound among its runs."""
+
+    count: int
+    p50_s: float
+    p95_s: float
+    p99_s: float
+    max_s: float
+    bound_s: float | None
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Rows by scenario and seed. `merge` is associative, commutative and idempotent; `Tally()` is neutral."""
+
+    rows: Mapping[tuple[str, int], Row] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row]) -> Tally:
+        """Return the tally of these rows. Traces are left out: a tally is kept in memory."""
+        found: dict[tuple[str, int], Row] = {}
+        for row in rows:
+            _put(found, row.without_trace())
+        return cls(found)
+
+    def merge(self, other: Tally) -> Tally:
+        """Return both together. A run that is in both counts once; where they differ, the same one is kept always."""
+        found = dict(self.rows)
+        for row in other.rows.values():
+            _put(found, row)
+        return Tally(found)
+
+    def __iter__(self) -> Iterator[Row]:
+        return iter(sorted(self.rows.values(), key=lambda row: row.key))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def of_title(self, title: str) -> Tally:
+        """Return the part that is about one scenario."""
+        return Tally({key: row for key, row in self.rows.items() if key[0] == title})
+
+    def titles(self) -> list[str]:
+        """Return the scenarios, sorted."""
+        return sorted({title for title, _ in self.rows})
+
+    def counts(self) -> Counter[Outcome]:
+        """Return how many runs ended how."""
+        return Counter(row.outcome for row in self.rows.values())
+
+    def not_passed(self) -> list[Row]:
+        """Return the rows that did not pass, failures first."""
+        order = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1}
+        rows = [row for row in self.rows.values() if row.outcome in order]
+        return sorted(rows, key=lambda row: (order[row.outcome], row.key))
+
+    def times(self) -> dict[str, Times]:
+        """Return the distribution of each measured time."""
+        samples: dict[str, list[float]] = {}
+        bounds: dict[str, list[float]] = {}
+        for row in self:
+            for time in row.times:
+                samples.setdefault(time.what, []).append(time.took_s)
+                if time.bound_s is not None:
+                    bounds.setdefault(time.what, []).append(time.bound_s)
+        return {
+            what: _times(values, max(bounds.get(what, []), default=None))
+            for what, values in sorted(samples.items())
+        }
+
+    def states(self) -> Counter[str]:
+        """Return how many runs reached each state."""
+        return Counter(state for row in self.rows.values() for state in row.states)
+
+    def failure_rate_at_most(self) -> float:
+        """Return the upper 95 % bound of the failure rate. Inconclusive runs say nothing and do not count."""
+        counts = self.counts()
+        judged = counts[Outcome.FAIL] + counts[Outcome.PASS]
+        return failure_rate_at_most(counts[Outcome.FAIL], judged) if judged else 1.0
+
+
+def _times(values: list[float], bound_s: float | None) -> Times:
+    p50, p95, p99, most = (quantile(values, share) for share in SHARES)
+    return Times(count=len(values), p50_s=p50, p95_s=p95, p99_s=p99, max_s=most, bound_s=bound_s)
+
+
+def _put(rows: dict[tuple[str, int], Row], row: Row) -> None:
+    old = rows.get(row.key)
+    rows[row.key] = row if old is None or _rank(row) < _rank(old) else old
+
+
+def _rank(row: Row) -> tuple[int, str]:
+    """Order rows of one run that differ, which only a program that is not deterministic brings about: worst first."""
+    order = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.SKIPPED)
+    return order.index(row.outcome), json.dumps(row.to_json(), sort_keys=True)

@@ -1,0 +1,148 @@
+"""The simulated network: the embedded one's links, and below them the faults of hosts and paths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import trio
+
+from chaos.networks.base import Felt, Tls, affected
+from chaos.networks.embedded import EmbeddedNetwork
+from chaos.networks.simulated.hosts import DnsFault
+from chaos.networks.simulated.paths import Obstacle, Why
+from chaos.networks.simulated.world import World
+from chaos.recorder import Recorder
+from chaos.scenario.plan import STREAMS, Plan, Step, generator
+from chaos.trace import Event, Stream
+from chaos.vocabulary.faults import (
+    DnsFailure,
+    Fault,
+    HostCrash,
+    HostFreeze,
+    Loss,
+    Partition,
+    SynDrop,
+)
+
+_WHY: dict[type[Fault], Why] = {Partition: "partition", Loss: "loss", SynDrop: "syn_drop"}
+
+
+class SimulatedNetwork:
+    """A link per client on virtual time. Path faults act between a client's host and the link's, or on a host."""
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        plan: Plan,
+        recorder: Recorder,
+        host: str,
+        port: int,
+        tls: Tls | None,
+        felt: Felt,
+    ) -> None:
+        """Prepare the links; nothing listens before `serve`. The hosts must have been settled."""
+        self._world = world
+        self._plan = plan
+        self._recorder = recorder
+        self._links = EmbeddedNetwork(
+            plan=plan, recorder=recorder, host=host, port=port, tls=tls, felt=felt
+        )
+        self._undo: dict[int, list[Callable[[], None]]] = {}
+
+    async def serve(
+        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Serve all links until cancelled; see `Network.serve`."""
+        await self._links.serve(task_status=task_status)
+
+    def see(self, event: Event) -> None:
+        """Need nothing: links and paths tell by themselves what was felt."""
+
+    async def apply(self, step: Step) -> None:
+        """Apply a step: a path fault here, any other at the links."""
+        fault = self._plan.settings[step.entry]
+        if not (isinstance(fault, Fault) and fault.on_path):
+            await self._links.apply(step)
+            return
+        self._world.tick()
+        for undo in self._undo.pop(step.entry, ()):
+            undo()
+        if step.change == "on":
+            self._undo[step.entry] = list(self._switch_on(step, fault))
+
+    def _switch_on(self, step: Step, fault: Fault) -> Iterator[Callable[[], None]]:
+        """Put a fault in force, and yield what ends it again."""
+        if isinstance(fault, (HostCrash, HostFreeze)):
+            side = fault.host
+            clients: Sequence[int | None] = (
+                [None] if side == "server" else affected(self._plan, step)
+            )
+            for client in clients:
+                home = self._world.hosts.home_of(side, client)
+                felt = self._once(step, client, None)
+                act = self._crash if isinstance(fault, HostCrash) else self._freeze
+                yield act(home, felt)
+            return
+        for client in affected(self._plan, step):
+            if isinstance(fault, DnsFailure):
+                yield self._break_dns(client, fault, self._once(step, client, None))
+            else:
+                yield from self._obstruct(step, client, fault)
+
+    def _obstruct(self, step: Step, client: int, fault: Fault) -> Iterator[Callable[[], None]]:
+        hosts = self._world.hosts
+        here, link = hosts.home_of("client", client), hosts.home_of(None)
+        stream = self._plan.scenario.timeline[step.entry].stream
+        ways = STREAMS if stream == "both" and not isinstance(fault, SynDrop) else (stream,)
+        for way in ("upstream",) if isinstance(fault, SynDrop) else ways:
+            path = self._world.fabric.path(*((here, link) if way == "upstream" else (link, here)))
+            obstacle = Obstacle(
+                why=_WHY[type(fault)],
+                felt=self._once(step, client, way),  # type: ignore[arg-type]
+                rate=fault.rate if isinstance(fault, Loss) else 1.0,
+                rng=generator(self._plan.seed, "loss", step.entry, step.occurrence, client, way),
+            )
+            path.obstacles.append(obstacle)
+            yield partial(path.obstacles.remove, obstacle)
+
+    def _crash(self, home: str, felt: Callable[[str], None]) -> Callable[[], None]:
+        lost = self._world.crash(home)
+        if lost:
+            felt(f"lost {lost} connections without a word")
+        return lambda: self._world.boot(home)
+
+    def _freeze(self, home: str, felt: Callable[[str], None]) -> Callable[[], None]:
+        self._world.freeze(home)
+        self._world.on_hold[home] = lambda: felt("kept from the program what had come")
+
+        def thaw() -> None:
+            self._world.on_hold.pop(home, None)
+            self._world.thaw(home)
+
+        return thaw
+
+    def _break_dns(
+        self, client: int, fault: DnsFailure, felt: Callable[[str], None]
+    ) -> Callable[[], None]:
+        home = self._world.hosts.home_of("client", client)
+        faults = self._world.hosts.dns_faults.setdefault(home, [])
+        made = DnsFault(mode=fault.mode, delay_s=fault.delay_s, felt=felt)
+        faults.append(made)
+        return partial(faults.remove, made)
+
+    def _once(self, step: Step, client: int | None, stream: Stream | None) -> Callable[[str], None]:
+        """Return what records the first time that each kind of thing is felt."""
+        known: set[str] = set()
+
+        def felt(how: str) -> None:
+            if how in known:
+                return
+            known.add(how)
+            name = self._plan.scenario.timeline[step.entry].name
+            self._recorder.record(
+                "felt", client=client, stream=stream, entry=step.entry, name=name, how=how
+            )
+
+        return felt

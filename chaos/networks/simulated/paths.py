@@ -1,0 +1,157 @@
+"""Paths: how long a packet takes from one host to another, and whether it arrives.
+
+A path keeps order, as the measured ones did. What it loses, TCP sends again: a program sees a delay, never a gap.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Literal
+
+# one way between two hosts unless a path says otherwise; a loopback round trip measured about 0.05 ms
+DEFAULT_DELAY_S = 0.000_025
+# IPv4 and TCP without options (RFC 791, RFC 9293)
+HEADER_BYTES = 40
+
+Delay = Callable[[float], float]  # time of sending → seconds
+Why = Literal["partition", "loss", "syn_drop"]
+
+
+def constant(delay_s: float) -> Delay:
+    """Return a delay that is always the same."""
+    return lambda _now: delay_s
+
+
+def uniform(rng: Random, low_s: float, high_s: float) -> Delay:
+    """Return a delay that is anywhere between two values."""
+    return lambda _now: rng.uniform(low_s, high_s)
+
+
+def normal(rng: Random, mean_s: float, deviation_s: float) -> Delay:
+    """Return a delay with a normal distribution, cut off at zero."""
+    return lambda _now: max(0.0, rng.gauss(mean_s, deviation_s))
+
+
+def lognormal(rng: Random, median_s: float, sigma: float) -> Delay:
+    """Return a delay whose logarithm is normal: most are near the median, a few far above."""
+    return lambda _now: median_s * rng.lognormvariate(0.0, sigma)
+
+
+def pareto(rng: Random, least_s: float, alpha: float) -> Delay:
+    """Return a delay with a heavy tail, at least `least_s`; the smaller `alpha`, the heavier (mean is
+    `least_s * alpha / (alpha - 1)` above 1)."""
+    return lambda _now: least_s * rng.paretovariate(alpha)
+
+
+def traced(rows: Sequence[tuple[float, float]]) -> Delay:
+    """Return a delay as it was recorded: each (time, delay) holds until the next.
+
+    Raises:
+        ValueError: no rows, or times that go back.
+    """
+    times = [row[0] for row in rows]
+    if not rows or times != sorted(times):
+        raise ValueError(f"expected at least one (time, delay) with rising times, got {rows!r}")
+    return lambda now: rows[max(0, bisect_right(times, now) - 1)][1]
+
+
+def read_trace(text: str) -> list[tuple[float, float]]:
+    """Return the rows of a trace file: one `time delay` in seconds per line; `#` starts a comment.
+
+    Raises:
+        ValueError: a line holds something else; the message names it.
+    """
+    rows = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        if not words:
+            continue
+        try:
+            at_s, delay_s = (float(word) for word in words)
+        except ValueError:
+            raise ValueError(f"line {number}: expected `time delay`, got {line!r}") from None
+        rows.append((at_s, delay_s))
+    return rows
+
+
+@dataclass(eq=False, slots=True)
+class Home:
+    """One host: what all its sockets share. `down` and `frozen` count the faults in force."""
+
+    address: str
+    down: int = 0
+    frozen: int = 0
+
+
+@dataclass(eq=False, slots=True, kw_only=True)
+class Obstacle:
+    """A path fault in force on one direction. `felt` is told of each packet that it takes."""
+
+    why: Why
+    felt: Callable[[str], None]
+    rate: float = 1.0
+    rng: Random = field(default_factory=lambda: Random(0))
+
+    def takes(self, *, syn: bool) -> bool:
+        """Tell whether this packet is lost, and say so to `felt`."""
+        if self.why == "syn_drop" and not syn:
+            return False
+        if self.why == "loss" and self.rng.random() >= self.rate:
+            return False
+        self.felt("dropped a SYN" if syn else "dropped a packet")
+        return True
+
+
+@dataclass(eq=False, slots=True)
+class Path:
+    """One direction between two hosts.
+
+    `delay` is drawn anew for each packet. `bandwidth` is in bytes per second; `queue_bytes` bounds what waits for it,
+    and what does not fit is lost (tail drop). `loss` is the share of packets that never arrive.
+    """
+
+    source: Home
+    target: Home
+    rng: Random = field(default_factory=lambda: Random(0))
+    delay: Delay = field(default_factory=lambda: constant(DEFAULT_DELAY_S))
+    bandwidth: float | None = None
+    queue_bytes: int | None = None
+    loss: float = 0.0
+    up: bool = True
+    obstacles: list[Obstacle] = field(default_factory=list)
+    _free_s: float = 0.0  # when the last bit of what waits has been sent
+    _last_arrival_s: float = 0.0
+
+    @property
+    def limited(self) -> bool:
+        """Whether the size of a packet matters."""
+        return self.bandwidth is not None
+
+    def transit(self, now: float, size: int = 0, *, syn: bool = False) -> float | None:
+        """Return when a packet of `size` payload bytes that is sent now arrives, in order; None if it is lost."""
+        if not self.up or self.source.down or self.target.down:
+            return None
+        # each draws, so that one fault does not disturb the draws of another
+        taken = [row.takes(syn=syn) for row in self.obstacles]
+        if any(taken):
+            return None
+        if self.loss and self.rng.random() < self.loss:
+            return None
+        sent_s = self._serialise(now, size + HEADER_BYTES)
+        if sent_s is None:
+            return None
+        self._last_arrival_s = max(self._last_arrival_s, sent_s + self.delay(now))
+        return self._last_arrival_s
+
+    def _serialise(self, now: float, size: int) -> float | None:
+        """Return when the last bit has left; None if the queue is full."""
+        if self.bandwidth is None:
+            return now
+        waiting_s = max(0.0, self._free_s - now)
+        if self.queue_bytes is not None and waiting_s * self.bandwidth + size > self.queue_bytes:
+            return None
+        self._free_s = now + waiting_s + size / self.bandwidth
+        return self._free_s

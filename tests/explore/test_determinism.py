@@ -1,0 +1,112 @@
+"""Same seed, same trace: in other processes, under other hash seeds, with other modules; and who breaks that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from chaos.cli import cli, run_cli
+from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
+from chaos.explore.determinism import Twins, first_difference
+from chaos.explore.result import Unit
+from chaos.explore.units import run_unit
+from chaos.explore.vary import Bounds
+from chaos.scenario.model import Scenario
+
+DIGEST = """
+import json, sys
+{first}
+from chaos.explore.result import Unit
+from chaos.explore.units import run_unit
+print(json.dumps([row.digest for row in run_unit(Unit.from_json(json.load(sys.stdin)))]))
+"""
+
+
+def call(*arguments: object) -> int:
+    return run_cli(
+        lambda: cli.main([str(a) for a in arguments], "trio-chaos", standalone_mode=False)
+    )
+
+
+def digests(unit: Unit, hash_seed: str, first: str = "") -> list[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", DIGEST.format(first=first)],
+        input=json.dumps(unit.to_json()),
+        env={"PYTHONHASHSEED": hash_seed},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.slow
+def test_a_trace_is_the_same_in_every_process(half_open: Scenario) -> None:
+    unit = Unit(scenario=half_open.to_json(), seeds=(1, 2, 3), bounds=Bounds())
+    here = [row.digest for row in run_unit(unit)]
+    assert len(set(here)) == 3
+    assert digests(unit, "0") == here
+    assert digests(unit, "12345") == here
+    assert digests(unit, "7", first="import hypothesis, pytest, numbers, decimal") == here
+
+
+@pytest.mark.slow
+def test_the_order_of_seeds_in_a_process_does_not_matter(half_open: Scenario) -> None:
+    forth = run_unit(Unit(scenario=half_open.to_json(), seeds=(1, 2, 3), bounds=Bounds()))
+    back = run_unit(Unit(scenario=half_open.to_json(), seeds=(3, 2, 1), bounds=Bounds()))
+    assert [row.digest for row in forth] == [row.digest for row in reversed(back)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["random", "hashed"])
+def test_what_no_seed_decides_is_found_with_the_first_event_that_differs(
+    change: str,
+    half_open_file: Path,
+    write_client: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ("--client", write_client(change), "--network", "simulated", "--verify-determinism")
+    assert call("run", half_open_file, *options) == EXIT_FAILED
+    said = capsys.readouterr().out
+    assert "DIFFERENT  half-open  seed 1  from event" in said
+    assert '"kind":' in said.split("\n  - ")[1]
+
+
+@pytest.mark.slow
+def test_a_sweep_verifies_each_seed(
+    half_open_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--seeds", 4, "--verify-determinism", "--jobs", 2, "--json")
+    assert call("sweep", half_open_file, *options) == EXIT_PASSED
+    data = json.loads(capsys.readouterr().out)
+    assert data["differences"] == []
+    assert len(set(data["digests"].values())) == 4
+
+
+def test_real_networks_are_never_the_same_twice(half_open_file: Path) -> None:
+    assert call("run", half_open_file, "--verify-determinism") == EXIT_INVALID
+
+
+def test_a_child_that_dies_is_no_difference_and_no_hang(
+    half_open: Scenario, write_client: Callable[[str], str]
+) -> None:
+    unit = Unit(scenario=half_open.to_json(), seeds=(1,), client=write_client("killed"))
+    twins = Twins(pairs=1)
+    [[row]] = list(twins.run([unit]))
+    assert "its process was lost" in row.reason
+
+
+def test_the_first_difference_is_told_with_what_came_before_it() -> None:
+    found = first_difference("t", 3, ["a", "b", "c"], ["a", "b", "x"])
+    assert found is not None
+    assert (found.number, found.first, found.second, found.before) == (3, "c", "x", ("a", "b"))
+    shorter = first_difference("t", 3, ["a", "b"], ["a"])
+    assert shorter is not None
+    assert shorter.second == "(nothing more)"
+    assert first_difference("t", 3, ["a"], ["a"]) is None

@@ -1,0 +1,228 @@
+"""Schedules: what is expected of a client under them is what every correct client can keep."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+
+from chaos.explore.draw import schedules, search
+from chaos.explore.kinds import KINDS, kind_of
+from chaos.explore.schedules import (
+    Ground,
+    Schedule,
+    admitted,
+    back_again_s,
+    compose,
+    end_s,
+    make_entry,
+    policy_of,
+)
+from chaos.explore.shrink import shrink
+from chaos.scenario.load import load_text
+from chaos.subject import Abilities
+
+ALL = Abilities(sends=True, actions=frozenset({"close", "drain", "reject", "send", "offline"}))
+TEXT = """\
+version: 1
+name: base
+duration: 20s
+server: {heartbeat: {interval: 1s, timeout: 2s}}
+client: {heartbeat: {interval: 1s, timeout: 2s}, backoff: {initial: 500ms, max: 2s}, connect_timeout: 3s}
+workload: [{from: server, every: 500ms}]
+expect: [{backoff: {initial: 500ms, max: 2s}}]
+"""
+
+
+def make_ground(text=TEXT, **abilities):
+    (scenario,) = load_text(text, "base.yaml")
+    known = {"client": ALL, "server": ALL, **abilities}
+    return Ground(scenario=scenario, policy=policy_of(scenario), **known)
+
+
+ground = make_ground()
+
+
+def blackhole(at_s=5.0, for_s=4.0):
+    return make_entry("fault", "blackhole", {}, at_s=at_s, for_s=for_s)
+
+
+def checks(*entries, ground=ground, final=None):
+    scenario = compose(ground, Schedule(entries=entries, final=final))
+    return {row.check: row.parameters for row in scenario.expect}
+
+
+def test_once_all_is_healed_every_client_must_be_back():
+    scenario = compose(ground, Schedule(entries=(blackhole(),)))
+    (row,) = [row for row in scenario.expect if row.check == "reconnects"]
+    # attempt 3, heartbeat 1 + 2, closing 2, two delays of 2, one frame 0.5, margin 2; rounded up
+    assert back_again_s(ground, scenario.timeline) == 15
+    assert row.parameters == {"after": "blackhole", "within": "15s"}
+    assert scenario.duration_s >= 5 + 4 + 15 + scenario.settle_s
+
+
+def test_without_a_heartbeat_nothing_happens_that_only_a_heartbeat_could_notice():
+    silent = make_ground(
+        TEXT.replace("client: {heartbeat: {interval: 1s, timeout: 2s}, ", "client: {")
+    )
+    words = {kind.word for kind in silent.kinds()}
+    assert not words & {"blackhole", "drop_frames"}
+    rows = [row for kind in silent.kinds() for row in silent.strengths(kind)]
+    assert not [row for row in rows if str(row.get("action")).startswith("drop")]
+    assert {"side": "server"} not in rows
+    assert {"side": "server"} in [row for kind in ground.kinds() for row in ground.strengths(kind)]
+
+
+def test_a_client_that_may_give_up_need_not_come_back():
+    limited = make_ground(TEXT.replace("max: 2s}, c", "max: 2s, attempts_max: 3}, c"))
+    assert "reconnects" in checks(blackhole())
+    assert "reconnects" not in checks(blackhole(), ground=limited)
+    assert "reconnects" not in checks(make_entry("fault", "strip_upgrade", {}, at_s=5, for_s=2.0))
+
+
+def test_what_is_told_that_it_is_online_may_try_at_once():
+    assert "backoff" in checks(blackhole())
+    offline = make_entry("action", "offline", {}, at_s=5, for_s=2.0, by="client")
+    assert "backoff" not in checks(blackhole(), offline)
+
+
+def test_a_path_as_slow_as_a_heartbeats_patience_may_be_given_up():
+    def slow(ms):
+        return make_entry("toxic", "latency", {"latency": ms}, at_s=5, for_s=2.0)
+
+    assert "no_false_alarm" in checks(slow(100))
+    assert "no_false_alarm" not in checks(slow(1000))
+    assert "no_false_alarm" not in checks(*[slow(200 + at) for at in range(4)])
+
+
+def test_a_silence_longer_than_the_bound_is_noticed_if_it_is_alone():
+    bound = {"by": "server", "during": "blackhole", "within": "6s"}
+    assert "detects_dead_peer" not in checks(blackhole(for_s=6.0))
+    assert checks(blackhole(for_s=7.0))["detects_dead_peer"] == bound
+    near = make_entry("fault", "reset", {}, at_s=6.0)
+    assert "detects_dead_peer" not in checks(blackhole(for_s=7.0), near)
+
+
+def test_the_last_word_comes_when_everything_has_healed_and_time_is_left_to_judge_it():
+    final = ground.finals()[0]
+    scenario = compose(ground, Schedule(entries=(blackhole(),), final=final))
+    last = scenario.timeline[-1]
+    assert last.at_s > 9 + back_again_s(ground, scenario.timeline[:1])
+    assert scenario.duration_s >= last.at_s + 2 * scenario.client.backoff.max_s
+    assert checks(final=final)["never_reconnects"] == {"after": "last-word"}
+
+
+def test_what_a_policy_takes_for_final_is_no_passing_trouble():
+    strict = make_ground(TEXT.replace("connect_timeout", "policy: graphql-ws, connect_timeout"))
+    (close,) = [kind for kind in strict.kinds() if (kind.word, kind.by) == ("close", "server")]
+    codes = {row["code"] for row in strict.strengths(close)}
+    assert 1011 not in codes
+    assert 1001 in codes
+
+
+def test_peers_are_only_asked_for_what_they_declare():
+    poor = make_ground(client=Abilities(), server=Abilities())
+    actions = {kind.word for kind in poor.kinds() if kind.kind == "action"}
+    assert actions == {"restart"}
+    assert poor.finals() == ()
+
+
+def test_delivery_without_loss_is_asked_of_those_who_resume_only():
+    assert "lost" not in checks(blackhole())["delivers"]
+    resuming = make_ground(TEXT.replace("every: 500ms", "every: 500ms, delivery: resume"))
+    assert checks(blackhole(), ground=resuming)["delivers"]["lost"] == 0
+    restart = make_entry("action", "restart", {}, at_s=6, for_s=1.0, by="server")
+    assert "lost" not in checks(blackhole(), restart, ground=resuming)["delivers"]
+
+
+def test_of_two_that_cannot_stand_together_the_earlier_stays():
+    first, second = blackhole(5, 4), blackhole(8, 4)
+    assert admitted([second, first]) == (first,)
+    later = blackhole(10, 4)
+    assert admitted([later, first]) == (first, later)
+
+
+@settings(max_examples=200, deadline=None)
+@given(schedules(ground))
+def test_every_drawn_schedule_stands_on_its_ground(schedule):
+    for entry in schedule.entries:
+        assert entry.at_s >= ground.start_s
+        assert kind_of(entry) in ground.kinds()
+        assert end_s(entry) <= ground.start_s + ground.span_s + ground.window_s
+    assert admitted(schedule.entries) == schedule.entries
+
+
+class Enough(BaseException):
+    pass
+
+
+def first_drawn(seed, count=40):
+    drawn = []
+
+    def note(schedule):
+        drawn.append(schedule)
+        if len(drawn) == count:
+            raise Enough
+        return False
+
+    with pytest.raises(Enough):
+        search(ground, note, seed)
+    return drawn
+
+
+def test_every_kind_is_drawn_before_long():
+    drawn = {(row.word, row.by) for schedule in first_drawn(1, 400) for row in schedule.entries}
+    assert drawn == {(kind.word, kind.by) for kind in KINDS}
+
+
+def test_the_same_seed_draws_the_same_schedules():
+    assert first_drawn(7) == first_drawn(7)
+    assert first_drawn(7) != first_drawn(8)
+
+
+def long_blackhole(schedule):
+    return any(row.word == "blackhole" and row.for_s >= 3.25 for row in schedule.entries)
+
+
+def test_what_is_found_is_made_as_small_as_it_goes():
+    found = search(ground, long_blackhole, 3)
+    small = shrink(ground, found, long_blackhole)
+    assert small == Schedule(entries=(blackhole(at_s=ground.start_s, for_s=4.0),))
+
+
+def test_the_pass_of_our_own_gets_there_by_itself():
+    noise = [make_entry("fault", "reset", {}, at_s=at_s) for at_s in (5.0, 6.25)]
+    big = Schedule(entries=(*noise, blackhole(9.75, 7.75)), final=ground.finals()[0])
+    tried = []
+
+    def fails(schedule):
+        tried.append(schedule)
+        return long_blackhole(schedule)
+
+    small = shrink(ground, big, fails)
+    assert small == Schedule(entries=(blackhole(at_s=ground.start_s, for_s=4.0),))
+    assert len(set(map(repr, tried))) < 50
+
+
+def test_distances_that_matter_are_kept():
+    def fails(schedule):
+        times = [row.at_s for row in schedule.entries if row.word == "reset"]
+        return len(times) == 2 and abs(times[0] - times[1]) == 1.25
+
+    rows = tuple(make_entry("fault", "reset", {}, at_s=at_s) for at_s in (9.5, 10.75))
+    small = shrink(ground, Schedule(entries=rows), fails)
+    assert [row.at_s for row in small.entries] == [ground.start_s, ground.start_s + 1.25]
+
+
+def test_a_simpler_kind_is_preferred():
+    rows = (make_entry("toxic", "reset_peer", {"timeout": 1000}, at_s=8.0, for_s=3.0),)
+    small = shrink(ground, Schedule(entries=rows), lambda schedule: bool(schedule.entries))
+    assert [row.word for row in small.entries] == ["reset"]
+
+
+def test_costs_rank_by_count_before_length():
+    one = Schedule(entries=(blackhole(for_s=60.0),))
+    two = Schedule(entries=(blackhole(for_s=1.0), blackhole(at_s=9.0, for_s=1.0)))
+    assert one.cost() < two.cost()
+    assert replace(one, final=ground.finals()[0]).cost() > one.cost()

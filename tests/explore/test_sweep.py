@@ -1,0 +1,228 @@
+"""Sweeps from the command line down: verdicts, files, resuming, stopping, and what a lost worker costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chaos.checks.verdict import Outcome
+from chaos.cli import cli, run_cli
+from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
+from chaos.explore.executors import Processes, run_units
+from chaos.explore.result import Row, Unit
+from chaos.explore.sweep import Question
+from chaos.explore.units import run_unit
+from chaos.explore.vary import Bounds
+from chaos.scenario.load import load_scenarios
+from chaos.scenario.model import Scenario
+
+
+def call(*arguments: object) -> int:
+    return run_cli(
+        lambda: cli.main([str(a) for a in arguments], "trio-chaos", standalone_mode=False)
+    )
+
+
+def unit(scenario: Scenario, *seeds: int, client: str | None = None) -> Unit:
+    return Unit(scenario=scenario.to_json(), seeds=seeds, bounds=Bounds(), client=client)
+
+
+@pytest.mark.slow
+def test_the_reference_peers_pass_two_hundred_seeds_with_every_check(half_open: Scenario) -> None:
+    units = [unit(half_open, *range(at, at + 20)) for at in range(0, 200, 20)]
+    rows = [row for some in run_units(units, Processes(width=2)) for row in some]
+    assert [(row.seed, row.reason) for row in rows if row.outcome is not Outcome.PASS] == []
+    assert sorted(row.seed for row in rows) == list(range(200))
+    took_s = [
+        time.took_s for row in rows for time in row.times if time.what == "detected by client"
+    ]
+    assert 1.0 < min(took_s) < 1.1
+    assert 1.4 < max(took_s) <= 1.5  # seeds reach close to the bound: what is late by more is found
+
+
+@pytest.mark.slow
+def test_a_client_that_is_ten_percent_late_fails_some_seeds_and_not_all(
+    half_open: Scenario, write_client: Callable[[str], str]
+) -> None:
+    rows = run_unit(unit(half_open, *range(40), client=write_client("late")))
+    outcomes = Counter(row.outcome for row in rows)
+    assert outcomes[Outcome.FAIL] > 0
+    assert outcomes[Outcome.PASS] > 0
+    assert all("detects_dead_peer" in row.reason for row in rows if row.outcome is Outcome.FAIL)
+
+
+@pytest.mark.slow
+def test_failures_are_kept_and_each_line_reproduces_its_run(
+    half_open_file: Path,
+    tmp_path: Path,
+    write_client: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    late, out = write_client("late"), tmp_path / "out"
+    code = call("sweep", half_open_file, "--seeds", 12, "--client", late, "--out", out, "--jobs", 1)
+    said = capsys.readouterr().out
+    assert code == EXIT_FAILED
+    assert "expected within 1.5 s" in said
+    assert "theoretical bound 1.5 s" in said
+    kept = list(out.glob("failures/half-open/*"))
+    assert kept
+    for folder in kept:
+        assert f"trio-chaos replay {folder}" in said
+        varied = load_scenarios(folder / "scenario.yaml")[0]
+        assert varied.timeline[0].at_s != 3.0
+    assert call("replay", kept[0]) == EXIT_PASSED
+    said = capsys.readouterr().out
+    assert "FAIL" in said
+    assert "identical" in said
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert sorted(row["seed"] for row in rows) == list(range(1, 13))
+
+
+def test_a_sweep_goes_on_where_it_was_cut_off(
+    half_open_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sweep = ("sweep", half_open_file, "--out", out, "--jobs", 1)
+    assert call(*sweep, "--seeds", 2) == EXIT_PASSED
+    assert call(*sweep, "--seeds", 3) == EXIT_INVALID
+    assert "--resume" in capsys.readouterr().err
+    results = out / "results.jsonl"
+    results.write_text(results.read_text() + '{"title": "half-open", "se')
+    assert call(*sweep, "--seeds", 3, "--resume") == EXIT_PASSED
+    assert "2 of 3 were done before" in capsys.readouterr().out
+    assert [json.loads(line)["seed"] for line in results.read_text().splitlines()] == [1, 2, 3]
+    assert call(*sweep, "--seeds", 3, "--resume", "--time-jitter", "5%") == EXIT_INVALID
+    assert "another sweep" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_ctrl_c_keeps_what_there_is(half_open_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "chaos", "sweep", str(half_open_file), "--out", str(out)]
+    with subprocess.Popen(
+        [*command, "--seeds", "100000"], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        for _ in range(600):
+            if (out / "results.jsonl").exists() and (out / "results.jsonl").stat().st_size:
+                break
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        said = process.communicate(timeout=20)[0]
+    assert process.returncode == EXIT_INTERRUPTED
+    assert "interrupted" in said
+    rows = [json.loads(line) for line in (out / "results.jsonl").read_text().splitlines()]
+    assert rows
+    assert f"{len(rows)} runs" in said
+
+
+def test_it_stops_after_enough_failures(
+    half_open_file: Path, write_client: Callable[[str], str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    late = write_client("late")
+    options = ("--seeds", 5000, "--jobs", 1, "--client", late, "--stop-after-failures", 1)
+    assert call("sweep", half_open_file, *options, "--json") == EXIT_FAILED
+    data = json.loads(capsys.readouterr().out)
+    assert data["counts"]["FAIL"] >= 1
+    assert data["not_run"] > 4000
+    assert "--first-seed" in data["not_passed"][0]["again"]
+
+
+def test_a_state_that_was_never_reached_is_complained_of(
+    half_open_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = half_open_file.read_text()
+    half_open_file.write_text(text + "sometimes: [reconnected, reconnected_during_drain]\n")
+    assert call("sweep", half_open_file, "--seeds", 1, "--jobs", 1) == EXIT_INCONCLUSIVE
+    said = capsys.readouterr().out
+    assert "never reached, though `sometimes` names it: reconnected_during_drain" in said
+    assert "names it: reconnected (" not in said
+
+
+def test_shards_share_all_seeds_and_none_twice(half_open: Scenario) -> None:
+    parts = [
+        Question(scenarios=[half_open], seeds=101, first_seed=7, shard=(number, 8)).seeds_of_shard()
+        for number in range(1, 9)
+    ]
+    assert sorted(seed for part in parts for seed in part) == list(range(7, 108))
+
+
+@pytest.mark.slow
+def test_a_seed_that_kills_its_process_is_named_and_the_others_are_not(
+    half_open: Scenario, write_client: Callable[[str], str]
+) -> None:
+    units = [unit(half_open, 1, 2, 3), unit(half_open, 4, client=write_client("killed"))]
+    rows = [row for some in run_units(units, Processes(width=2)) for row in some]
+    assert sorted(row.seed for row in rows) == [1, 2, 3, 4]
+    outcome = {row.seed: row.outcome for row in rows}
+    assert outcome[4] is Outcome.INCONCLUSIVE
+    assert {outcome[seed] for seed in (1, 2, 3)} == {Outcome.PASS}
+
+
+@pytest.mark.slow
+def test_the_seeds_of_a_worker_that_is_killed_are_run_again(half_open: Scenario) -> None:
+    executors: list[Any] = []
+
+    class Recording(Processes):
+        def make(self) -> Any:
+            executors.append(super().make())
+            return executors[-1]
+
+    units = [unit(half_open, *range(at, at + 5)) for at in range(0, 60, 5)]
+    found: list[Row] = []
+    for rows in run_units(units, Recording(width=2)):
+        if rows and len(executors) == 1 and not found:
+            next(iter(executors[0]._processes.values())).kill()
+        found += rows
+    assert len(executors) == 2
+    assert sorted(row.seed for row in found) == list(range(60))
+
+
+def test_dask_that_is_not_installed_is_named_with_the_extra_that_brings_it(
+    half_open_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    assert call("sweep", half_open_file, "--dask", "tcp://127.0.0.1:1") == EXIT_INVALID
+    assert "trio-chaos[dask]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--shard=9/8", "--shard=x", "--time-jitter=40%", "--budget=5"])
+def test_wrong_options_are_refused(half_open_file: Path, option: str) -> None:
+    assert call("sweep", half_open_file, option) == EXIT_INVALID
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dask_runs_a_sweep_though_a_worker_is_killed(half_open: Scenario) -> None:
+    distributed = pytest.importorskip("distributed")
+    from chaos.explore.executors import Dask
+
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.LocalCluster(processes=True, **options) as cluster:
+        crew = Dask(address=cluster.scheduler_address)
+        crew.connect()
+        try:
+            units = [unit(half_open, *range(at, at + 5)) for at in range(0, 60, 5)]
+            found: list[Row] = []
+            killed = False
+            for rows in run_units(units, crew):
+                found += rows
+                if rows and not killed:
+                    killed = True
+                    os.kill(
+                        next(iter(cluster.workers.values())).process.process.pid, signal.SIGKILL
+                    )
+        finally:
+            crew.close()
+    assert killed
+    assert sorted(row.seed for row in found) == list(range(60))
+    assert {row.outcome for row in found} == {Outcome.PASS}

@@ -1,0 +1,74 @@
+"""Results merge in any order and any grouping, and none counts twice."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chaos.checks.verdict import Outcome
+from chaos.explore.result import Row, Time
+from chaos.explore.tally import Tally
+
+times = st.builds(
+    Time,
+    what=st.sampled_from(["detected by client", "reconnected"]),
+    took_s=st.floats(0, 100),
+    bound_s=st.none() | st.floats(1, 100),
+)
+rows = st.builds(
+    Row,
+    title=st.sampled_from("ab"),
+    seed=st.integers(1, 6),
+    outcome=st.sampled_from([Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE]),
+    reason=st.sampled_from(["", "x", "y"]),
+    times=st.lists(times, max_size=2).map(tuple),
+    states=st.lists(st.sampled_from(["refused", "reconnected"]), unique=True).map(tuple),
+)
+tallies = st.lists(rows, max_size=8).map(Tally.of)
+
+
+@given(a=tallies, b=tallies, c=tallies)
+def test_merging_is_associative_commutative_and_idempotent(a: Tally, b: Tally, c: Tally) -> None:
+    assert a.merge(b).merge(c) == a.merge(b.merge(c))
+    assert a.merge(b) == b.merge(a)
+    assert a.merge(a) == a == Tally().merge(a)
+
+
+@given(found=st.lists(rows, max_size=12), at=st.integers(0, 12))
+def test_how_rows_are_spread_over_workers_does_not_matter(found: list[Row], at: int) -> None:
+    whole = Tally.of(found)
+    assert Tally.of(found[at:]).merge(Tally.of(found[:at])) == whole
+    assert len(whole) == len({row.key for row in found}) == sum(whole.counts().values())
+
+
+@given(row=rows)
+def test_rows_cross_borders_unchanged(row: Row) -> None:
+    assert Row.from_json(row.to_json()) == row
+
+
+def test_a_distribution_is_of_all_runs_and_its_bound_the_largest() -> None:
+    found = [
+        Row(
+            title="a",
+            seed=seed,
+            outcome=Outcome.PASS,
+            times=(Time(what="reconnected", took_s=float(seed), bound_s=seed % 7 + 1.0),),
+        )
+        for seed in range(1, 102)
+    ]
+    times = Tally.of(found).times()["reconnected"]
+    assert (times.count, times.p50_s, times.p95_s, times.p99_s, times.max_s) == (
+        101,
+        51,
+        96,
+        100,
+        101,
+    )
+    assert times.bound_s == 7
+
+
+def test_what_says_nothing_does_not_raise_confidence() -> None:
+    clean = [Row(title="a", seed=seed, outcome=Outcome.PASS) for seed in range(10)]
+    vague = [Row(title="a", seed=seed, outcome=Outcome.INCONCLUSIVE) for seed in range(10, 99)]
+    assert Tally.of(clean + vague).failure_rate_at_most() == Tally.of(clean).failure_rate_at_most()
+    assert Tally.of(vague).failure_rate_at_most() == 1.0
