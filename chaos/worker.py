@@ -302,7 +302,9 @@ def make_tls() -> Tls:
     """Return contexts for wss on loopback, with a certificate authority made for this run only."""
     authority = trustme.CA(key_type=trustme.KeyType.RSA)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert(HOST, "localhost", LINK, key_type=trustme.KeyType.RSA).configure_cert(server)
+    authority.issue_cert(HOST, "localhost", LINK, key_type=trustme.KeyType.RSA).configure_cert(
+        server
+    )
     client = ssl.create_default_context()
     authority.configure_trust(client)
     return Tls(server=server, client=client, name=HOST)

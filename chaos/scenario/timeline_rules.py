@@ -23,7 +23,17 @@ STEPS_MAX = 20_000
 # Two of these cannot hold at once: the second would change nothing, or end with the first.
 NOT_TWICE = frozenset(
     {
-        *("down", "refuse", "blackhole", "stall", "offline", "restart", "drain", "reject", "freeze"),
+        *(
+            "down",
+            "refuse",
+            "blackhole",
+            "stall",
+            "offline",
+            "restart",
+            "drain",
+            "reject",
+            "freeze",
+        ),
         *("partition", "syn_drop", "host_crash", "host_freeze"),
     }
 )
