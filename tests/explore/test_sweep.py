@@ -110,7 +110,12 @@ def test_ctrl_c_keeps_what_there_is(half_open_file: Path, tmp_path: Path) -> Non
     out = tmp_path / "out"
     command = [sys.executable, "-m", "chaos", "sweep", str(half_open_file), "--out", str(out)]
     with subprocess.Popen(
-        [*command, "--seeds", "100000"], stdout=subprocess.PIPE, text=True, start_new_session=True
+        [*command, "--seeds", "100000"],
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # a shell's background job ignores SIGINT, and so would its children
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         for _ in range(600):
             if (out / "results.jsonl").exists() and (out / "results.jsonl").stat().st_size:
