@@ -20,7 +20,7 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.worker import Job, failed_verdict, work
 
 # Runs mostly wait. What bounds how many go side by side is the processor time of their clients, not their number.
-UNITS_PER_CORE = 20
+UNITS_PER_CORE = 45
 CLIENTS_PER_UNIT = 25
 # beyond a scenario's duration: start, stop, judging, and a busy machine
 OVERTIME_S = 45.0
