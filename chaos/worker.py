@@ -66,11 +66,6 @@ class Job:
     server: str | None = None
     toxiproxy: str | None = None  # URL of a Toxiproxy that is already running
 
-    @property
-    def label(self) -> str:
-        """Return how people tell this run from others."""
-        return self.title
-
 
 def make_job(scenario: Scenario, **rest: Any) -> Job:
     """Return the job of a scenario."""

@@ -85,11 +85,6 @@ class Pipe:
         """Whether nothing that is put in can ever come out: a flow that was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
 
-    @property
-    def idle(self) -> bool:
-        """Whether there is nothing in the chain that could hold or change a byte."""
-        return not self._slots and not self._out
-
     def feed(self, now: float, unit: Unit) -> None:
         """Put in a unit that arrived now. Units must come in the order of their times."""
         self._run(now)
