@@ -26,6 +26,19 @@ class ChaosError(Exception):
     """The root: something outside this program is not as it should be."""
 
 
+def one_line(text: str) -> str:
+    """Return the text with every line break and unprintable character written as an escape.
+
+    Scenario files hold any text, in keys too: shown as it stands it would tear a message apart or steer a terminal.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in text
+    )
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Mistake:
     """One mistake in one scenario file.
@@ -51,7 +64,7 @@ class Mistake:
         if self.nearest is not None:
             details.append(f"did you mean {self.nearest}?")
         tail = f" ({'; '.join(details)})" if details else ""
-        return f"{self.path}:{self.line}:{self.column}: {self.message}{tail}"
+        return one_line(f"{self.path}:{self.line}:{self.column}: {self.message}{tail}")
 
 
 class InvalidScenario(ChaosError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -24,9 +25,14 @@ MALFORMED = sorted((Path(__file__).parent / "malformed").glob("*.yaml"))
 SEEDS = [path.read_text(encoding="utf-8") for path in [*VALID, *MALFORMED]]
 # generous for a shared machine; a file of this size takes well under a tenth of it
 SECONDS_MAX = 5.0
+# times as many examples: FUZZ=50 pytest --hypothesis-profile explore tests/scenario/test_fuzz.py
+MANY = int(os.environ.get("FUZZ", "1"))
 
 quick = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow], database=None
+    max_examples=150 * MANY,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    database=None,
 )
 
 
@@ -44,7 +50,7 @@ def check(text: str | bytes) -> tuple[Scenario, ...]:
             assert 1 <= mistake.column <= len(lines[mistake.line - 1]) + 1
             assert mistake.message
             assert len(str(mistake)) < 2000
-            assert "\n" not in str(mistake)
+            assert str(mistake).isprintable()
     assert time.perf_counter() - started < SECONDS_MAX
     for scenario in scenarios:
         data = json.loads(json.dumps(scenario.to_json(), allow_nan=False))
@@ -78,6 +84,8 @@ def test_bytes_never_break_the_loader(data: bytes) -> None:
 @example("%YAML 1.99999999999999999999\n---\na: 1")
 @example("&a *a : 1")
 @example("a: |\n  text\n b")
+@example("?\x850\x85\x850")
+@example('"\\e[31m": 1')
 def test_punctuation_never_breaks_the_loader(text: str) -> None:
     check(text)
 
@@ -144,7 +152,7 @@ def mutated(draw: st.DrawFn) -> str:
     return "\n".join(lines)
 
 
-@settings(quick, max_examples=400)
+@settings(quick, max_examples=400 * MANY)
 @given(mutated())
 def test_a_broken_scenario_never_breaks_the_loader(text: str) -> None:
     check(text)
@@ -250,7 +258,7 @@ scenarios_like = st.fixed_dictionaries(
 )
 
 
-@settings(quick, max_examples=300)
+@settings(quick, max_examples=300 * MANY)
 @given(st.one_of(trees, scenarios_like))
 def test_a_random_structure_never_breaks_the_loader(tree: Any) -> None:
     # JSON is YAML 1.2
