@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ctypes
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -19,6 +21,8 @@ START_S = 10.0
 STOP_S = 2.0
 ATTEMPTS = 5
 POLL_S = 0.05
+FIRST_PORT = 20_000
+PORTS = 10_000
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -69,10 +73,16 @@ def _start(program: str, port: int) -> subprocess.Popen[bytes]:
 
 
 def free_port() -> int:
-    """Return a port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a port that was free a moment ago.
+
+    It is none of those that a kernel gives to whoever binds port 0 (from 32768 up on Linux, 49152 elsewhere): the
+    links of another run would take it before the server does. Not drawn from `random`, which runs may seed alike.
+    """
+    while True:
+        port = FIRST_PORT + secrets.randbelow(PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 async def _listens(port: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -454,3 +455,11 @@ def test_wss_runs_behind_toxiproxy_whatever_http_proxy_the_environment_names(
     nobody = f"http://127.0.0.1:{toxiproxy_process.free_port()}"
     code, said = finish(command(scenario_file, HTTP_PROXY=nobody, http_proxy=nobody))
     assert code == EXIT_PASSED, said
+
+
+def test_the_servers_port_is_none_that_a_link_could_be_given() -> None:
+    with socket.socket() as link:
+        link.bind(("127.0.0.1", 0))
+        ports = {toxiproxy_process.free_port() for _ in range(50)}
+        assert len(ports) > 40
+        assert max(ports) < 30_000 < link.getsockname()[1]
