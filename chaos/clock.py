@@ -8,15 +8,93 @@ same way each time (trio 0.35, `trio/_core/_run.py`; the switch is what Hypothes
 from __future__ import annotations
 
 import random
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import trio
-from trio.testing import MockClock
+
+_FOR_EVER_S = 1e9
+# happenings in a row that wake no task, before trio looks at real signals and pipes
+TURNS = 50
 
 
-def virtual_clock() -> trio.abc.Clock:
-    """Return a clock that jumps to the next deadline whenever every task waits."""
-    return MockClock(autojump_threshold=0)
+class Happenings(Protocol):
+    """What happens on virtual time beside the tasks: packets arrive, kernels' timers expire."""
+
+    now: float
+
+    def wake_at(self) -> float | None:
+        """Return when something happens next, or None."""
+        ...
+
+    def advance(self, now: float) -> None:
+        """Let everything happen that is due by now; `now` is the time from then on."""
+        ...
+
+
+class Nothing:
+    """No happenings: time alone."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def wake_at(self) -> None:
+        """Return None: nothing ever happens."""
+
+    def advance(self, now: float) -> None:
+        """Let time pass."""
+        self.now = now
+
+
+class VirtualClock(trio.abc.Clock):
+    """A clock that jumps to what is due next, whenever every task waits: happenings, then deadlines.
+
+    trio asks a clock how long it may sleep exactly when no task can run; this one moves on and says "not at all".
+    So packets that wake nobody (an acknowledgement, a retransmission timer) cost no turn of the event loop.
+    """
+
+    def __init__(self, happenings: Happenings | None = None) -> None:
+        self._happenings: Happenings = happenings or Nothing()
+        self._followers: list[Callable[[], None]] = []
+
+    def follow(self, follower: Callable[[], None]) -> Callable[[], None]:
+        """Let a function be called after every jump, until the function is called that this returns."""
+        self._followers.append(follower)
+        return lambda: self._followers.remove(follower)
+
+    def start_clock(self) -> None:
+        """Do nothing: time moves by jumps alone."""
+
+    def current_time(self) -> float:
+        """Return the virtual time in seconds."""
+        return self._happenings.now
+
+    def deadline_to_sleep_time(self, deadline: float) -> float:
+        """Jump to what is due next, unless a task waits for all others to be blocked; return 0 if time moved."""
+        run: Any = trio._core._run
+        runner = run.GLOBAL_RUN_CONTEXT.runner
+        if runner.waiting_for_idle:
+            return 0 if deadline <= self.current_time() else _FOR_EVER_S
+        moved = False
+        for _ in range(TURNS):
+            wake_at = self._happenings.wake_at()
+            if wake_at is None or wake_at > deadline:
+                wake_at = deadline
+            if wake_at == float("inf"):
+                return _FOR_EVER_S
+            moved |= wake_at > self._happenings.now
+            self._happenings.advance(max(wake_at, self._happenings.now))
+            if runner.runq or wake_at == deadline:
+                break
+        if moved:
+            for follower in self._followers:
+                follower()
+        return 0
+
+
+def virtual_clock(happenings: Happenings | None = None) -> VirtualClock:
+    """Return a clock that starts at 0 and jumps whenever every task waits."""
+    return VirtualClock(happenings)
 
 
 def seed_scheduler(seed: int) -> None:

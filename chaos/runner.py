@@ -120,8 +120,6 @@ class Run:
         with recording_sockets(self.world) as self._ledger, inside(self.world):
             try:
                 async with trio.open_nursery() as nursery:
-                    if self.world is not None:
-                        await nursery.start(self.world.run)
                     await self._run_inside(nursery)
                     over = True
                     nursery.cancel_scope.cancel()

@@ -18,6 +18,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -30,6 +31,7 @@ import trustme
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
 from chaos.clock import seed_scheduler, virtual_clock
+from chaos.collector import collect_by_turns
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.base import Tls
@@ -164,7 +166,12 @@ def run_trace(
 
         run.sink = _both(log.write, see)
         run.on_stuck = give_up
-        trio.run(_supervise, run, parent, clock=virtual_clock() if simulated else None)
+        if world is None:
+            trio.run(_supervise, run, parent)
+        else:
+            clock = virtual_clock(world.fabric)
+            with collect_by_turns(clock):
+                trio.run(_supervise, run, parent, clock=clock)
         return conclude()
 
 
@@ -324,13 +331,19 @@ def raise_descriptors(clients: int) -> None:
 
 def environment() -> dict[str, Any]:
     """Return versions and the machine: what a reader needs who gets other results."""
-    versions = {}
-    for package in _PACKAGES:
-        with suppress(PackageNotFoundError):
-            versions[package] = version(package)
     return {
         "pid": os.getpid(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": versions,
+        "versions": dict(_versions()),
     }
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    """Return the versions of what takes part; looked up once, since each lookup parses a package's metadata."""
+    found = []
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found.append((package, version(package)))
+    return tuple(found)

@@ -27,6 +27,7 @@ ROOMS = (
     # pure above, I/O below
     "watch",
     "clock",
+    "collector",
     "link",
     "networks",
     "peers",

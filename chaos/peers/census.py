@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from chaos.peers.host import Host
-from chaos.peers.probes import Ledger, count_channels, count_objects
+from chaos.peers.probes import Ledger, count_living
 from chaos.trace import Side
 
 
@@ -19,14 +19,14 @@ def take_census(
     the same for both sides, less the channels over which the run tells them of the timeline's actions.
     """
     everyone = list(hosts)
-    channels = max(0, count_channels() - sum(host.channels() for host in everyone))
-    objects = count_objects()
+    living = count_living()
+    channels = max(0, living.channels - sum(host.channels() for host in everyone))
     return {
         side: {
             "tasks": sum(host.tasks() for host in everyone if host.side == side),
             "sockets": ledger.count(side),
             "channels": channels,
-            "objects": objects[side],
+            "objects": living.objects[side],
         }
         for side in sides
     }

@@ -10,7 +10,7 @@ import gc
 import socket as stdlib_socket
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -160,31 +160,40 @@ def count_tasks(nursery: trio.Nursery) -> int:
     return count
 
 
-def count_channels() -> int:
-    """Return how many memory channel ends are alive in this process. Collects garbage first."""
-    gc.collect()
-    # both classes are final; isinstance would ask their abstract base classes about every object there is
-    kinds = (trio.MemorySendChannel, trio.MemoryReceiveChannel)
-    return sum(type(thing) in kinds for thing in gc.get_objects())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Living:
+    """What lives in this process: memory channel ends, and connection objects by side and class."""
+
+    channels: int
+    objects: Mapping[Side, Mapping[str, int]]
 
 
-def count_objects() -> dict[Side, dict[str, int]]:
-    """Return live connection objects by side and class: the WebSocket connections that libraries make.
+def count_living() -> Living:
+    """Count memory channel ends and the WebSocket connections that libraries make. Collects garbage first.
 
     A connection object says whose it is by `is_client` (trio-websocket) or `client` (wsproto); one that does
     not say so is counted for the client, who makes a new one with each reconnection.
     """
+    gc.collect()
+    things = gc.get_objects()
+    kinds = Counter(map(type, things))  # by class first: one pass over everything there is, in C
+    wanted = {kind for kind in kinds if _is_connection(kind)}
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
-    for thing in gc.get_objects():
-        kind: Any = type(thing)
-        if not _is_connection(kind):
-            continue
-        flag = getattr(thing, "is_client", None)
-        if flag is None:
-            flag = getattr(thing, "client", True)
-        found["client" if flag is not False else "server"][kind.__name__] += 1
-    # sorted: the order in which the collector knows them says nothing and differs between processes
-    return {side: dict(sorted(counter.items())) for side, counter in found.items()}
+    for thing in things if wanted else ():
+        if type(thing) in wanted:
+            found[_side_of(thing)][type(thing).__name__] += 1
+    return Living(
+        channels=kinds[trio.MemorySendChannel] + kinds[trio.MemoryReceiveChannel],
+        # sorted: the order in which the collector knows them says nothing and differs between processes
+        objects={side: dict(sorted(counter.items())) for side, counter in found.items()},
+    )
+
+
+def _side_of(connection: Any) -> Side:
+    flag = getattr(connection, "is_client", None)
+    if flag is None:
+        flag = getattr(connection, "client", True)
+    return "client" if flag is not False else "server"
 
 
 @cache

@@ -10,7 +10,7 @@ import trio.testing
 
 from chaos.peers.census import take_census
 from chaos.peers.host import Host
-from chaos.peers.probes import Ledger, count_channels
+from chaos.peers.probes import Ledger, count_living
 from chaos.recorder import Recorder
 
 kept: list[Any] = []
@@ -29,7 +29,7 @@ async def keeps_a_channel(url: str, commands: Any = None) -> None:
 async def test_channels_of_the_run_itself_are_not_counted_as_a_subjects(
     function: Any, own: int
 ) -> None:
-    before = count_channels()
+    before = count_living().channels
     host = Host(
         side="client",
         client=1,

@@ -21,6 +21,7 @@ from unittest.mock import patch
 import time_machine
 import trio
 
+from chaos.clock import VirtualClock
 from chaos.errors import ChaosError
 from chaos.networks.simulated.world import ANY, Address, resolve
 
@@ -68,22 +69,6 @@ async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: 
     return function(*arguments)
 
 
-class _Follower(trio.abc.Instrument):
-    """Takes the wall clock along: virtual time moves only while trio waits for I/O."""
-
-    def __init__(self, traveller: time_machine.Traveller, elapsed: Callable[[], float]) -> None:
-        self._traveller = traveller
-        self._elapsed = elapsed
-        self._shown_s = 0.0
-
-    def after_io_wait(self, timeout: float) -> None:
-        """Show the time that it now is."""
-        elapsed_s = self._elapsed()
-        if elapsed_s != self._shown_s:
-            self._traveller.shift(elapsed_s - self._shown_s)
-            self._shown_s = elapsed_s
-
-
 def _refuse(what: str) -> Callable[..., Any]:
     def refused(*_: Any, **__: Any) -> Any:
         raise EscapeError(
@@ -99,11 +84,13 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
 
     `adopt` makes the simulated socket for a standard library one that is handed to trio.
     """
-    start_s = trio.current_time()
+    clock = trio.lowlevel.current_clock()
+    assert isinstance(clock, VirtualClock), "real time and simulated sockets do not go together"
+    start_s = clock.current_time()
     from_stdlib = trio.socket.from_stdlib_socket
 
     def elapsed() -> float:
-        return trio.current_time() - start_s
+        return clock.current_time() - start_s
 
     def hand_over(sock: socket.socket) -> trio.socket.SocketType:
         return adopt(sock) if isinstance(sock, StandIn) else from_stdlib(sock)
@@ -116,11 +103,9 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
     }
     with ExitStack() as stack:
         traveller = stack.enter_context(time_machine.travel(EPOCH_S, tick=False))
-        follower = _Follower(traveller, elapsed)
-        trio.lowlevel.add_instrument(follower)
-        stack.callback(trio.lowlevel.remove_instrument, follower)
-        for name, clock in clocks.items():
-            stack.enter_context(patch.object(time, name, clock))
+        stack.callback(clock.follow(lambda: traveller.move_to(EPOCH_S + elapsed())))
+        for name, follows in clocks.items():
+            stack.enter_context(patch.object(time, name, follows))
         stack.enter_context(patch.object(time, "sleep", _refuse("time.sleep")))
         stack.enter_context(patch.object(socket, "socket", StandIn))
         stack.enter_context(patch.object(trio.socket, "from_stdlib_socket", hand_over))

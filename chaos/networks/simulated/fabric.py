@@ -1,6 +1,7 @@
 """The fabric: what happens next, and the paths between hosts.
 
-Events of equal times happen in the order in which they were made. The fabric has no clock: it is told the time.
+Events of equal times happen in the order in which they were made. The fabric's time is that of the run: the virtual
+clock shows it, and lets it pass.
 """
 
 from __future__ import annotations
@@ -32,7 +33,6 @@ class Fabric:
 
     def __init__(self, seed: int = 0) -> None:
         self.now = 0.0
-        self.changed: Callable[[], None] = lambda: None
         self._seed = seed
         self._timers: list[Timer] = []
         self._numbers = itertools.count()
@@ -59,7 +59,6 @@ class Fabric:
         """Let something happen at a time."""
         timer = Timer(max(at_s, self.now), next(self._numbers), action)
         heapq.heappush(self._timers, timer)
-        self.changed()
         return timer
 
     def wake_at(self) -> float | None:

@@ -66,7 +66,6 @@ class SimulatedNetwork:
         if not (isinstance(fault, Fault) and fault.on_path):
             await self._links.apply(step)
             return
-        self._world.tick()
         for undo in self._undo.pop(step.entry, ()):
             undo()
         if step.change == "on":

@@ -171,7 +171,6 @@ class SimulatedSocket(trio.socket.SocketType):
             self._bound = True
         if self.home.frozen:
             await self._wait("writing to", lambda: True)
-        self.world.tick()
         attempt = Attempt(self, target, there)
         attempt.send_syn()
         try:
@@ -211,7 +210,6 @@ class SimulatedSocket(trio.socket.SocketType):
     async def send(self, data: Any, flags: int = 0) -> int:
         end = self._connected()
         await self._wait("writing to", lambda: end.writable)
-        self.world.tick()
         return end.send(bytes(memoryview(data)))
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
@@ -224,7 +222,6 @@ class SimulatedSocket(trio.socket.SocketType):
         await self._wait("reading from", lambda: end.readable)
         if flags & stdlib_socket.MSG_PEEK:
             return bytes(end.received[:buflen])
-        self.world.tick()
         return end.receive(buflen)
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
@@ -275,7 +272,6 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def _do(self, action: Callable[[], None]) -> None:
         """Do something now, or once the program goes on: timers of a frozen program cannot be stopped here."""
-        self.world.tick()
         if self.home.frozen:
             self.world.put_off(self.home.address, action)
         else:

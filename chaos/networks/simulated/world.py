@@ -1,4 +1,4 @@
-"""The world of a simulated run: who listens where, which ports are taken, and how time passes in the fabric."""
+"""The world of a simulated run: who listens where and which ports are taken."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import errno
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
-
-import trio
 
 from chaos.networks.simulated.fabric import Fabric
 from chaos.networks.simulated.hosts import LOOPBACK, Hosts
@@ -75,10 +73,6 @@ class World:
         """Return a number that no other socket has had."""
         self._next_fileno += 1
         return self._next_fileno
-
-    def tick(self) -> None:
-        """Tell the fabric the time, before a program does something: it is asleep while nothing is due."""
-        self.fabric.now = max(self.fabric.now, trio.current_time())
 
     def take(self, home: str, address: Address) -> Address:
         """Bind an address of a host; port 0 takes the next free one.
@@ -152,7 +146,6 @@ class World:
         self.fabric.home(home).frozen -= 1
         if self.fabric.home(home).frozen:
             return
-        self.tick()
         for action in self._put_off.pop(home, ()):
             action()
         for sock in list(self.sockets.values()):
@@ -173,23 +166,6 @@ class World:
             if (home, host, port) not in self._taken:
                 return port
         raise os_error(errno.EADDRNOTAVAIL)
-
-    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Let time pass in the fabric until cancelled."""
-        changed = trio.Event()
-
-        def wake() -> None:
-            changed.set()
-
-        self.fabric.now = trio.current_time()
-        self.fabric.changed = wake
-        task_status.started()
-        while True:
-            self.fabric.advance(trio.current_time())
-            wake_at = self.fabric.wake_at()
-            changed = trio.Event()
-            with trio.move_on_at(float("inf") if wake_at is None else wake_at):
-                await changed.wait()
 
 
 def resolve(host: Any) -> str:

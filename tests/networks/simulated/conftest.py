@@ -21,16 +21,16 @@ def simulate() -> Callable[[Body], Any]:
     """Return a function that runs `body(world, nursery)` on virtual time and returns its result."""
 
     def run(body: Body, *, seed: int = 1) -> Any:
+        world = World()
+
         async def main() -> Any:
-            world = World()
             with recording_sockets(world), inside(world):
                 async with trio.open_nursery() as nursery:
-                    await nursery.start(world.run)
                     result = await body(world, nursery)
                     nursery.cancel_scope.cancel()
             return result
 
         seed_scheduler(seed)
-        return trio.run(main, clock=virtual_clock())
+        return trio.run(main, clock=virtual_clock(world.fabric))
 
     return run
