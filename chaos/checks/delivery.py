@@ -208,28 +208,37 @@ def single_handler(context: Context, settings: SingleHandler, _expectation: Expe
     more is a handler of an old connection left bound. INCONCLUSIVE when no client reconnected, when nothing was
     handled after a reconnection, and when the frames' ids cannot be read (level 0, or an unknown encoding).
     """
+    handled = _handled(context)
+    sides: tuple[Side, ...] = ("client", "server")
     parts = [
         part
-        for receiver in ("client", "server")
+        for receiver in sides
         for client in context.clients
-        for part in [
-            _judge_handling(context, "client" if receiver == "client" else "server", client)
-        ]
+        for part in [_judge_handling(context, receiver, client, handled[receiver, client])]
         if part is not None
     ]
     return worst(settings.word, parts, nothing="no subject handled a message after a reconnection")
 
 
-def _judge_handling(context: Context, receiver: Side, client: int) -> Judgement | None:
+def _handled(context: Context) -> dict[tuple[Side, int], list[Event]]:
+    """Return the messages that each subject handled, by the client that they are about."""
+    found: dict[tuple[Side, int], list[Event]] = defaultdict(list)
+    for event in context.trace.select("message"):
+        client = client_of_message(event)
+        if client is None and len(context.clients) == 1:
+            client = 1
+        if client is not None:
+            found[event["subject"], client].append(event)
+    return found
+
+
+def _judge_handling(
+    context: Context, receiver: Side, client: int, events: list[Event]
+) -> Judgement | None:
     """Judge one subject's handling of one client's messages; None if it handled none after a reconnection."""
     opened = [c.open_s for c in context.of_client(client) if c.open_s is not None]
     if len(opened) < 2:
         return None
-    events = [
-        event
-        for event in context.trace.select("message", subject=receiver)
-        if client_of_message(event) in (client, None if len(context.clients) == 1 else client)
-    ]
     if not any(event.at_s >= opened[1] for event in events):
         return None
     handled: Counter[int] = Counter(event["id"] for event in events)

@@ -25,6 +25,21 @@ class Span:
     ends: bool = False
 
 
+def frame_end(payload: bytes, start: int) -> int | None:
+    """Return where the frame ends that begins at `start`, or None if it is not all there."""
+    if len(payload) - start < 2:
+        return None
+    second = payload[start + 1]
+    end = start + 2 + (4 if second & 0x80 else 0)
+    length = second & 0x7F
+    if length > 125:
+        width = 2 if length == 126 else 8
+        length = int.from_bytes(payload[start + 2 : start + 2 + width], "big")
+        end += width
+    end += length
+    return end if end <= len(payload) else None
+
+
 class FrameCutter:
     """Follows one direction of a connection and says which bytes belong to which frame."""
 
@@ -50,6 +65,13 @@ class FrameCutter:
             payload = payload[taken:]
         if self.opaque:
             return [*spans, Span(payload, None)] if payload else spans
+        start = 0
+        # most chunks hold whole frames: those need no state
+        while self._opcode is None and (end := frame_end(payload, start)) is not None:
+            opcode = OPCODES.get(payload[start] & 0x0F, "reserved")
+            spans.append(Span(payload[start:end], opcode, begins=True, ends=True))
+            start = end
+        payload = payload[start:]
         while payload:
             span = self._feed_frame(payload)
             spans.append(span)

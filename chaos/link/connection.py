@@ -159,8 +159,11 @@ class Connection:
             wake_at = pipe.wake_at()
             if wake_at is not None and wake_at <= trio.current_time():
                 continue
-            with trio.move_on_at(float("inf") if wake_at is None else wake_at):
+            if wake_at is None:
                 await self._changed[stream].wait()
+            else:
+                with trio.move_on_at(wake_at):
+                    await self._changed[stream].wait()
 
     async def _deliver(self, stream: Stream, unit: Unit) -> None:
         side = _TARGET[stream]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import (
@@ -21,7 +21,7 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
-from chaos.link.observer import Observer
+from chaos.link.observer import Observer, read_plain
 
 
 def conversation(*, deflate: bool, client: list[Event], server: list[Event]) -> tuple[bytes, bytes]:
@@ -159,3 +159,55 @@ def test_junk_never_raises(junk: bytes, step: int) -> None:
     observer = Observer("upstream")
     list(feed(observer, b"GET / HTTP/1.1\r\n\r\n" + junk, step))
     list(observer.upgrade("permessage-deflate"))
+
+
+@st.composite
+def wire_frames(draw: st.DrawFn) -> bytes:
+    """Return a frame, often a plain one, sometimes one that nobody may send."""
+    first = draw(
+        st.sampled_from([0x81, 0x82, 0x88, 0x89, 0x8A, 0x01, 0x80, 0x00, 0xC1, 0x83, 0x09])
+    )
+    payload = draw(
+        st.one_of(
+            st.binary(max_size=8),
+            st.sampled_from(
+                [b'{"id": 5, "sender": "client-1"}', b"{", b"x" * 126, b"{" + b"x" * 5000]
+            ),
+            st.integers(1, 9).map(lambda n: b'{"id": %d, "pad": "%s"}' % (n, b"y" * 1000 * n)),
+        )
+    )
+    masked = draw(st.sampled_from([True, True, True, False]))
+    form = draw(st.sampled_from(["least", "least", "least", "two", "eight"]))
+    size = len(payload)
+    if form == "eight" or size > 65535:
+        length = bytes([127]) + size.to_bytes(8, "big")
+    elif form == "two" or size > 125:
+        length = bytes([126]) + size.to_bytes(2, "big")
+    else:
+        length = bytes([size])
+    key = draw(st.binary(min_size=4, max_size=4)) if masked else b""
+    body = bytes(byte ^ key[i % 4] for i, byte in enumerate(payload)) if masked else payload
+    return bytes([first, length[0] | 0x80 * masked]) + length[1:] + key + body
+
+
+@given(st.lists(wire_frames(), max_size=5))
+@example([b"\x81\x80abcd", b"\x88\x82\x00\x00\x00\x00\x0f\xa0"])
+def test_whole_frames_read_at_once_say_what_the_decoder_says(frames: list[bytes]) -> None:
+    def watched(chunks: list[bytes]) -> tuple[list[Any], str | None]:
+        observer = Observer("upstream")
+        seen = [*observer.feed(b"GET / HTTP/1.1\r\n\r\n"), *observer.upgrade(None)]
+        for chunk in chunks:
+            seen += observer.feed(chunk)
+        return seen, observer.broken
+
+    joined = b"".join(frames)
+    in_bytes = watched([joined[i : i + 1] for i in range(len(joined))])
+    assert watched([joined]) == in_bytes
+    assert watched(frames) == in_bytes
+    assert watched([joined[:7], joined[7:]]) == in_bytes
+
+
+def test_most_frames_are_read_without_the_decoder() -> None:
+    plain = read_plain(b"\x89\x80abcd", 0, masked=True)
+    assert plain == (6, ("frame", {"opcode": "ping", "bytes": 0}))
+    assert read_plain(b"\x89\x80abcd", 0, masked=False) is None
