@@ -12,6 +12,7 @@ from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
 from chaos.trace import Event
 from chaos.vocabulary.checks import CloseCode, NeverSendsBeforeOpen, SingleConnection
+from chaos.vocabulary.faults import SlowAccept
 
 
 def single_connection(
@@ -41,8 +42,9 @@ def _judge_pair(
     older: Connection,
     newer: Connection,
 ) -> Judgement | None:
-    opened = newer.open_s
-    assert opened is not None
+    assert newer.open_s is not None
+    # before the link reads from the older one, it cannot see that the client has ended it
+    opened = max(newer.open_s, _read_from_s(context, older))
     limit_s = opened + settings.grace_s + context.tolerance_s(expectation)
     ended_s = older.client_socket_end_s()
     if ended_s > limit_s and (_unread(context, older) or _cut_off(context, older, opened)):
@@ -64,7 +66,7 @@ def _judge_pair(
     )
     evidence = (
         f"{seconds(older.attempt_s)}: attempt of connection {older.number}",
-        f"{seconds(opened)}: connection {newer.number} open",
+        f"{seconds(newer.open_s)}: connection {newer.number} open",
         f"{seconds(limit_s)}: the grace passed; connection {older.number} was still there",
     )
     return Judgement(
@@ -78,6 +80,17 @@ def _unread(context: Context, attempt: Connection) -> bool:
         return False
     slow = {i for i, entry in enumerate(context.scenario.timeline) if entry.word == "slow_accept"}
     return any(event.kind == "felt" and event.get("entry") in slow for event in attempt.events)
+
+
+def _read_from_s(context: Context, older: Connection) -> float:
+    """Return when the link began to read from a connection: `slow_accept` may have kept it from that for long."""
+    timeline = context.scenario.timeline
+    waits = [
+        event.at_s + SlowAccept.model_validate(timeline[event["entry"]].parameters).delay_s
+        for event in older.events
+        if event.kind == "felt" and timeline[event["entry"]].word == SlowAccept.word
+    ]
+    return max(waits, default=0.0)
 
 
 def _cut_off(context: Context, older: Connection, opened: float) -> bool:

@@ -1,35 +1,64 @@
-"""Schedules as a Hypothesis strategy, built so that its own shrinking goes towards what people want to read.
-
-Fewer entries, the weaker kind, the weaker parameters, earlier, shorter. The only file that imports Hypothesis.
-"""
+"""Schedules as a Hypothesis strategy: what is drawn, and how often. The only file that imports Hypothesis."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from chaos.explore.kinds import Kind
-from chaos.explore.schedules import TICK_S, Ground, Schedule, admitted, make_entry
-from chaos.scenario.model import Entry
+from chaos.explore.kinds import SHARES, Kind, kind_of
+from chaos.explore.schedules import (
+    CLOCKED,
+    THEN_S,
+    TICK_S,
+    Ground,
+    Schedule,
+    admitted,
+    fitting,
+    make_entry,
+)
+from chaos.scenario.model import Entry, Trigger
 
-ENTRIES_MAX = 5
+GROUPS_MAX = 4
+# One entry in so many waits for an event; of those that can, one in so many touches a share of the connections.
+WAITS_ONE_IN = 4
+SHARES_ONE_IN = 6
+# What only new connections meet comes without a cut this often, of four.
+UNCUT = 1
 # A hunt ends by time, never by this.
 EXAMPLES_MAX = 10_000_000
 
 
 def schedules(ground: Ground) -> st.SearchStrategy[Schedule]:
     """Return schedules for a scenario, the simplest first."""
-    rows = st.lists(entries(ground), max_size=ENTRIES_MAX).map(admitted)
+    rows = st.lists(groups(ground), max_size=GROUPS_MAX).map(
+        lambda rows: admitted(entry for group in rows for entry in group)
+    )
     # three in four go without a last word: after it nothing more is seen of the client
     finals = ground.finals()
     last: st.SearchStrategy[Entry | None] = st.none()
     if finals:
         last = st.sampled_from([None] * (3 * len(finals)) + list(finals))
-    return st.builds(lambda rows, last: Schedule(entries=rows, final=last), rows, last)
+    return st.builds(lambda rows, last: fitting(Schedule(entries=rows, final=last)), rows, last)
+
+
+@st.composite
+def groups(draw: st.DrawFn, ground: Ground) -> tuple[Entry, ...]:
+    """Draw one entry, and often a reset beside one that only a new connection can meet."""
+    entry = draw(entries(ground))
+    waits = entry.on is not None and entry.on.event not in CLOCKED
+    if not waits and not kind_of(entry).greets:
+        return (entry,)
+    if draw(st.sampled_from([False] * UNCUT + [True] * (4 - UNCUT))):
+        at_s = ground.start_s if entry.at_s is None else entry.at_s
+        ticks = int((1.0 if entry.at_s is None else entry.for_s or 0.0) / TICK_S)
+        at_s += TICK_S * draw(st.integers(0, max(0, ticks - 1)))
+        return (entry, make_entry("fault", "reset", {}, at_s=at_s))
+    return (entry,)
 
 
 @st.composite
@@ -39,15 +68,44 @@ def entries(draw: st.DrawFn, ground: Ground) -> Entry:
     kind: Kind = draw(st.sampled_from([kind for kind in kinds for _ in range(kind.weight)]))
     parameters = draw(st.sampled_from(ground.strengths(kind)))
     stream = draw(st.sampled_from(kind.streams))
-    at_s = ground.start_s + TICK_S * draw(st.integers(0, int(ground.span_s / TICK_S)))
-    times = {"at_s": at_s}
+    times = draw(moments(ground))
     if not kind.instant:
         times["for_s"] = TICK_S * draw(st.integers(1, int(ground.window_s / TICK_S)))
+    if kind.shared:
+        shares = [SHARES[0]] * (SHARES_ONE_IN - 1) * (len(SHARES) - 1) + list(SHARES[1:])
+        times["toxicity"] = draw(st.sampled_from(shares))
     return make_entry(kind.kind, kind.word, parameters, stream=stream, by=kind.by, **times)
 
 
+@st.composite
+def moments(draw: st.DrawFn, ground: Ground) -> dict[str, Any]:
+    """Draw when an entry begins: at a time, or now and then at an event."""
+    triggers = ground.triggers()
+    if triggers and draw(st.sampled_from([False] * (WAITS_ONE_IN - 1) + [True])):
+        # the moment itself more often than what comes after it
+        soon = THEN_S[:1] * len(THEN_S) + THEN_S[1:]
+        return {
+            "on": draw(st.sampled_from(_often(triggers))),
+            "then_s": draw(st.sampled_from(soon)),
+        }
+    ticks = draw(st.integers(0, int(ground.span_s / TICK_S)))
+    return {"at_s": ground.start_s + TICK_S * ticks}
+
+
+def _often(triggers: Sequence[Trigger]) -> list[Trigger]:
+    """Return the events, those more than once that say more: a handshake, and the first of each kind."""
+    first = {trigger.event: trigger.number for trigger in reversed(triggers)}
+    return [
+        trigger
+        for trigger in triggers
+        for _ in range(
+            (1 + (trigger.number == first[trigger.event])) * (3 - 2 * (trigger.event in CLOCKED))
+        )
+    ]
+
+
 def search(ground: Ground, fails: Callable[[Schedule], bool], seed: int) -> Schedule | None:
-    """Return the smallest schedule for which `fails` is true that Hypothesis finds, or None.
+    """Return the first schedule for which `fails` is true, or None.
 
     What `fails` raises comes out of here if it is no `Exception`: that is how a hunt ends when its time is over.
     """
@@ -55,7 +113,7 @@ def search(ground: Ground, fails: Callable[[Schedule], bool], seed: int) -> Sche
         max_examples=EXAMPLES_MAX,
         database=None,
         deadline=None,
-        phases=(Phase.generate, Phase.shrink),
+        phases=(Phase.generate,),  # `shrink.py` knows better what people want to read
         # iterating leaves the deprecated ones out
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )

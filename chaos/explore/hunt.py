@@ -15,7 +15,8 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.explore.bench import Bench
 from chaos.explore.finds import Find, as_find, failed
-from chaos.explore.schedules import Ground, Schedule, admitted, compose, policy_of
+from chaos.explore.promises import compose
+from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
 from chaos.explore.shrink import shrink
 from chaos.peers.load import load
 from chaos.scenario.model import Scenario
@@ -26,8 +27,8 @@ from chaos.worker import USAGE, make_job
 RUN_SEED = 1
 # Once something is found, making it small may take this share of the budget beyond it.
 SHRINK_SHARE = 0.5
-# Of the time for making it small, so much goes to Hypothesis; the rest to the pass that knows the language.
-HYPOTHESIS_SHARE = 0.4
+# A schedule of which so many runs in a row made nothing smaller is small enough.
+PATIENCE = 100
 
 
 class OutOfTime(BaseException):
@@ -52,6 +53,7 @@ class Hunt:
     Args:
         ground: where to hunt, see `ground_of`.
         bench: makes the runs; the caller closes it.
+        patience: making a find small ends after so many runs in a row in vain.
         tell: is told of progress after each run; must not take long.
         clock: gives wall time in seconds.
     """
@@ -60,6 +62,7 @@ class Hunt:
     bench: Bench
     budget_s: float
     seed: int = 1
+    patience: int = PATIENCE
     tell: Callable[[Progress], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     progress: Progress = field(default_factory=Progress, init=False)
@@ -68,6 +71,7 @@ class Hunt:
     others: set[tuple[str, ...]] = field(default_factory=set, init=False)
     _best_verdict: Verdict | None = field(default=None, init=False)
     _known: dict[str, bool] = field(default_factory=dict, init=False)
+    _in_vain: int = field(default=0, init=False)
     _started_s: float = field(default=0.0, init=False)
     _deadline_s: float = field(default=0.0, init=False)
 
@@ -82,8 +86,7 @@ class Hunt:
         self._deadline_s = self._started_s + self.budget_s
         with suppress(OutOfTime):
             search(self.ground, self.fails, self.seed)
-        if self.best is not None and self.found_at_s is not None:
-            self._deadline_s = self._started_s + self.found_at_s + self._shrink_s()
+        if self.best is not None:
             with suppress(OutOfTime):
                 shrink(self.ground, self.best, self.fails)
         return self.find()
@@ -109,10 +112,10 @@ class Hunt:
 
     def fails(self, drawn: Schedule) -> bool:
         """Run a schedule; tell whether it fails as the first one that failed did. Raises OutOfTime."""
-        schedule = Schedule(entries=admitted(drawn.entries), final=drawn.final)
+        schedule = fitting(drawn)
         key = repr(schedule)
         if key not in self._known:
-            if self.clock() >= self._deadline_s:
+            if self.clock() >= self._deadline_s or self._in_vain >= self.patience:
                 raise OutOfTime
             self._known[key] = self._judge(schedule)
         return self._known[key]
@@ -130,7 +133,9 @@ class Hunt:
         same = bool(checks) and checks == progress.found
         if checks and not same:
             self.others.add(checks)
+        self._in_vain += self.best is not None
         if same and (self.best is None or schedule.cost() < self.best.cost()):
+            self._in_vain = 0
             self.best, self._best_verdict = schedule, verdict
             progress.entries = len(scenario.timeline)
         self.tell(progress)
@@ -139,7 +144,7 @@ class Hunt:
     def _start_shrinking(self, checks: tuple[str, ...]) -> None:
         self.progress.found = checks
         self.found_at_s = self.progress.elapsed_s
-        self._deadline_s = self.clock() + HYPOTHESIS_SHARE * self._shrink_s()
+        self._deadline_s = self.clock() + self._shrink_s()
 
     def _shrink_s(self) -> float:
         left_s = self.budget_s - (self.found_at_s or 0.0)

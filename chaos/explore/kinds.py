@@ -24,7 +24,9 @@ class Kind:
     """One word of the vocabulary as hunts use it.
 
     `silent`: only a heartbeat can notice what it does. `chokes`: it slows a path by an amount that depends on the
-    traffic. `final`: a correct client may take it for a final refusal. `weight` is how often it is drawn.
+    traffic. `shared`: it can apply to a share of the connections (`toxicity`). `final`: a correct client may take it
+    for a final refusal. `greets`: it meets connections that begin in its window, and no other. `weight` is how often
+    it is drawn.
     """
 
     kind: Literal["toxic", "fault", "action"]
@@ -34,7 +36,9 @@ class Kind:
     by: Literal["client", "server"] | None = None
     silent: bool = False
     chokes: bool = False
+    shared: bool = False
     final: bool = False
+    greets: bool = False
     weight: int = 4
 
     @property
@@ -61,6 +65,10 @@ class Kind:
 
 
 _EACH_WAY = ("downstream", "upstream", "both")
+_EITHER_WAY = ("both", "downstream", "upstream")
+_HOSTS: tuple[Row, ...] = ({"host": "server"}, {"host": "client"})
+# Shares of connections, the surest first: with less than 1, luck decides which of them meet the fault.
+SHARES = (1.0, 0.5, 0.25)
 _CUTS: tuple[Row, ...] = (
     {"after": "10s", "action": "fin"},
     {"after": "3s", "action": "fin"},
@@ -82,7 +90,7 @@ KINDS: tuple[Kind, ...] = (
         strengths=tuple({"code": code} for code in (1001, 1012, 1011, 1013, 1000, 4200)),
     ),
     Kind(kind="fault", word="down"),
-    Kind(kind="fault", word="refuse"),
+    Kind(kind="fault", word="refuse", greets=True),
     Kind(
         kind="fault",
         word="reject_upgrade",
@@ -93,15 +101,17 @@ KINDS: tuple[Kind, ...] = (
             {"status": 503, "retry_after": "2s"},
             {"status": 429, "retry_after": "5s"},
         ),
+        greets=True,
     ),
     Kind(
         kind="fault",
         word="blackhole",
-        streams=("both", "downstream", "upstream"),
+        streams=_EITHER_WAY,
         silent=True,
+        shared=True,
         weight=6,
     ),
-    Kind(kind="fault", word="stall", streams=("both", "downstream", "upstream")),
+    Kind(kind="fault", word="stall", streams=_EITHER_WAY, shared=True),
     Kind(
         kind="toxic",
         word="latency",
@@ -113,23 +123,25 @@ KINDS: tuple[Kind, ...] = (
             {"latency": 3000, "jitter": 1000},
             {"latency": 10000},
         ),
+        shared=True,
     ),
     Kind(
         kind="fault",
         word="slow_accept",
         strengths=({"delay": "500ms"}, {"delay": "2s"}, {"delay": "20s"}),
+        greets=True,
     ),
     Kind(
         kind="fault",
         word="drop_frames",
-        streams=("both", "downstream", "upstream"),
+        streams=_EITHER_WAY,
         strengths=({"opcodes": ["pong"]}, {"opcodes": ["ping"]}, {"opcodes": ["ping", "pong"]}),
         silent=True,
     ),
     Kind(
         kind="fault",
         word="delay_frames",
-        streams=("both", "downstream", "upstream"),
+        streams=_EITHER_WAY,
         strengths=(
             {"opcodes": ["pong"], "delay": "500ms"},
             {"opcodes": ["pong"], "delay": "2s"},
@@ -145,6 +157,7 @@ KINDS: tuple[Kind, ...] = (
         streams=_EACH_WAY,
         strengths=({"rate": 64}, {"rate": 16}, {"rate": 4}, {"rate": 1}, {"rate": 0}),
         chokes=True,
+        shared=True,
     ),
     Kind(
         kind="toxic",
@@ -156,30 +169,35 @@ KINDS: tuple[Kind, ...] = (
             {"average_size": 1},
         ),
         chokes=True,
+        shared=True,
     ),
     Kind(
         kind="toxic",
         word="slow_close",
         streams=_EACH_WAY,
         strengths=({"delay": 500}, {"delay": 2000}, {"delay": 10000}),
+        shared=True,
     ),
     Kind(
         kind="toxic",
         word="timeout",
         streams=_EACH_WAY,
         strengths=({"timeout": 1000}, {"timeout": 0}),
+        shared=True,
     ),
     Kind(
         kind="toxic",
         word="reset_peer",
         streams=_EACH_WAY,
         strengths=({"timeout": 0}, {"timeout": 1000}),
+        shared=True,
     ),
     Kind(
         kind="toxic",
         word="limit_data",
         streams=_EACH_WAY,
         strengths=({"bytes": 10000}, {"bytes": 1000}, {"bytes": 100}, {"bytes": 10}),
+        shared=True,
     ),
     Kind(kind="fault", word="idle_timeout", strengths=_CUTS),
     Kind(kind="fault", word="max_lifetime", strengths=_CUTS),
@@ -215,18 +233,47 @@ KINDS: tuple[Kind, ...] = (
         word="reject",
         by="server",
         strengths=({"code": 1013}, {"status": 503}, {"status": 503, "retry_after": "3s"}),
+        greets=True,
     ),
     Kind(kind="action", word="offline", by="client"),
     Kind(kind="action", word="restart", by="client", weight=2),
+    Kind(kind="fault", word="syn_drop", greets=True, weight=3),
+    Kind(
+        kind="fault",
+        word="dns_failure",
+        strengths=(
+            {"mode": "nxdomain"},
+            {"mode": "servfail"},
+            {"mode": "slow", "delay": "1s"},
+            {"mode": "slow", "delay": "10s"},
+        ),
+        greets=True,
+        weight=6,
+    ),
+    Kind(
+        kind="fault",
+        word="loss",
+        streams=_EITHER_WAY,
+        strengths=({"rate": 0.1}, {"rate": 0.3}, {"rate": 0.6}),
+        silent=True,
+        chokes=True,
+        weight=2,
+    ),
+    Kind(kind="fault", word="partition", streams=_EITHER_WAY, silent=True, chokes=True, weight=3),
+    Kind(kind="fault", word="host_freeze", strengths=_HOSTS, silent=True, chokes=True, weight=3),
+    Kind(kind="fault", word="host_crash", strengths=_HOSTS, silent=True, weight=3),
     Kind(
         kind="fault",
         word="strip_upgrade",
         strengths=({}, {"style": "http11"}, {"style": "upgrade_only"}),
         final=True,
-        weight=1,
+        greets=True,
+        weight=2,
     ),
 )
 _BY_WORD = {(kind.kind, kind.word, kind.by): kind for kind in KINDS}
+
+_KEPT_BY_TCP = frozenset({"partition", "loss", "host_freeze"})
 
 
 def kind_of(entry: Entry) -> Kind:
@@ -245,5 +292,8 @@ def added_s(entry: Entry) -> float:
     for key in ("grace", "after"):
         if key in row:
             total_s += parse_duration(row[key])
+    if entry.word in _KEPT_BY_TCP:
+        # what a path lost is sent again at doubling intervals: the next time may be as far off as the loss was long
+        total_s += (entry.for_s or 0.0) + 1
     # a correct client waits up to a fifth longer than it is told to, so that not all come back at once
     return total_s + (1.2 * parse_duration(row["retry_after"]) + 1 if "retry_after" in row else 0.0)

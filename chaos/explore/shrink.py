@@ -1,16 +1,26 @@
-"""From a schedule that fails to one that a person would have written: the pass after Hypothesis' own shrinking.
+"""From a schedule that fails to one that a person would have written.
 
-Pure. It knows what Hypothesis cannot: that whole seconds read better than quarters, and that a reset says more than
-the toxic that happened to cause one.
+Pure. It knows what a general shrinker cannot: that whole seconds read better than quarters, that a time reads better
+than an event, and that a reset says more than the toxic that happened to cause one.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from itertools import combinations
 
-from chaos.explore.kinds import kind_of
-from chaos.explore.schedules import TICK_S, Ground, Schedule, make_entry, moved
+from chaos.explore.kinds import SHARES, kind_of
+from chaos.explore.schedules import (
+    EVENTS,
+    THEN_S,
+    TICK_S,
+    Ground,
+    Schedule,
+    end_s,
+    make_entry,
+    moved,
+)
 from chaos.scenario.model import Entry
 
 Fails = Callable[[Schedule], bool]
@@ -38,9 +48,15 @@ def smaller_ones(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
         yield Schedule(entries=rows)
         yield from (Schedule(entries=rows, final=final) for final in ground.finals())
         yield Schedule(final=schedule.final)
+    if len(rows) > 2:  # most bugs need one or two of them
+        yield from (Schedule(entries=(row,), final=schedule.final) for row in rows)
+        yield from (Schedule(entries=pair, final=schedule.final) for pair in combinations(rows, 2))
     for index in range(len(rows)):
         yield _with(schedule, index, None)
-    for step in (simpler, weaker, shorter, earlier):
+    for index, entry in enumerate(rows):
+        for at_s in _moments(ground, schedule, entry):
+            yield _with(schedule, index, moved(entry, on=None, then_s=0.0, at_s=at_s))
+    for step in (surer, simpler, weaker, shorter, earlier, sooner):
         for index, entry in enumerate(rows):
             for changed in step(ground, entry):
                 yield _with(schedule, index, changed)
@@ -54,13 +70,48 @@ def _with(schedule: Schedule, index: int, entry: Entry | None) -> Schedule:
     return Schedule(entries=(*rows[:index], *new, *rows[index + 1 :]), final=schedule.final)
 
 
+def _moments(ground: Ground, schedule: Schedule, entry: Entry) -> Iterator[float]:
+    """Yield times in place of the event that an entry waits for: what it waits for is likely to follow another."""
+    if entry.on is None:
+        return
+    tries = [ground.start_s]
+    for row in schedule.entries:
+        if row.on is None and row.at_s is not None:
+            tries += [row.at_s, math.floor(row.at_s) + 1, math.ceil(end_s(row))]
+    yield from dict.fromkeys(map(float, tries))
+
+
 def _together(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
-    """Yield the schedule with all its entries earlier by the same time: their distances may matter."""
-    first_s = min(row.at_s or 0.0 for row in schedule.entries)
+    """Yield the schedule with all its timed entries earlier by the same time: their distances may matter."""
+    timed = [row.at_s for row in schedule.entries if row.at_s is not None]
+    first_s = min(timed, default=ground.start_s)
     for shift_s in (first_s - ground.start_s, first_s % 1):
         if shift_s > 0:
-            rows = tuple(moved(row, at_s=(row.at_s or 0.0) - shift_s) for row in schedule.entries)
+            rows = tuple(
+                row if row.at_s is None else moved(row, at_s=row.at_s - shift_s)
+                for row in schedule.entries
+            )
             yield Schedule(entries=rows, final=schedule.final)
+
+
+def surer(_: Ground, entry: Entry) -> Iterator[Entry]:
+    """Yield the entry for all connections, then for more of them than now."""
+    for share in SHARES:
+        if share > entry.toxicity:
+            yield moved(entry, toxicity=share)
+
+
+def sooner(ground: Ground, entry: Entry) -> Iterator[Entry]:
+    """Yield the entry at a plainer event, or an earlier one, or nearer to it."""
+    if entry.on is None:
+        return
+    for then_s in THEN_S:
+        if then_s < entry.then_s:
+            yield moved(entry, then_s=then_s)
+    now = (EVENTS.index(entry.on.event), entry.on.number)
+    for trigger in ground.triggers():
+        if (EVENTS.index(trigger.event), trigger.number) < now:
+            yield moved(entry, on=trigger)
 
 
 def simpler(ground: Ground, entry: Entry) -> Iterator[Entry]:
@@ -68,11 +119,10 @@ def simpler(ground: Ground, entry: Entry) -> Iterator[Entry]:
     for kind in ground.kinds():
         if kind.rank >= kind_of(entry).rank:
             return
-        rest = {} if kind.instant else {"for_s": entry.for_s or 1.0}
-        at_s = entry.at_s or 0.0
-        row = ground.strengths(kind)[0]
-        stream = kind.streams[0]
-        yield make_entry(kind.kind, kind.word, row, at_s=at_s, by=kind.by, stream=stream, **rest)
+        when = {"at_s": entry.at_s, "on": entry.on, "then_s": entry.then_s}
+        for_s = None if kind.instant else entry.for_s or 1.0
+        row, stream = ground.strengths(kind)[0], kind.streams[0]
+        yield make_entry(kind.kind, kind.word, row, by=kind.by, stream=stream, for_s=for_s, **when)
 
 
 def weaker(ground: Ground, entry: Entry) -> Iterator[Entry]:
@@ -99,7 +149,9 @@ def shorter(_: Ground, entry: Entry) -> Iterator[Entry]:
 
 def earlier(ground: Ground, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at earlier times, whole seconds first."""
-    at_s, first_s = entry.at_s or 0.0, ground.start_s
+    if entry.at_s is None:
+        return
+    at_s, first_s = entry.at_s, ground.start_s
     tries = [first_s, math.floor((at_s + first_s) / 2), math.floor(at_s), math.ceil(at_s)]
     tries += [at_s - 1, at_s - TICK_S]
     for time_s in dict.fromkeys(map(float, tries)):

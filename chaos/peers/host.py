@@ -38,6 +38,7 @@ class Host:
     _scope: trio.CancelScope | None = None
     _nursery: trio.Nursery | None = None
     _again: trio.Event | None = None
+    _downs: int = field(default=0, init=False)  # crashes in force
     _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
     _orders: trio.MemoryReceiveChannel[Command] | None = field(default=None, init=False)
 
@@ -55,7 +56,10 @@ class Host:
             again = self._restart()
             if again is None:
                 return
-            await again.wait()
+            while again is not None:
+                await again.wait()
+                # it may have been killed once more since this was set
+                again = self._again if self._again is not again else None
             if started is not None:
                 arguments = (arguments[0], started.value)
 
@@ -89,6 +93,13 @@ class Host:
             await self.function(*arguments, **options)
         except Exception as error:
             self._record("subject_exit", error=describe_error(error))
+        except BaseExceptionGroup as group:
+            # killed while several of its tasks were busy: some were cancelled, some found their socket closed
+            errors, rest = group.split(Exception)
+            if errors is not None:
+                self._record("subject_exit", error=describe_error(errors))
+            if rest is not None:
+                raise rest from None
         else:
             self._record("subject_exit", error=None)
 
@@ -105,7 +116,9 @@ class Host:
 
     def crash(self) -> None:
         """Kill the subject: its sockets are closed first, as by the kernel, so that it can say nothing more."""
-        self._again = trio.Event()
+        self._downs += 1
+        if self._again is None or self._again.is_set():
+            self._again = trio.Event()
         self.ledger.close(self.side, self.client)
         if self._scope is not None:
             self._scope.cancel()
@@ -117,8 +130,9 @@ class Host:
             self._scope.cancel()
 
     def start_again(self) -> None:
-        """Start a subject that has crashed."""
-        if self._again is not None:
+        """Take back one crash; the subject starts once all are."""
+        self._downs = max(0, self._downs - 1)
+        if self._again is not None and not self._downs:
             self._again.set()
 
     def tasks(self) -> int:

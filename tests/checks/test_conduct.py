@@ -64,6 +64,21 @@ def test_an_attempt_that_the_link_could_not_read_is_not_judged(story, entry, exp
     assert made.felt(10, number=2).result("single_connection")[0] == "PASS"
 
 
+def test_an_attempt_that_the_link_reads_late_is_judged_from_then_on(story, entry, expect):
+    def told(over_s):
+        made = story(
+            timeline=[entry("slow_accept", at="9s", **{"for": "2s"}, parameters={"delay": "10s"})],
+            expect=[expect("single_connection")],
+        )
+        made.steady().connect(1).apply(9).apply(11, change="off").end(9, "rst", 1, "client")
+        made.add(10, "attempt", client=1, connection=2).felt(10, number=2).connect(13, 3)
+        made.add(20.1, "open", client=1, connection=2).end(over_s, "fin", 2, "client")
+        return made.result("single_connection")[0]
+
+    assert told(20.2) == "PASS", "the client had ended it long before, and nobody read that"
+    assert told(25.0) == "FAIL"
+
+
 def test_one_connection_proves_nothing(story, expect):
     made = story(expect=[expect("single_connection")]).steady().connect(1)
     assert made.result("single_connection") == (

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from chaos.explore.draw import schedules
 from chaos.explore.emit import scalar, to_yaml
-from chaos.explore.schedules import Ground, compose, policy_of
+from chaos.explore.promises import compose
+from chaos.explore.schedules import Ground, policy_of
 from chaos.peers.client import client
 from chaos.peers.server import serve
 from chaos.scenario.load import load_scenarios, load_text

@@ -8,20 +8,22 @@ import pytest
 from hypothesis import given, settings
 
 from chaos.explore.draw import schedules, search
-from chaos.explore.kinds import KINDS, kind_of
+from chaos.explore.kinds import KINDS, SHARES, kind_of
+from chaos.explore.promises import back_again_s, compose, times_of
 from chaos.explore.schedules import (
+    EVENTS,
     Ground,
     Schedule,
     admitted,
-    back_again_s,
-    compose,
     end_s,
     make_entry,
     policy_of,
 )
 from chaos.explore.shrink import shrink
 from chaos.scenario.load import load_text
+from chaos.scenario.model import Trigger
 from chaos.subject import Abilities
+from chaos.vocabulary.faults import FAULTS
 
 ALL = Abilities(sends=True, actions=frozenset({"close", "drain", "reject", "send", "offline"}))
 TEXT = """\
@@ -147,8 +149,12 @@ def test_of_two_that_cannot_stand_together_the_earlier_stays():
 @given(schedules(ground))
 def test_every_drawn_schedule_stands_on_its_ground(schedule):
     for entry in schedule.entries:
-        assert entry.at_s >= ground.start_s
         assert kind_of(entry) in ground.kinds()
+        if entry.on is not None:
+            assert entry.at_s is None
+            assert entry.on in ground.triggers()
+            continue
+        assert entry.at_s >= ground.start_s
         assert end_s(entry) <= ground.start_s + ground.span_s + ground.window_s
     assert admitted(schedule.entries) == schedule.entries
 
@@ -172,7 +178,7 @@ def first_drawn(seed, count=40):
 
 
 def test_every_kind_is_drawn_before_long():
-    drawn = {(row.word, row.by) for schedule in first_drawn(1, 400) for row in schedule.entries}
+    drawn = {(row.word, row.by) for schedule in first_drawn(1, 800) for row in schedule.entries}
     assert drawn == {(kind.word, kind.by) for kind in KINDS}
 
 
@@ -226,3 +232,157 @@ def test_costs_rank_by_count_before_length():
     two = Schedule(entries=(blackhole(for_s=1.0), blackhole(at_s=9.0, for_s=1.0)))
     assert one.cost() < two.cost()
     assert replace(one, final=ground.finals()[0]).cost() > one.cost()
+
+
+def waiting(event, number, then_s=0.0, word="reset", **rest):
+    trigger = Trigger.model_validate({"event": event, "number": number})
+    return make_entry("fault", word, {}, on=trigger, then_s=then_s, **rest)
+
+
+def reset(at_s=5.0):
+    return make_entry("fault", "reset", {}, at_s=at_s)
+
+
+def test_no_event_that_is_waited_for_comes_before_the_steady_state():
+    first = {}
+    for trigger in ground.triggers():
+        first.setdefault(trigger.event, trigger.number)
+    assert list(first) == list(EVENTS)
+    # one client: its first attempt and open are the start; two messages and two pings a second, faults from 4 s on
+    assert first == {"open": 2, "attempt": 2, "message": 10, "ping": 10}
+    assert [t.number for t in make_ground(TEXT + "\n").triggers() if t.event == "ping"] == [
+        10,
+        20,
+        30,
+    ]
+    idle = make_ground(
+        "version: 1\nname: idle\nduration: 20s\nclient: {count: 3, start_spread: 2s}\n"
+    )
+    assert {t.event for t in idle.triggers()} == {"open", "attempt"}
+    assert min(t.number for t in idle.triggers()) == 4
+
+
+def test_each_entry_that_waits_adds_a_whole_recovery():
+    alone = times_of(ground, (reset(),))
+    rows = (reset(), waiting("open", 2, then_s=1.0, word="stall", for_s=2.0))
+    both = times_of(ground, rows)
+    again_s = back_again_s(ground, rows)
+    assert again_s == back_again_s(ground, (reset(),))
+    assert both.healed_s == alone.healed_s + again_s + 1 + 2
+    # from its own end on, all the timed entries and its own recovery may still come
+    assert both.after_wait_s == both.healed_s - ground.start_s
+    assert both.judged_s >= both.healed_s - again_s + both.after_wait_s
+    scenario = compose(ground, Schedule(entries=rows, final=ground.finals()[0]))
+    within = {
+        row.parameters["after"]: row.parameters["within"]
+        for row in scenario.expect
+        if row.check == "reconnects"
+    }
+    assert within == {"reset": f"{both.healed_s - 5:g}s", "stall": f"{both.after_wait_s:g}s"}
+    assert scenario.timeline[-1].at_s > both.judged_s
+
+
+def test_what_waits_for_messages_may_cut_at_any_time():
+    rows = (reset(), waiting("message", 20))
+    scenario = compose(ground, Schedule(entries=rows, final=ground.finals()[0]))
+    assert [row.parameters["after"] for row in scenario.expect if row.check == "reconnects"] == [
+        "reset-2"
+    ]
+    assert len(scenario.timeline) == 2, "the last word might come before it"
+
+
+def test_few_entries_wait_and_none_meets_another_that_it_cannot_stand_beside():
+    opens = [waiting("open", number) for number in (2, 3, 4)]
+    assert admitted(opens) == tuple(opens[:2])
+    clocked = [waiting("message", 10), waiting("ping", 10)]
+    assert admitted([*clocked, reset()]) == (reset(), clocked[0])
+    late = waiting("open", 2, word="blackhole", for_s=1.0)
+    assert admitted([blackhole(40.0), late]) == (blackhole(40.0),)
+
+
+def test_a_peer_whose_host_is_down_is_not_restarted_meanwhile():
+    crash = make_entry("fault", "host_crash", {"host": "client"}, at_s=5.0, for_s=5.0)
+
+    def restart(by):
+        return make_entry("action", "restart", {}, at_s=6.0, for_s=1.0, by=by)
+
+    assert admitted([crash, restart("client")]) == (crash,)
+    assert len(admitted([crash, restart("server")])) == 2
+
+
+def test_nothing_is_judged_by_detection_beside_an_entry_that_waits():
+    assert "detects_dead_peer" in checks(blackhole(for_s=7.0))
+    assert "detects_dead_peer" not in checks(blackhole(for_s=7.0), waiting("open", 2))
+
+
+def test_what_tcp_sends_again_may_come_as_late_as_it_was_lost_for():
+    lost = make_entry("fault", "partition", {}, at_s=5.0, for_s=6.0)
+    assert back_again_s(ground, (lost,)) == back_again_s(ground, (blackhole(for_s=6.0),)) + 7
+    assert "no_false_alarm" not in checks(lost)
+
+
+def test_a_host_that_is_gone_is_noticed_by_the_other_and_forgets_everything():
+    text = TEXT.replace("every: 500ms", "every: 500ms, delivery: resume")
+    resuming = make_ground(text)
+
+    def crash(host):
+        row = make_entry("fault", "host_crash", {"host": host}, at_s=5.0, for_s=7.0)
+        return checks(row, ground=resuming)
+
+    assert crash("server")["detects_dead_peer"]["by"] == "client"
+    assert "backoff" in crash("server")
+    assert "backoff" not in crash("client")
+    assert "detects_dead_peer" not in crash("client")
+    assert "lost" not in crash("server")["delivers"]
+    freeze = make_entry("fault", "host_freeze", {"host": "server"}, at_s=5.0, for_s=7.0)
+    assert checks(freeze, ground=resuming)["delivers"]["lost"] == 0
+
+
+def test_events_shares_and_path_faults_are_drawn_before_long():
+    rows = [row for schedule in first_drawn(1, 300) for row in schedule.entries]
+    assert {row.on.event for row in rows if row.on} == set(EVENTS)
+    assert {row.toxicity for row in rows} == set(SHARES)
+    assert all(kind_of(row).shared for row in rows if row.toxicity < 1)
+    paths = {word for word, kind in FAULTS.items() if kind.on_path}
+    assert paths <= {row.word for row in rows}
+
+
+def test_what_only_new_connections_meet_mostly_comes_with_a_cut():
+    met = cut = 0
+    for schedule in first_drawn(1, 400):
+        for row in schedule.entries:
+            if row.on is None and kind_of(row).greets:
+                met += 1
+                inside = [
+                    r for r in schedule.entries if r.at_s and row.at_s <= r.at_s <= end_s(row)
+                ]
+                cut += any(r.word == "reset" for r in inside)
+    assert 0.35 < cut / met < 0.95
+
+
+def test_a_time_is_preferred_to_an_event_and_all_connections_to_some():
+    row = waiting("attempt", 3, then_s=1.0, word="stall", for_s=3.0, toxicity=0.25)
+
+    def stalls(schedule):
+        return any(entry.word == "stall" for entry in schedule.entries)
+
+    small = shrink(ground, Schedule(entries=(row,)), stalls)
+    assert small.entries == (make_entry("fault", "stall", {}, at_s=ground.start_s, for_s=1.0),)
+
+    def waits(schedule):
+        return any(entry.on for entry in schedule.entries) and stalls(schedule)
+
+    (least,) = shrink(ground, Schedule(entries=(row,)), waits).entries
+    assert (least.on.event, least.on.number, least.then_s) == ("open", 2, 0.0)
+    assert (least.for_s, least.toxicity) == (1.0, 1.0)
+
+
+def test_an_event_that_matters_is_kept_with_what_brings_it_about():
+    def fails(schedule):
+        return any(row.on for row in schedule.entries) and any(
+            row.word == "reset" and row.on is None for row in schedule.entries
+        )
+
+    rows = (reset(9.25), blackhole(12.0), waiting("attempt", 2), waiting("open", 3))
+    small = shrink(ground, Schedule(entries=rows), fails)
+    assert small.entries == (reset(ground.start_s), waiting("open", 2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from chaos.errors import UsageError
 from chaos.peers.abilities import check_abilities
@@ -193,3 +194,61 @@ def test_options_are_plain_values_in_seconds() -> None:
     assert options["heartbeat"] == {"interval_s": 0.25, "timeout_s": 2.0}
     assert (options["number"], options["seed"], options["mine"]) == (3, 7, 1)
     assert options["backoff"]["initial_s"] == 1.0
+
+
+async def test_what_a_subject_raises_while_it_is_killed_ends_it_and_not_the_run() -> None:
+    """Of its tasks one hears that it is cancelled, another that its socket is closed: both come out together."""
+
+    async def client() -> None:
+        async def finds_it_closed() -> None:
+            try:
+                await trio.sleep_forever()
+            except trio.Cancelled:
+                raise trio.ClosedResourceError("another task closed this socket") from None
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(finds_it_closed)
+            nursery.start_soon(trio.sleep_forever)
+
+    with recording_sockets() as ledger:
+        host = make_host(client, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run)
+            await until(lambda: host.tasks() == 3)
+            host.crash()
+            await until(lambda: host.tasks() == 0)
+            nursery.cancel_scope.cancel()
+    (gone,) = [event for event in host.recorder.events if event.kind == "subject_exit"]
+    assert "another task closed this socket" in gone["error"]
+
+
+async def test_of_two_crashes_that_overlap_the_subject_starts_after_the_later_end() -> None:
+    starts: list[int] = []
+
+    async def client() -> None:
+        starts.append(len(starts))
+        await trio.sleep_forever()
+
+    with recording_sockets() as ledger:
+        host = make_host(client, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run)
+            await until(lambda: starts == [0])
+            host.crash()
+            await until(lambda: host.tasks() == 0)
+            host.crash()
+            host.start_again()
+            await trio.testing.wait_all_tasks_blocked()
+            assert starts == [0]
+            host.start_again()
+            await until(lambda: starts == [0, 1])
+            # killed again before it could run
+            host.crash()
+            host.start_again()
+            host.crash()
+            await until(lambda: host.tasks() == 0)
+            await trio.testing.wait_all_tasks_blocked()
+            assert starts == [0, 1]
+            host.start_again()
+            await until(lambda: starts == [0, 1, 2])
+            nursery.cancel_scope.cancel()
