@@ -1,6 +1,6 @@
 """Imported once by the fork server, so that each run starts with everything in memory.
 
-What is there is set aside from the garbage collector: a run would walk all of it, and copy the pages, to find nothing.
+What is there is set aside from the garbage collector: a run would walk and copy all of it, to find nothing.
 """
 
 import gc

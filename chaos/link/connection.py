@@ -22,6 +22,9 @@ _SOURCE: dict[Stream, Side] = {"upstream": "client", "downstream": "server"}
 _TARGET: dict[Stream, Side] = {"upstream": "server", "downstream": "client"}
 _OTHER: dict[Stream, Stream] = {"upstream": "downstream", "downstream": "upstream"}
 _GONE = Stage(key="gone", settings=Blackhole())
+# What the end of a stream does. `faithful`: a FIN is a half-close, an RST stays one. `toxiproxy`: either becomes the
+# full close of the other socket, behind the bytes that are still on their way (toxiproxy 2.12.0, link.go).
+EndPolicy = Literal["faithful", "toxiproxy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +37,14 @@ class Watch:
     felt: Callable[[int, Stream, str, str], None]  # connection, stream, stage key, how
 
 
+@dataclass(slots=True)
+class _Left:
+    """A unit that has left the pipe and is to be delivered; `observed` once the trace has it."""
+
+    unit: Unit
+    observed: bool = False
+
+
 class Connection:
     """Carries one connection. `run` returns when nothing more can happen on it; both sockets are closed then."""
 
@@ -44,12 +55,14 @@ class Connection:
         ends: dict[Side, End],
         watch: Watch,
         rng_for: Callable[[Stream, str], Random],
+        ends_are: EndPolicy = "faithful",
     ) -> None:
         now = trio.current_time()
         flows = Flows(opened_s=now)
         self.number = number
         self._ends = ends
         self._watch = watch
+        self._closes_fully = ends_are == "toxiproxy"
         self._pipes: dict[Stream, Pipe] = {
             stream: Pipe(
                 stream=stream,
@@ -62,6 +75,8 @@ class Connection:
             (stream, side): Observer(stream) for stream in STREAMS for side in watch.sides
         }
         self._changed = {stream: trio.Event() for stream in STREAMS}
+        self._left: dict[Stream, list[_Left]] = {stream: [] for stream in STREAMS}
+        self._idle: set[Stream] = set()  # streams whose writer waits
         self._room = {stream: trio.Event() for stream in STREAMS}
         self._fins: set[Stream] = set()
         self._early_told = False
@@ -120,6 +135,10 @@ class Connection:
         """Close both sockets now, with FIN."""
         self._cut(rst=False)
 
+    def active(self, stream: Stream) -> frozenset[str]:
+        """Return the keys of the stages that act on a stream of this connection: those that toxicity selected."""
+        return self._pipes[stream].active
+
     def _upgraded(self, side: Side, observer: Observer) -> None:
         if side == "client":
             self._record_own("open")
@@ -139,45 +158,90 @@ class Connection:
                 self._room[stream] = trio.Event()
                 await self._room[stream].wait()
             unit = await source.receive()
+            if self._closes_fully and not isinstance(unit, Data):
+                unit = Fin()  # also for a socket that we closed ourselves
             if unit is None:
                 return
             self.observe(stream, _SOURCE[stream], unit)
-            self.feed(stream, unit)
+            self._pipes[stream].feed(trio.current_time(), unit)
+            self._pass_on(stream)
             if not isinstance(unit, Data):
                 self._finish_if_over()
                 return
 
+    def _pass_on(self, stream: Stream) -> None:
+        """Deliver at once what has left the pipe, as far as the socket takes it; the writer does the rest.
+
+        Most units leave a pipe as they come, and most sockets have room: then no other task need be woken.
+        """
+        pipe, left = self._pipes[stream], self._left[stream]
+        if stream in self._idle:
+            left += [_Left(timed.unit) for timed in pipe.advance(trio.current_time())]
+            while left and self._deliver_now(stream, left[0]):
+                del left[0]
+            self._tell_felt(stream)
+        if left or stream not in self._idle or pipe.wake_at() is not None:
+            self._tell(stream)
+
+    def _deliver_now(self, stream: Stream, left: _Left) -> bool:
+        """Deliver a unit without waiting; return False if the writer must go on with it."""
+        side, unit = _TARGET[stream], left.unit
+        target = self._ends[side]
+        if not isinstance(unit, Data):
+            return False
+        if target.closed:
+            return True
+        # recorded before it is sent: the peer may act on it before this task runs again
+        self.observe(stream, side, unit)
+        left.observed = True
+        taken = target.send_now(unit.payload)
+        if taken is None:
+            self._lose(stream, target)
+            return True
+        if taken < len(unit.payload):
+            left.unit = Data(unit.payload[taken:])
+            return False
+        return True
+
     async def _write(self, stream: Stream) -> None:
-        pipe = self._pipes[stream]
+        pipe, left = self._pipes[stream], self._left[stream]
         while True:
             self._changed[stream] = trio.Event()
-            for timed in pipe.advance(trio.current_time()):
-                await self._deliver(stream, timed.unit)
+            left += [_Left(timed.unit) for timed in pipe.advance(trio.current_time())]
+            while left:
+                await self._deliver(stream, left.pop(0))
             self._tell_felt(stream)
             if not pipe.full:
                 self._room[stream].set()
             wake_at = pipe.wake_at()
-            if wake_at is not None and wake_at <= trio.current_time():
-                continue
+            if wake_at is None or wake_at > trio.current_time():
+                await self._wait_for_change(stream, wake_at)
+
+    async def _wait_for_change(self, stream: Stream, wake_at: float | None) -> None:
+        self._idle.add(stream)
+        try:
             if wake_at is None:
                 await self._changed[stream].wait()
             else:
                 with trio.move_on_at(wake_at):
                     await self._changed[stream].wait()
+        finally:
+            self._idle.discard(stream)
 
-    async def _deliver(self, stream: Stream, unit: Unit) -> None:
-        side = _TARGET[stream]
+    async def _deliver(self, stream: Stream, left: _Left) -> None:
+        side, unit = _TARGET[stream], left.unit
         target = self._ends[side]
-        if isinstance(unit, Cut):
+        if self._closes_fully and (isinstance(unit, Fin) or unit == Cut()):
+            self._close_fully(stream)
+        elif isinstance(unit, Cut):
             self._carry_out(stream, unit)
         elif target.closed:
             return
         elif isinstance(unit, Data):
-            # recorded before it is sent: the peer may act on it before this task runs again
-            self.observe(stream, side, unit)
-            if not await target.send(unit.payload) and target.finished:
-                # the reader of this peer is over and cannot tell: its RST answers what was just sent
-                self.feed(_OTHER[stream], Rst())
+            if not left.observed:
+                self.observe(stream, side, unit)
+            if not await target.send(unit.payload):
+                self._lose(stream, target)
         elif isinstance(unit, Fin):
             self.observe(stream, side, unit)
             await target.send_fin()
@@ -187,6 +251,20 @@ class Connection:
             self._close_end(side, rst=True)
             self._tell_felt(stream)
             self._scope.cancel()
+
+    def _lose(self, stream: Stream, target: End) -> None:
+        """Note that a peer took no more bytes: its reader tells why, unless that is over."""
+        if self._closes_fully:
+            self._close_fully(stream)
+        elif target.finished:
+            # its RST answers what was just sent
+            self.feed(_OTHER[stream], Rst())
+
+    def _close_fully(self, stream: Stream) -> None:
+        """End a stream as Toxiproxy does: its target is closed, which ends the other stream behind its bytes."""
+        self._fins.add(stream)
+        self._close_end(_TARGET[stream], rst=False)
+        self._finish_if_over()
 
     def _carry_out(self, stream: Stream, cut: Cut) -> None:
         self._tell_felt(stream)

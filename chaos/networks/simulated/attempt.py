@@ -7,8 +7,9 @@ from typing import Protocol, cast
 
 from chaos.networks.simulated.endpoint import Endpoint
 from chaos.networks.simulated.fabric import Timer
-from chaos.networks.simulated.linux import SYN_WAITS_S, Options
+from chaos.networks.simulated.linux import Options
 from chaos.networks.simulated.paths import Home
+from chaos.networks.simulated.timers import due, syn_patience, syn_wait
 from chaos.networks.simulated.world import Address, World
 
 
@@ -18,6 +19,10 @@ class Connecting(Protocol):
     world: World
     home: Home
     options: Options
+
+    def fileno(self) -> int:
+        """Return -1 once it is closed."""
+        ...
 
     def getsockname(self) -> Address:
         """Return its own address."""
@@ -60,21 +65,25 @@ class Attempt:
         self._here = sock.home.address
         self._there = there
         self._number = 0
-        self._sent_s = 0.0
+        self._first_s = self._sent_s = 0.0
         self._timer: Timer | None = None
         self.outcome: int | None = None  # 0 connected, else an errno
 
     def send_syn(self) -> None:
         """Send a SYN, and set the time for the next."""
         fabric = self._sock.world.fabric
+        if self._number and fabric.now - self._first_s >= syn_patience(
+            self._sock.options.syn_retries
+        ):
+            self._finish(errno.ETIMEDOUT)
+            return
         self._sent_s = fabric.now
+        if not self._number:
+            self._first_s = fabric.now
         arrival_s = fabric.path(self._here, self._there).transit(fabric.now, syn=True)
         if arrival_s is not None:
             fabric.at(arrival_s, self._arrive)
-        if self._number >= len(SYN_WAITS_S):
-            self._finish(errno.ETIMEDOUT)
-            return
-        self._timer = fabric.at(fabric.now + SYN_WAITS_S[self._number], self.send_syn)
+        self._timer = fabric.at(due(fabric.now, syn_wait(self._number)), self.send_syn)
         self._number += 1
 
     def _arrive(self) -> None:
@@ -98,7 +107,7 @@ class Attempt:
 
     def _complete(self, listener: Listening) -> None:
         """The SYN-ACK has come: both ends exist from now on."""
-        if self.outcome is not None:
+        if self.outcome is not None or self._sock.fileno() == -1:
             return
         world, local = self._sock.world, self._sock.getsockname()
         if listener.fileno() == -1:

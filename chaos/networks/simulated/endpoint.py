@@ -4,9 +4,7 @@ Modelled: handshake with Linux's SYN schedule, buffers and back-pressure, FIN an
 which error, retransmission after loss, giving up, keepalive and TCP_USER_TIMEOUT. Figures are those measured on
 Linux 6.18 (docs/explanation/simulation.md).
 
-Not modelled, and what a program could notice: congestion control (a fast path fills at once), delayed ACK and
-Nagle (never seen with TCP_NODELAY), segment sizes (a read may return more at a time than on a real path),
-simultaneous open, urgent data.
+What is not modelled, and what a program could notice of that, is told there too.
 """
 
 from __future__ import annotations
@@ -14,13 +12,12 @@ from __future__ import annotations
 import errno
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from chaos.networks.simulated.fabric import Fabric, Timer
+from chaos.networks.simulated.fabric import Fabric
+from chaos.networks.simulated.keepalive import Keepalive
 from chaos.networks.simulated.linux import (
+    JIFFY_S,
     RECEIVE_BUFFER_BYTES,
-    RETRIES,
-    RTO_S,
     RTO_S_MAX,
     SEGMENT_BYTES,
     SEGMENT_BYTES_LIMITED,
@@ -29,16 +26,8 @@ from chaos.networks.simulated.linux import (
     os_error,
 )
 from chaos.networks.simulated.paths import Path
-
-
-@dataclass(slots=True, eq=False)
-class _Unacked:
-    """A segment that the peer has not acknowledged; `payload` None is the FIN."""
-
-    payload: bytes | None
-    sent_s: float
-    delivered: bool = False
-    again: bool = False
+from chaos.networks.simulated.segments import Segment
+from chaos.networks.simulated.timers import RestartedTimer, patience, retransmission_timeout
 
 
 class Endpoint:
@@ -59,16 +48,20 @@ class Endpoint:
         self.closed = False  # the program has let go of it
         self._unsent: deque[bytes] = deque()
         self._unsent_bytes = 0
-        self._unacked: deque[_Unacked] = deque()
+        self._unacked: deque[Segment] = deque()
         self._unacked_bytes = 0
         self._fin_sent = False
         self._pending = 0  # of the unacknowledged, how many have not arrived
         self._round_trip_s = 0.0
-        self._rto_s = RTO_S
+        self._rto_s = retransmission_timeout(0.0)
         self._retries = 0
-        self._timer: Timer | None = None
-        self._keepalive: Timer | None = None
-        self._heard_s = fabric.now
+        self._probed = False  # a tail loss probe has been sent since the last acknowledgement
+        self._impatient_since_s: float | None = (
+            None  # when patience began: the first retransmission or window probe
+        )
+        self._timer = RestartedTimer(fabric)
+        self._keepalive = Keepalive(self)
+        self.heard_s = fabric.now
 
     # what a program does
 
@@ -133,7 +126,7 @@ class Endpoint:
         if self.closed:
             return
         self.closed = True
-        self._stop_keepalive()
+        self._keepalive.stop()
         if self.options.linger_0 or self.received:
             self.received.clear()
             self.reset()
@@ -145,40 +138,39 @@ class Endpoint:
         if not self.broken:
             if self.peer is not None:
                 self._to_peer(self.peer.be_reset)
-            self._die(None)
+            self.die(None)
 
     def establish(self, peer: Endpoint, round_trip_s: float = 0.0) -> None:
         """Become connected; the handshake has measured the round trip."""
         self.peer = peer
         self._round_trip_s = round_trip_s
-        self._rto_s = RTO_S + round_trip_s
+        self._rto_s = retransmission_timeout(round_trip_s)
         self.established = True
-        self._heard_s = self.fabric.now
+        self.heard_s = self.fabric.now
         self.start_keepalive()
         self.on_change()
 
     def start_keepalive(self) -> None:
         """Start probing an idle connection, if the program asked for it."""
-        self._stop_keepalive()
+        self._keepalive.stop()
         if self.options.keepalive and self.established and not self.broken:
-            due = self._heard_s + self.options.keepalive_idle_s
-            self._keepalive = self.fabric.at(due, lambda: self._probe(0))
+            self._keepalive.start()
 
     # what arrives
 
     def be_reset(self) -> None:
         """An RST has arrived; behind a FIN it shows as EPIPE (Linux tcp_reset in CLOSE_WAIT)."""
         if not self.broken:
-            self._die(errno.EPIPE if self.eof else errno.ECONNRESET)
+            self.die(errno.EPIPE if self.eof else errno.ECONNRESET)
 
-    def arrive(self, segment: _Unacked) -> None:
+    def arrive(self, segment: Segment) -> None:
         """A segment has arrived; the next one in order, since a path keeps order."""
-        self._heard_s = self.fabric.now
+        self.heard_s = self.fabric.now
         if self.broken or (self.closed and segment.payload is not None):
             # nobody is here for it any more
             assert self.peer is not None
             self._to_peer(self.peer.be_reset)
-            self._die(None)
+            self.die(None)
             return
         if segment.payload is None:
             self.eof = True
@@ -189,11 +181,11 @@ class Endpoint:
         self._to_peer(lambda: peer.be_acknowledged(segment))
         self.on_change()
 
-    def be_acknowledged(self, segment: _Unacked) -> None:
+    def be_acknowledged(self, segment: Segment) -> None:
         """An acknowledgement has arrived: of this segment and all before it."""
         if self.broken or segment not in self._unacked:
             return
-        self._heard_s = self.fabric.now
+        self.heard_s = self.fabric.now
         if not segment.again:
             sample_s = self.fabric.now - segment.sent_s
             self._round_trip_s += (sample_s - self._round_trip_s) / 8  # RFC 6298 section 2.3
@@ -220,28 +212,32 @@ class Endpoint:
                 self._unsent.appendleft(payload[cut:])
                 payload = payload[:cut]
             self._unsent_bytes -= len(payload)
-            self._put(_Unacked(payload, self.fabric.now))
+            self._put(Segment(payload, self.fabric.now))
         if self.shut and not self._fin_sent and not self._unsent:
             self._fin_sent = True
-            self._put(_Unacked(None, self.fabric.now))
-        if self._unsent and self._timer is None:
+            self._put(Segment(None, self.fabric.now))
+        if self._unsent and not self._timer.running:
             self._arm()  # the window is full: ask from time to time whether it still is
 
     def _window(self) -> int:
         assert self.peer is not None
         return RECEIVE_BUFFER_BYTES - len(self.peer.received) - self._unacked_bytes
 
-    def _put(self, segment: _Unacked) -> None:
+    def _put(self, segment: Segment) -> None:
         self._unacked.append(segment)
         self._unacked_bytes += len(segment.payload or b"")
         self._pending += 1
         # behind a segment that was lost nothing can be delivered in order
         if self._pending == 1:
             self._fly(segment)
-        if self._timer is None or len(self._unacked) == 1:
+        if (
+            not self._timer.running
+            or len(self._unacked) == 1
+            or (len(self._unacked) == 2 and not self._probed)
+        ):
             self._arm()
 
-    def _fly(self, segment: _Unacked) -> bool:
+    def _fly(self, segment: Segment) -> bool:
         """Send a segment; tell whether it will arrive."""
         size = len(segment.payload or b"")
         arrival_s = self.path_out.transit(self.fabric.now, size)
@@ -264,53 +260,73 @@ class Endpoint:
                 if not self._fly(segment):
                     return
 
-    def _fly_again(self, segment: _Unacked) -> None:
+    def _fly_again(self, segment: Segment) -> None:
         """Send what has arrived but was not acknowledged: the peer acknowledges it again."""
         peer = self.peer
         assert peer is not None
         self._to_peer(lambda: peer._to_peer(lambda: self.be_acknowledged(segment)))
 
     def _back_off_no_more(self) -> None:
-        self._rto_s, self._retries = RTO_S + self._round_trip_s, 0
+        self._rto_s, self._retries = retransmission_timeout(self._round_trip_s), 0
+        self._probed, self._impatient_since_s = False, None
         self._arm()
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        """Set the one timer of what was sent: its wait begins now."""
+        self._timer.stop()
         if self.broken:
             return
+        now, wait_s = self.fabric.now, self._rto_s
         if self._unacked:
-            self._timer = self.fabric.at(self.fabric.now + self._rto_s, self._retransmit)
+            if not self._probed and len(self._unacked) > 1:
+                # the probe waits for a delayed acknowledgement only if one segment is under way
+                wait_s = min(wait_s, 2 * self._round_trip_s + 2 * JIFFY_S)
+            action = self._retransmit
         elif self._unsent and self.established:
-            self._timer = self.fabric.at(self.fabric.now + self._rto_s, self._probe_window)
+            action = self._probe_window
+        else:
+            return
+        if self._impatient_since_s is not None and self.options.user_timeout_s:
+            wait_s = min(wait_s, self._impatient_since_s + self.options.user_timeout_s - now)
+        self._timer.start(wait_s, action)
 
     def _retransmit(self) -> None:
-        self._timer = None
-        waited_s = self.fabric.now - self._unacked[0].sent_s
-        self._retries += 1
-        timeout_s = self.options.user_timeout_s
-        if self._retries > RETRIES or (timeout_s and waited_s >= timeout_s):
-            self._die(errno.ETIMEDOUT)
-            return
+        """Send again what was not acknowledged: at first a tail loss probe, which does not back off (RFC 8985)."""
+        if self._probed:
+            if self._patience_is_over():
+                self.die(errno.ETIMEDOUT)
+                return
+            self._rto_s = min(self._rto_s * 2, RTO_S_MAX)
+        self._probed = True
         for segment in self._unacked:
             segment.again = True
             if segment.delivered:
                 self._fly_again(segment)
         self._fly_pending()
-        self._rto_s = min(self._rto_s * 2, RTO_S_MAX)
         self._arm()
+
+    def _patience_is_over(self) -> bool:
+        """Tell whether too long has passed since the first retransmission, which this may be."""
+        now = self.fabric.now
+        if self._impatient_since_s is None:
+            self._impatient_since_s = now
+        allowed_s = self.options.user_timeout_s or patience(self.options.retries)
+        return now - self._impatient_since_s >= allowed_s
 
     def _probe_window(self) -> None:
         """Ask a peer whose window is full whether it still is: its word that it is not may be lost.
 
-        RFC 9293 section 3.8.6.1. As long as it answers, this goes on for ever.
+        RFC 9293 section 3.8.6.1. As long as it answers, this goes on for ever, unless TCP_USER_TIMEOUT ends it:
+        Linux counts a window that stays full as time without progress (`tcp_probe_timer`).
         """
-        self._timer = None
-        self._retries += 1
-        if self._retries > RETRIES:
-            self._die(errno.ETIMEDOUT)
+        if self._impatient_since_s is None:
+            self._impatient_since_s = self.fabric.now
+        timeout_s = self.options.user_timeout_s
+        stuck_s = self.fabric.now - self._impatient_since_s
+        if self._retries >= self.options.retries or (timeout_s and stuck_s >= timeout_s):
+            self.die(errno.ETIMEDOUT)
             return
+        self._retries += 1
         peer = self.peer
         assert peer is not None
         self._to_peer(lambda: peer.be_asked(self))
@@ -323,7 +339,7 @@ class Endpoint:
 
     def be_told(self) -> None:
         """The peer has answered a window probe."""
-        self._heard_s = self.fabric.now
+        self.heard_s = self.fabric.now
         self._retries = 0
         self._transmit()
 
@@ -335,21 +351,15 @@ class Endpoint:
 
     # dying
 
-    def _probe(self, missed: int) -> None:
-        """Send a keepalive probe, or wait on: it does not run while data is unacknowledged."""
-        self._keepalive = None
-        idle_until = self._heard_s + self.options.keepalive_idle_s
-        if missed == 0 and (self._unacked or idle_until > self.fabric.now):
-            due = max(idle_until, self.fabric.now + 1.0)
-            self._keepalive = self.fabric.at(due, lambda: self._probe(0))
-            return
-        if missed >= self.options.keepalive_count:
-            self._die(errno.ETIMEDOUT)
-            return
+    @property
+    def busy(self) -> bool:
+        """Whether anything of ours is unsent or unacknowledged."""
+        return bool(self._unacked or self._unsent)
+
+    def ask_whether_alive(self) -> None:
+        """Send a keepalive probe."""
         assert self.peer is not None
         self._to_peer(self.peer.be_probed)
-        due = self.fabric.now + self.options.keepalive_interval_s
-        self._keepalive = self.fabric.at(due, lambda: self._probe(missed + 1))
 
     def be_probed(self) -> None:
         """A keepalive probe has arrived: answer it."""
@@ -359,30 +369,24 @@ class Endpoint:
 
     def hear(self) -> None:
         """The peer has answered a probe."""
-        self._heard_s = self.fabric.now
+        self.heard_s = self.fabric.now
         self.start_keepalive()
 
     def forget(self) -> None:
         """Be gone without a word: the host has lost power. Once it is up, an RST answers what still comes."""
         self.received.clear()
-        self._die(None)
+        self.die(None)
 
-    def _die(self, error: int | None) -> None:
+    def die(self, error: int | None) -> None:
+        """End the connection; the error is what the next call reports."""
         self.broken = True
         self.error = error
         self._unsent.clear()
         self._unacked.clear()
         self._unsent_bytes = self._unacked_bytes = self._pending = 0
-        self._stop_keepalive()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._keepalive.stop()
+        self._timer.stop()
         self.on_change()
-
-    def _stop_keepalive(self) -> None:
-        if self._keepalive is not None:
-            self._keepalive.cancel()
-            self._keepalive = None
 
     def _raise_pending(self) -> None:
         if self.error is not None:

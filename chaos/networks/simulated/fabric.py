@@ -9,19 +9,18 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from chaos.networks.simulated.paths import Home, Path
 from chaos.scenario.plan import generator
 
 
-@dataclass(order=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Timer:
     """Something that will happen, unless it is cancelled."""
 
     at_s: float
-    number: int
-    action: Callable[[], None] | None = field(compare=False)
+    action: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Let it not happen. Idempotent."""
@@ -34,7 +33,8 @@ class Fabric:
     def __init__(self, seed: int = 0) -> None:
         self.now = 0.0
         self._seed = seed
-        self._timers: list[Timer] = []
+        # numbered, so that of equal times the first made is the first to come
+        self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
         self._homes: dict[str, Home] = {}
         self._paths: dict[tuple[str, str], Path] = {}
@@ -57,21 +57,23 @@ class Fabric:
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Let something happen at a time."""
-        timer = Timer(max(at_s, self.now), next(self._numbers), action)
-        heapq.heappush(self._timers, timer)
+        timer = Timer(max(at_s, self.now), action)
+        heapq.heappush(self._timers, (timer.at_s, next(self._numbers), timer))
         return timer
 
     def wake_at(self) -> float | None:
         """Return when something will happen next, or None."""
-        while self._timers and self._timers[0].action is None:
-            heapq.heappop(self._timers)
-        return self._timers[0].at_s if self._timers else None
+        timers = self._timers
+        while timers and timers[0][2].action is None:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else None
 
     def advance(self, now: float) -> None:
         """Let everything happen that is due by now."""
-        while (at_s := self.wake_at()) is not None and at_s <= now:
-            self.now = max(self.now, at_s)
-            action = heapq.heappop(self._timers).action
-            assert action is not None
-            action()
+        timers = self._timers
+        while timers and timers[0][0] <= now:
+            at_s, _, timer = heapq.heappop(timers)
+            if timer.action is not None:
+                self.now = max(self.now, at_s)
+                timer.action()
         self.now = max(self.now, now)

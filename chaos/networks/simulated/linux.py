@@ -11,12 +11,16 @@ RECEIVE_BUFFER_BYTES = 425_984
 SEGMENT_BYTES = 65_536
 # on a path where size matters, what Ethernet carries (MTU 1500 less 52 bytes of headers with timestamps)
 SEGMENT_BYTES_LIMITED = 1_448
-# Retransmission timeout: 200 ms and the kernel's tick; doubles, cap 120 s (tcp_retries2 15: about 924 s)
-RTO_S = 0.207
+# CONFIG_HZ 250, as most distributions have it
+JIFFY_S = 0.004
+# Retransmission timeout: 200 ms (tcp_rto_min_us) and the round trip; doubles, cap 120 s
+RTO_S = 0.2
 RTO_S_MAX = 120.0
-RETRIES = 15
-# SYN retries: four a second apart (tcp_syn_linear_timeouts), then doubling; six in all, then ETIMEDOUT
-SYN_WAITS_S = (1.02, 1.02, 1.02, 1.02, 1.02, 2.02, 4.03, 8.06)
+RETRIES = 15  # tcp_retries2: about 924 s after the first retransmission
+# The first SYN waits 1 s, four more (tcp_syn_linear_timeouts) as long, then the wait doubles
+SYN_WAIT_S = 1.0
+SYN_LINEAR_TIMEOUTS = 4
+SYN_RETRIES = 6  # tcp_syn_retries: 127 s, and the wait that has begun
 KEEPALIVE_IDLE_S = 7200.0
 KEEPALIVE_INTERVAL_S = 75.0
 KEEPALIVE_COUNT = 9
@@ -32,6 +36,8 @@ class Options:
     keepalive_count: int = KEEPALIVE_COUNT
     user_timeout_s: float = 0.0
     linger_0: bool = False
+    retries: int = RETRIES
+    syn_retries: int = SYN_RETRIES
 
 
 def os_error(number: int) -> OSError:

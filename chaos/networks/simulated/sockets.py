@@ -8,7 +8,7 @@ import socket as stdlib_socket
 import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import trio
 
@@ -19,6 +19,39 @@ from chaos.networks.simulated.linux import Options, os_error
 from chaos.networks.simulated.world import ANY, Address, World, resolve
 
 BACKLOG_MAX = 4096
+
+
+Result = TypeVar("Result")
+
+
+def _nothing() -> None:
+    return
+
+
+class _Waiter:
+    """The place where one task at a time waits for a socket, and for what."""
+
+    def __init__(self, doing: str) -> None:
+        self._doing = doing
+        self.task: trio.lowlevel.Task | None = None
+        self.ready: Callable[[], bool] = lambda: False
+
+    async def wait(self, ready: Callable[[], bool]) -> None:
+        """Wait until woken. Raises trio.BusyResourceError if another task does."""
+        if self.task is not None:
+            raise trio.BusyResourceError(f"another task is already {self._doing} this socket")
+        self.task, self.ready = trio.lowlevel.current_task(), ready
+        await trio.lowlevel.wait_task_rescheduled(self._give_up)
+
+    def _give_up(self, _: Any) -> trio.lowlevel.Abort:
+        self.task = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        """Let the task go on that waits, if one does."""
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
 
 class SimulatedSocket(trio.socket.SocketType):
@@ -47,8 +80,8 @@ class SimulatedSocket(trio.socket.SocketType):
         )
         self._backlog = 0
         self._shut_write = False
-        self._lot = trio.lowlevel.ParkingLot()
-        self._waiting: set[str] = set()
+        self._reader = _Waiter("reading from")
+        self._writer = _Waiter("writing to")
 
     # identity
 
@@ -125,6 +158,8 @@ class SimulatedSocket(trio.socket.SocketType):
             options.keepalive_interval_s = float(value)
         elif optname == getattr(stdlib_socket, "TCP_KEEPCNT", None):
             options.keepalive_count = int(value)
+        elif optname == getattr(stdlib_socket, "TCP_SYNCNT", None):
+            options.syn_retries = int(value)
         elif optname == getattr(stdlib_socket, "TCP_USER_TIMEOUT", None):
             options.user_timeout_s = float(value) / 1000
 
@@ -150,7 +185,10 @@ class SimulatedSocket(trio.socket.SocketType):
         self.world.listen(self.home.address, self._local, self)
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
-        await self._wait("reading from", lambda: bool(self._queue))
+        self._check_open()
+        return await self._when(self._reader, lambda: bool(self._queue), self._take_accepted)
+
+    def _take_accepted(self) -> tuple[SimulatedSocket, Address]:
         assert self._queue is not None
         sock = self._queue.popleft()
         assert sock._remote is not None
@@ -169,12 +207,10 @@ class SimulatedSocket(trio.socket.SocketType):
             source = LOOPBACK if there == self.home.address else self.home.address
             self._local = self.world.take(self.home.address, (source, 0))
             self._bound = True
-        if self.home.frozen:
-            await self._wait("writing to", lambda: True)
         attempt = Attempt(self, target, there)
-        attempt.send_syn()
+        await self._when(self._writer, lambda: True, attempt.send_syn)
         try:
-            await self._wait("writing to", lambda: attempt.outcome is not None)
+            await self._when(self._writer, lambda: attempt.outcome is not None, _nothing)
         except BaseException:
             attempt.give_up()
             raise
@@ -209,8 +245,14 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def send(self, data: Any, flags: int = 0) -> int:
         end = self._connected()
-        await self._wait("writing to", lambda: end.writable)
-        return end.send(bytes(memoryview(data)))
+        return await self._when(
+            self._writer, lambda: end.writable, lambda: end.send(bytes(memoryview(data)))
+        )
+
+    def send_now(self, data: bytes) -> int:
+        """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
+        end = self._connected()
+        return end.send(data) if end.writable and not self.home.frozen else 0
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
         return self._receive(buflen, flags)
@@ -219,10 +261,13 @@ class SimulatedSocket(trio.socket.SocketType):
         end = self._connected()
         if operator.index(buflen) < 0:
             raise ValueError("negative buffersize in recv")
-        await self._wait("reading from", lambda: end.readable)
-        if flags & stdlib_socket.MSG_PEEK:
-            return bytes(end.received[:buflen])
-        return end.receive(buflen)
+
+        def receive() -> bytes:
+            if flags & stdlib_socket.MSG_PEEK:
+                return bytes(end.received[:buflen])
+            return end.receive(buflen)
+
+        return await self._when(self._reader, lambda: end.readable, receive)
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)
@@ -232,11 +277,11 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def wait_writable(self) -> None:
         end = self._connected()
-        await self._wait("writing to", lambda: end.writable)
+        await self._when(self._writer, lambda: end.writable, _nothing)
 
     async def wait_readable(self) -> None:
         end = self._connected()
-        await self._wait("reading from", lambda: end.readable)
+        await self._when(self._reader, lambda: end.readable, _nothing)
 
     def is_readable(self) -> bool:
         return bool(self._queue) or (self._end is not None and self._end.readable)
@@ -254,7 +299,8 @@ class SimulatedSocket(trio.socket.SocketType):
             return
         self._fileno = -1
         self._do(self._let_go)
-        self._lot.unpark_all()
+        self._reader.wake()
+        self._writer.wake()
 
     def _let_go(self) -> None:
         if self._queue is not None and self._local is not None:
@@ -280,49 +326,43 @@ class SimulatedSocket(trio.socket.SocketType):
     def thaw(self, home: str) -> None:
         """Wake who waits, if this host is the socket's."""
         if self.home.address == home:
-            self._lot.unpark_all()
+            self._reader.wake()
+            self._writer.wake()
 
     # waiting
 
     def wake(self) -> None:
-        """Wake every task that waits for this socket; those of a frozen host wait on."""
-        if self.home.frozen and self._waiting:
-            self.world.hold(self.home.address)
-        self._lot.unpark_all()
+        """Wake the tasks that wait for what is now so; those of a frozen host wait on."""
+        for waiter in (self._reader, self._writer):
+            if waiter.task is None:
+                continue
+            if self.home.frozen:
+                self.world.hold(self.home.address)
+            elif self._fileno == -1 or waiter.ready():
+                waiter.wake()
 
-    async def _wait(self, doing: str, ready: Callable[[], bool]) -> None:
-        """Wait until something is so, as trio's sockets do: a checkpoint in any case.
+    async def _when(
+        self, waiter: _Waiter, ready: Callable[[], bool], action: Callable[[], Result]
+    ) -> Result:
+        """Do something once it would not block, as trio's sockets do: a checkpoint in any case.
 
         Raises:
             trio.BusyResourceError: another task waits for the same.
             trio.ClosedResourceError: the socket was closed meanwhile.
         """
-
-        def awake() -> bool:
-            return not home.frozen and ready()
-
         home = self.home
-        self._check_open()
-        await trio.lowlevel.checkpoint()
-        if awake() or doing in self._waiting:
-            self._check_alive()
-            if awake():
-                return
-            raise trio.BusyResourceError(f"another task is already {doing} this socket")
-        self._waiting.add(doing)
+        await trio.lowlevel.checkpoint_if_cancelled()
+        if ready() and not home.frozen:
+            result = action()
+            await trio.lowlevel.cancel_shielded_checkpoint()
+            return result
         if home.frozen:
             self.world.hold(home.address)
-        try:
-            while not awake():
-                self._check_alive()
-                await self._lot.park()
-        finally:
-            self._waiting.discard(doing)
-        self._check_alive()
-
-    def _check_alive(self) -> None:
-        if self._fileno == -1:
-            raise trio.ClosedResourceError("another task closed this socket")
+        while home.frozen or not ready():
+            await waiter.wait(ready)
+            if self._fileno == -1:
+                raise trio.ClosedResourceError("another task closed this socket")
+        return action()
 
     def _check_open(self) -> None:
         if self._fileno == -1:

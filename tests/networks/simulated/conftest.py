@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from chaos.clock import seed_scheduler, virtual_clock
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.probes import recording_sockets
+
+# the arms and cases of the TCP contract lie beside the tests that share them
+sys.path.insert(0, str(Path(__file__).parent))
 
 Body = Callable[[World, trio.Nursery], Awaitable[Any]]
 
