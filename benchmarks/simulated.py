@@ -15,6 +15,7 @@ Times are of this process's processor, medians of interleaved rounds. Both sides
 from __future__ import annotations
 
 import gc
+import itertools
 import statistics
 import sys
 import time
@@ -87,6 +88,9 @@ SEEDS = 20
 MESSAGES = 1_000
 MESSAGE = "x" * 64
 HOP_S = 0.005
+# between one connection's turn and the next one's; an echo takes a tenth of it
+TURN_S = 0.001
+SPREAD_S = 10.0
 CONNECTIONS = (100, 1_000, 5_000)
 MESSAGES_IN_ALL = 10_000
 
@@ -143,9 +147,16 @@ def runs() -> None:
 Echoes = Callable[[trio_websocket.WebSocketConnection], Awaitable[None]]
 
 
-def echoes(count: int) -> Echoes:
+def echoes(count: int, spread: int = 0) -> Echoes:
+    """Return a conversation of so many echoes; `spread` over so many connections, which then take turns."""
+    numbers = itertools.count()
+
     async def talk(websocket: trio_websocket.WebSocketConnection) -> None:
+        due_s = trio.current_time() + SPREAD_S + next(numbers) % (spread or 1) * TURN_S
         for _ in range(count):
+            if spread:
+                await trio.sleep_until(due_s)
+                due_s += spread * TURN_S
             await websocket.send_message(MESSAGE)
             assert await websocket.get_message() == MESSAGE
 
@@ -201,7 +212,7 @@ def over_simulated_tcp(
         world.hosts.settle(connections)
         seed_scheduler(1)
         clock = virtual_clock(world.fabric)
-        with collect_by_turns(clock) if by_turns else nullcontext():
+        with collect_by_turns(clock, world.sockets.__len__) if by_turns else nullcontext():
             trio.run(simulate, world, connections, talk, hop_s, clock=clock)
 
     return run
@@ -265,24 +276,24 @@ def growth() -> None:
     for connections in CONNECTIONS:
         each = max(2, MESSAGES_IN_ALL // connections)
         held: list[float] = []
-        found = medians(
-            {
-                "setup": over_simulated_tcp(connections, measuring(held, connections)),
-                "ours": over_simulated_tcp(connections, echoes(each)),
-                "python's": over_simulated_tcp(connections, echoes(each), by_turns=False),
-            },
-            rounds=3,
-        )
-        cost = {
-            name: 1e6 * (found[name] - found["setup"]) / (each * connections)
-            for name in ("ours", "python's")
+        over_simulated_tcp(connections, measuring(held, connections))()
+        arms = {
+            "one at a time": (
+                over_simulated_tcp(connections, echoes(n, connections)) for n in (1, 1 + each)
+            ),
+            "all at once": (over_simulated_tcp(connections, echoes(n)) for n in (1, 1 + each)),
+            "Python's own garbage collection": (
+                over_simulated_tcp(connections, echoes(n, connections), by_turns=False)
+                for n in (1, 1 + each)
+            ),
         }
-        base_us = base_us or cost["ours"]
-        print(
-            f"{connections} connections: {cost['ours']:.0f} µs per echo ({cost['ours'] / base_us:.2f} x), "
-            f"with Python's own garbage collection {cost[chr(112) + 'ython' + chr(39) + 's']:.0f} µs; "
-            f"{statistics.median(held) / 1024:.0f} KiB per connection"
-        )
+        cost = {}
+        for name, (less, more) in arms.items():
+            found = medians({"less": less, "more": more}, rounds=3)
+            cost[name] = 1e6 * (found["more"] - found["less"]) / (each * connections)
+        base_us = base_us or cost["one at a time"]
+        told = ", ".join(f"{name} {us:.0f} µs ({us / base_us:.2f} x)" for name, us in cost.items())
+        print(f"{connections} connections, per echo: {told}; {held[0] / 1024:.0f} KiB each")
 
 
 def measuring(held: list[float], connections: int) -> Echoes:

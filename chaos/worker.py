@@ -170,7 +170,7 @@ def run_trace(
             trio.run(_supervise, run, parent)
         else:
             clock = virtual_clock(world.fabric)
-            with collect_by_turns(clock):
+            with collect_by_turns(clock, world.sockets.__len__):
                 trio.run(_supervise, run, parent, clock=clock)
         return conclude()
 

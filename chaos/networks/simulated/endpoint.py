@@ -183,7 +183,9 @@ class Endpoint:
 
     def be_acknowledged(self, segment: Segment) -> None:
         """An acknowledgement has arrived: of this segment and all before it."""
-        if self.broken or segment not in self._unacked:
+        if self.broken or not self._unacked:
+            return
+        if segment is not self._unacked[0] and segment not in self._unacked:
             return
         self.heard_s = self.fabric.now
         if not segment.again:
@@ -203,6 +205,8 @@ class Endpoint:
 
     def _transmit(self) -> None:
         """Send what fits into the peer's window, and the FIN once all is sent."""
+        if not self._unsent and (not self.shut or self._fin_sent):
+            return
         if self.broken or not self.established or self.peer is None:
             return
         while self._unsent and (window := self._window()) > 0:

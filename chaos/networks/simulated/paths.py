@@ -135,21 +135,21 @@ class Path:
         if not self.up or self.source.down or self.target.down:
             return None
         # each draws, so that one fault does not disturb the draws of another
-        taken = [row.takes(syn=syn) for row in self.obstacles]
-        if any(taken):
+        if self.obstacles and any([row.takes(syn=syn) for row in self.obstacles]):
             return None
         if self.loss and self.rng.random() < self.loss:
             return None
-        sent_s = self._serialise(now, size + HEADER_BYTES)
+        sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
         if sent_s is None:
             return None
-        self._last_arrival_s = max(self._last_arrival_s, sent_s + self.delay(now))
+        arrival_s = sent_s + self.delay(now)
+        if arrival_s > self._last_arrival_s:
+            self._last_arrival_s = arrival_s
         return self._last_arrival_s
 
     def _serialise(self, now: float, size: int) -> float | None:
         """Return when the last bit has left; None if the queue is full."""
-        if self.bandwidth is None:
-            return now
+        assert self.bandwidth is not None
         waiting_s = max(0.0, self._free_s - now)
         if self.queue_bytes is not None and waiting_s * self.bandwidth + size > self.queue_bytes:
             return None
