@@ -4,8 +4,8 @@ Python collects when enough objects have been allocated, which depends on everyt
 (of an abandoned async generator, of a socket nobody closed) would run at another instant in another process, and the
 same seed would give another trace. Here the turns are counted instead.
 
-Each time everything is collected, and the more there is, the less often. Generations do not pay here: the coroutines of
-thousands of connections that wait are young objects, walked twice before they die by themselves.
+Each time everything is collected, and the more there is, the less often. Generations do not pay here: the coroutines
+of thousands of connections that wait are young objects, walked twice before they die by themselves.
 """
 
 from __future__ import annotations

@@ -79,6 +79,8 @@ class Connection:
         self._idle: set[Stream] = set()  # streams whose writer waits
         self._room = {stream: trio.Event() for stream in STREAMS}
         self._fins: set[Stream] = set()
+        self._ended: set[Stream] = set()  # streams whose reader has met the end
+        self._cut_off: set[Stream] = set()  # streams that end with what is still in their pipe
         self._early_told = False
         self._scope = trio.CancelScope()
 
@@ -112,8 +114,16 @@ class Connection:
         if observer is None:
             return
         if isinstance(unit, Data):
+            watch = self._watch
             for kind, fields in observer.feed(unit.payload):
-                self._record(kind, stream, side, **fields)
+                watch.recorder.record(
+                    kind,
+                    client=watch.client,
+                    connection=self.number,
+                    stream=stream,
+                    side=side,
+                    **fields,
+                )
                 if kind == "response" and fields["status"] == 101:
                     self._upgraded(side, observer)
             if stream == "upstream" and side == "client" and observer.waiting:
@@ -166,6 +176,7 @@ class Connection:
             self._pipes[stream].feed(trio.current_time(), unit)
             self._pass_on(stream)
             if not isinstance(unit, Data):
+                self._ended.add(stream)
                 self._finish_if_over()
                 return
 
@@ -211,6 +222,8 @@ class Connection:
             while left:
                 await self._deliver(stream, left.pop(0))
             self._tell_felt(stream)
+            if stream in self._cut_off:
+                self._finish_if_over()
             if not pipe.full:
                 self._room[stream].set()
             wake_at = pipe.wake_at()
@@ -232,6 +245,8 @@ class Connection:
         side, unit = _TARGET[stream], left.unit
         target = self._ends[side]
         if self._closes_fully and (isinstance(unit, Fin) or unit == Cut()):
+            if isinstance(unit, Cut):
+                self._cut_off.add(_OTHER[stream])
             self._close_fully(stream)
         elif isinstance(unit, Cut):
             self._carry_out(stream, unit)
@@ -295,9 +310,17 @@ class Connection:
 
     def _finish_if_over(self) -> None:
         """End the connection when nothing can be delivered any more."""
-        if len(self._fins) == len(STREAMS) or (
-            all(end.finished for end in self._ends.values())
-            and all(stream in self._fins or self._pipes[stream].dead for stream in STREAMS)
+        drained = any(
+            not self._left[stream] and self._pipes[stream].empty
+            for stream in self._cut_off & self._ended - self._fins
+        )
+        if (
+            drained
+            or len(self._fins) == len(STREAMS)
+            or (
+                all(end.finished for end in self._ends.values())
+                and all(stream in self._fins or self._pipes[stream].dead for stream in STREAMS)
+            )
         ):
             self._scope.cancel()
 

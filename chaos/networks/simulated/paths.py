@@ -135,16 +135,16 @@ class Path:
         if not self.up or self.source.down or self.target.down:
             return None
         # each draws, so that one fault does not disturb the draws of another
-        if self.obstacles and any([row.takes(syn=syn) for row in self.obstacles]):
-            return None
+        if self.obstacles:
+            taken = [row.takes(syn=syn) for row in self.obstacles]
+            if any(taken):
+                return None
         if self.loss and self.rng.random() < self.loss:
             return None
         sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
         if sent_s is None:
             return None
-        arrival_s = sent_s + self.delay(now)
-        if arrival_s > self._last_arrival_s:
-            self._last_arrival_s = arrival_s
+        self._last_arrival_s = max(self._last_arrival_s, sent_s + self.delay(now))
         return self._last_arrival_s
 
     def _serialise(self, now: float, size: int) -> float | None:
