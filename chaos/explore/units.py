@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
+from chaos.explore.patience import allowed_s, limited
 from chaos.explore.result import Row, Unit, digest_of, reason_of, times_of
 from chaos.explore.vary import vary
 from chaos.scenario.model import Scenario
@@ -35,12 +36,19 @@ def run_seed(unit: Unit, scenario: Scenario, seed: int) -> Row:
     """Run one seed of a unit."""
     varied = vary(scenario, seed, unit.bounds) if unit.bounds is not None else scenario
     job = make_job(varied, network=NETWORK, seed=seed, client=unit.client, server=unit.server)
-    try:
-        verdict, trace = run_trace(job, lambda _: None)
-    except (SubjectNotFound, UsageError):
-        raise
-    except ChaosError as error:
-        return lost_row(unit, seed, str(error))
+    limit_s = allowed_s(scenario.client.count)
+    with limited(limit_s) as patience:
+        try:
+            verdict, trace = run_trace(job, lambda _: None)
+        except (SubjectNotFound, UsageError):
+            raise
+        except ChaosError as error:
+            return lost_row(unit, seed, str(error))
+        except BaseException:
+            if not patience.over:
+                raise
+    if patience.over:
+        return lost_row(unit, seed, f"took longer than {limit_s:g} s of real time")
     wanted = unit.keep == "all" or (unit.keep == "failures" and verdict.outcome is not Outcome.PASS)
     return Row(
         title=scenario.title,

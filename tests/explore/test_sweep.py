@@ -18,6 +18,7 @@ import pytest
 from chaos.checks.verdict import Outcome
 from chaos.cli import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
+from chaos.explore import patience
 from chaos.explore.executors import Processes, run_units
 from chaos.explore.result import Row, Unit
 from chaos.explore.sweep import Question
@@ -38,11 +39,11 @@ def unit(scenario: Scenario, *seeds: int, client: str | None = None) -> Unit:
 
 
 @pytest.mark.slow
-def test_the_reference_peers_pass_two_hundred_seeds_with_every_check(half_open: Scenario) -> None:
-    units = [unit(half_open, *range(at, at + 20)) for at in range(0, 200, 20)]
+def test_the_reference_peers_pass_a_thousand_seeds_with_every_check(half_open: Scenario) -> None:
+    units = [unit(half_open, *range(at, at + 20)) for at in range(0, 1000, 20)]
     rows = [row for some in run_units(units, Processes(width=2)) for row in some]
     assert [(row.seed, row.reason) for row in rows if row.outcome is not Outcome.PASS] == []
-    assert sorted(row.seed for row in rows) == list(range(200))
+    assert sorted(row.seed for row in rows) == list(range(1000))
     took_s = [
         time.took_s for row in rows for time in row.times if time.what == "detected by client"
     ]
@@ -231,3 +232,25 @@ def test_dask_runs_a_sweep_though_a_worker_is_killed(half_open: Scenario) -> Non
     assert killed
     assert sorted(row.seed for row in found) == list(range(60))
     assert {row.outcome for row in found} == {Outcome.PASS}
+
+
+def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
+    half_open: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "busy.py"
+    client.write_text(
+        "from chaos.subject import subject\n"
+        "@subject(sends=True, actions=())\n"
+        "async def client(url, **options):\n"
+        "    while True:\n"
+        "        pass\n"
+    )
+    monkeypatch.setattr(patience, "REAL_TIME_S", 0.5)
+    (row,) = run_unit(unit(half_open, 1, client=f"{client}:client"))
+    assert (row.outcome, row.reason) == (
+        Outcome.INCONCLUSIVE,
+        "run: took longer than 0.5 s of real time",
+    )
+    monkeypatch.undo()
+    (row,) = run_unit(unit(half_open, 1))
+    assert row.outcome is Outcome.PASS
