@@ -81,6 +81,16 @@ class Pipe:
         )
 
     @property
+    def empty(self) -> bool:
+        """Whether nothing will come out that is not put in first."""
+        return not self.buffered and self.wake_at() is None
+
+    @property
+    def active(self) -> frozenset[str]:
+        """The keys of the stages that toxicity selected for this connection."""
+        return frozenset(slot.stage.key for slot in self._slots if slot.machine)
+
+    @property
     def dead(self) -> bool:
         """Whether nothing that is put in can ever come out: a flow that was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
@@ -94,6 +104,8 @@ class Pipe:
         """Return when `advance` will have something to do, or None."""
         if self._out:
             return self._out[0].at_s
+        if not self._slots:
+            return None
         times = [time for slot in self._slots if (time := _wake_at(slot)) is not None]
         return min(times, default=None)
 
@@ -120,7 +132,7 @@ class Pipe:
 
     def felt(self) -> list[tuple[str, str]]:
         """Return (key, how) of each stage that touched something for the first time since the last call."""
-        news = []
+        news: list[tuple[str, str]] = []
         for slot in self._slots:
             if slot.machine and slot.machine.felt and not slot.told:
                 slot.told = True
@@ -129,7 +141,7 @@ class Pipe:
 
     def _run(self, now: float) -> None:
         """Wake machines in the order of their times; of equal times the last in the chain comes first."""
-        while True:
+        while self._slots:
             due = [
                 (time, -index)
                 for index, slot in enumerate(self._slots)
