@@ -18,6 +18,7 @@ from chaos.errors import (
     InvalidScenario,
 )
 from chaos.explore.hunt_cli import hunt
+from chaos.toxiproxy_server.command import toxiproxy_server
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TABLES = ("faults", "checks", "actions", "presets", "policies", "states")
@@ -350,6 +351,7 @@ def new(name: str, folder: Path) -> int:
 
 
 cli.add_command(hunt)
+cli.add_command(toxiproxy_server)
 
 
 def main(arguments: list[str] | None = None) -> None:

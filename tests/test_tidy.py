@@ -30,6 +30,7 @@ ROOMS = (
     "collector",
     "link",
     "networks",
+    "toxiproxy_server",
     "peers",
     "runner",
     "worker",

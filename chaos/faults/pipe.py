@@ -91,6 +91,11 @@ class Pipe:
         return frozenset(slot.stage.key for slot in self._slots if slot.machine)
 
     @property
+    def transparent(self) -> bool:
+        """Whether bytes may pass beside the pipe: nothing acts on them, and no frames are to be kept count of."""
+        return not self._slots and not self._out and self._cutter.opaque
+
+    @property
     def dead(self) -> bool:
         """Whether nothing that is put in can ever come out: a flow that was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)

@@ -1,0 +1,325 @@
+"""Toxiproxy's JSON in and out: proxies, toxics, attributes and errors, worded as Toxiproxy 2.12.0 words them.
+
+Defaults and type errors follow Go's decoder (api.go, proxy_collection.go, toxic_collection.go); all of it was
+compared with the original's answers. Beyond the original: the faults of `chaos.vocabulary.faults` as toxic types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from chaos.faults.gojson import (
+    Float32,
+    Number,
+    Object,
+    SyntaxMistake,
+    clean,
+    kind,
+    read,
+    to_float32,
+)
+from chaos.faults.ranges import RANGES, Range
+from chaos.trace import Stream
+from chaos.vocabulary.faults import FAULTS, Fault
+from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.toxics import Toxic as ToxicSettings
+
+_INT64 = range(-(1 << 63), 1 << 63)
+# the original's names for its toxics, which its error texts show
+_GO_NAMES = {
+    "latency": "LatencyToxic",
+    "bandwidth": "BandwidthToxic",
+    "slow_close": "SlowCloseToxic",
+    "timeout": "TimeoutToxic",
+    "reset_peer": "ResetToxic",
+    "slicer": "SlicerToxic",
+    "limit_data": "LimitDataToxic",
+    "noop": "NoopToxic",
+}
+# `down` is the API's own `enabled: false`, and path faults act below sockets
+FAULT_TYPES: Mapping[str, type[Fault]] = {
+    word: fault for word, fault in FAULTS.items() if word != "down" and not fault.on_path
+}
+_PROXY = {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool"}
+_PROXY_TYPE = "toxiproxy.Proxy"
+_POPULATE_TYPE = 'struct { toxiproxy.Proxy; Enabled *bool "json:\\"enabled\\"" }'
+_TOXIC = {"name": "string", "type": "string", "stream": "string", "toxicity": "float32"}
+_UPDATE_TYPE = 'struct { Attributes interface {} "json:\\"attributes\\""; Toxicity float32 "json:\\"toxicity\\"" }'
+
+
+class ApiError(Exception):
+    """What the API answers instead of a result."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.message = message
+        self.status = status
+
+    def body(self) -> dict[str, Any]:
+        """Return the answer's body."""
+        return {"error": self.message, "status": self.status}
+
+
+def bad_body(reason: str) -> ApiError:
+    """Return the answer to a body that cannot be read."""
+    return ApiError(f"bad request body: {reason}", 400)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProxyInput:
+    """A proxy as a request asks for it; None is what the request leaves open."""
+
+    name: str = ""
+    listen: str | None = None
+    upstream: str | None = None
+    enabled: bool | None = None
+    toxics: tuple[Toxic, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Toxic:
+    """A toxic of a proxy: as the API shows it, and the settings that machines take."""
+
+    name: str
+    type: str
+    stream: str  # as it was typed
+    toxicity: Float32
+    attributes: Mapping[str, Any]
+    settings: ToxicSettings | Fault
+
+    @property
+    def streams(self) -> tuple[Stream, ...]:
+        """The directions it acts on."""
+        low = self.stream.lower()
+        if low == "both":
+            return ("upstream", "downstream")
+        return ("upstream",) if low == "upstream" else ("downstream",)
+
+    def body(self) -> dict[str, Any]:
+        """Return it as the API shows it."""
+        return {
+            "attributes": self.attributes,
+            "name": self.name,
+            "type": self.type,
+            "stream": self.stream,
+            "toxicity": self.toxicity,
+        }
+
+
+def read_body(text: bytes) -> Any:
+    """Return the first JSON value of a request body. Raises ApiError (400)."""
+    try:
+        return read(text)
+    except SyntaxMistake as mistake:
+        raise bad_body(str(mistake)) from None
+
+
+def read_proxy(value: Any) -> ProxyInput:
+    """Read the body of a proxy's creation or update. Raises ApiError (400)."""
+    return ProxyInput(**_struct(value, _PROXY, "Proxy", _PROXY_TYPE, logger="Proxy.Logger"))
+
+
+def read_populate(value: Any) -> list[ProxyInput]:
+    """Read and check the body of /populate, toxics included. Raises ApiError (400) and then nothing may be done."""
+    if value is not None and (isinstance(value, Object) or not isinstance(value, list)):
+        raise bad_body(_no_value(value, f"[]{_POPULATE_TYPE}"))
+    rows = [(row, _populate_row(row)) for row in value or ()]
+    for number, (_, row) in enumerate(rows, 1):
+        require(row, f" at proxy {number}")
+    found = []
+    for number, (given, row) in enumerate(rows, 1):
+        try:
+            found.append(replace(row, toxics=_populate_toxics(given)))
+        except ApiError as error:
+            raise ApiError(f"{error.message} at proxy {number}", error.status) from None
+    return found
+
+
+def require(proxy: ProxyInput, where: str = "") -> None:
+    """See that a proxy has what every proxy needs. Raises ApiError (400)."""
+    for field in ("name", "upstream"):
+        if not getattr(proxy, field):
+            raise ApiError(f"missing required field: {field}{where}", 400)
+
+
+def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
+    """Read a new toxic. Raises ApiError: 409 if its name is among those taken, else 400."""
+    row = _struct(value, _TOXIC, "ToxicWrapper", "toxics.ToxicWrapper")
+    attributes = _attributes(value, "ToxicWrapper.attributes", "toxics.NoopToxic")
+    word = row.get("type", "")
+    default = "both" if word in FAULT_TYPES else "downstream"
+    stream = row.get("stream", default)
+    streams = ("upstream", "downstream", "both")[: 3 if word in FAULT_TYPES else 2]
+    if stream.lower() not in streams:
+        raise ApiError("stream was invalid, can be either upstream or downstream", 400)
+    if word not in _GO_NAMES and word not in FAULT_TYPES:
+        raise ApiError("invalid toxic type", 400)
+    name = row.get("name") or f"{word}_{stream}"
+    if name in taken:
+        raise ApiError("toxic already exists", 409)
+    known, settings = _settings(word, {}, attributes)
+    return Toxic(
+        name=name,
+        type=word,
+        stream=stream,
+        toxicity=row.get("toxicity", Float32(1.0)),
+        attributes=known,
+        settings=settings,
+    )
+
+
+def update_toxic(toxic: Toxic, value: Any) -> Toxic:
+    """Return a toxic as an update makes it; other keys than attributes and toxicity are ignored. Raises ApiError."""
+    row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE)
+    what = f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}"
+    attributes = _attributes(value, ".attributes", what)
+    known, settings = _settings(toxic.type, toxic.attributes, attributes)
+    return replace(
+        toxic, attributes=known, settings=settings, toxicity=row.get("toxicity", toxic.toxicity)
+    )
+
+
+def _populate_row(row: Any) -> ProxyInput:
+    fields = {key: type_ for key, type_ in _PROXY.items() if key != "enabled"}
+    found = _struct(row, fields, ".Proxy", _POPULATE_TYPE, logger=".Proxy.Logger")
+    return ProxyInput(**found, **_struct(row, {"enabled": "bool"}, "", _POPULATE_TYPE))
+
+
+def _populate_toxics(row: Any) -> tuple[Toxic, ...]:
+    """Read the toxics of an entry; what is no list of them is ignored, as the original ignores all."""
+    toxics: list[Toxic] = []
+    given_list = next((item for key, item in row if key.casefold() == "toxics"), None)
+    if isinstance(given_list, Object) or not isinstance(given_list, list):
+        return ()
+    for given in given_list:
+        toxics.append(read_toxic(given, [toxic.name for toxic in toxics]))
+    return tuple(toxics)
+
+
+def _struct(
+    value: Any, fields: Mapping[str, str], where: str, whole: str, logger: str | None = None
+) -> dict[str, Any]:
+    """Return the known fields of an object; null and missing ones are left out, as Go leaves them as they were."""
+    if value is None:
+        return {}
+    if not isinstance(value, Object):
+        raise bad_body(_no_value(value, whole))
+    found = {}
+    for key, item in value:
+        name = key.casefold()
+        if item is None:
+            continue
+        if name in fields:
+            found[name] = _convert(item, fields[name], f"{where}.{name}")
+        elif name == "logger" and logger and not isinstance(item, Object):
+            raise bad_body(_no_field(item, logger, "zerolog.Logger"))
+    return found
+
+
+def _attributes(value: Any, where: str, whole: str) -> Object:
+    found = Object()
+    for key, item in value or ():
+        if key.casefold() == "attributes" and item is not None:
+            if not isinstance(item, Object):
+                raise bad_body(_no_field(item, where, whole))
+            found += item
+    return found
+
+
+def _settings(
+    word: str, current: Mapping[str, Any], given: Object
+) -> tuple[dict[str, Any], ToxicSettings | Fault]:
+    """Return what a toxic's attributes become, and the settings that they are."""
+    if word in FAULT_TYPES:
+        return _fault_settings(FAULT_TYPES[word], current, given)
+    type_ = TOXICS[word]
+    go_type = "int" if word == "slicer" else "int64"
+    known = {name: current.get(name, 0) for name in type_.model_fields}
+    known |= _struct(
+        given, dict.fromkeys(known, go_type), f"{_GO_NAMES[word]}.attributes", "interface {}"
+    )
+    for name, number in known.items():
+        _check(name, number, RANGES[word][name])
+    # the original takes negative times as none; a negative latency may still be lifted by jitter
+    meant = {
+        name: number if name == "latency" else max(0, number) for name, number in known.items()
+    }
+    return known, type_.model_construct(None, **meant)
+
+
+def _check(name: str, number: int, allowed: Range) -> None:
+    if not allowed.lowest <= number <= allowed.highest:
+        raise bad_body(
+            f"expected attributes.{name} from {allowed.lowest} to {allowed.highest}, got {number}"
+        )
+
+
+def _fault_settings(
+    type_: type[Fault], current: Mapping[str, Any], given: Object
+) -> tuple[dict[str, Any], Fault]:
+    """Read the attributes of one of our faults: durations with a unit as in scenario files, or a number of ms."""
+    wanted = dict(current)
+    for key, item in given:
+        field = next((f for n, f in type_.model_fields.items() if n == f"{key}_s"), None)
+        timed = field is not None and isinstance(item, Number)
+        wanted[key] = f"{item}ms" if timed else _plain(item)
+    try:
+        settings = type_.model_validate(wanted)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(["attributes", *(str(part) for part in first["loc"])])
+        raise bad_body(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+    shown = settings.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return shown, settings
+
+
+def _plain(item: Any) -> Any:
+    """Return a value as Python's own types."""
+    if isinstance(item, Object):
+        return {key: _plain(value) for key, value in item}
+    if isinstance(item, list):
+        return [_plain(value) for value in item]
+    if isinstance(item, Number):
+        # Python refuses to convert integers of thousands of digits
+        whole = item.lstrip("-").isdigit() and len(item) <= 20
+        return int(item) if whole else float(item)
+    return clean(item) if isinstance(item, str) else item
+
+
+def _convert(item: Any, type_: str, where: str) -> Any:
+    if type_ == "string" and isinstance(item, str) and not isinstance(item, Number):
+        return clean(item)
+    if type_ == "bool" and isinstance(item, bool):
+        return item
+    if isinstance(item, Number) and type_ in ("int", "int64", "float32"):
+        number = _number(item, type_)
+        if number is None:
+            raise bad_body(_no_field(item, where, type_, f"number {item}"))
+        return number
+    raise bad_body(_no_field(item, where, type_))
+
+
+def _number(item: Number, type_: str) -> int | Float32 | None:
+    """Return a number of Go's type, or None if it does not fit."""
+    if type_ == "float32":
+        try:
+            return to_float32(float(item))
+        except OverflowError:
+            return None
+    if not item.lstrip("-").isdigit() or len(item) > 20:
+        return None
+    return int(item) if int(item) in _INT64 else None
+
+
+def _no_value(value: Any, whole: str) -> str:
+    return f"json: cannot unmarshal {kind(value)} into Go value of type {whole}"
+
+
+def _no_field(value: Any, where: str, type_: str, what: str | None = None) -> str:
+    return (
+        f"json: cannot unmarshal {what or kind(value)} into Go struct field {where} of type {type_}"
+    )

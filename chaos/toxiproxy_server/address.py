@@ -1,0 +1,197 @@
+"""TCP addresses as Go reads, resolves, binds and prints them (net.SplitHostPort, net.ResolveTCPAddr, net.Listen)."""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+from dataclasses import dataclass
+
+import trio
+
+# a name server that does not answer must not keep an API call waiting for ever
+LOOKUP_S = 10.0
+BACKLOG = 4096
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+
+class AddressError(Exception):
+    """An address that cannot be used; the message is Go's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Address:
+    """A resolved address; `host` is empty for all interfaces."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return join(self.host, self.port)
+
+
+def join(host: str, port: int | str) -> str:
+    """Return host:port, with brackets where the host needs them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split(text: str) -> tuple[str, str]:
+    """Return host and port of `host:port` or `[host]:port`. Raises AddressError."""
+    colon = text.rfind(":")
+    if colon < 0:
+        raise _wrong(text, "missing port in address")
+    host, rest = text[:colon], text
+    if text.startswith("["):
+        end = text.find("]")
+        if end < 0:
+            raise _wrong(text, "missing ']' in address")
+        if end + 1 != colon:
+            doubled = text[end + 1 : end + 2] == ":"
+            raise _wrong(
+                text, "too many colons in address" if doubled else "missing port in address"
+            )
+        host, rest = text[1:end], text[1:end] + text[end + 1 :]
+    elif ":" in host:
+        raise _wrong(text, "too many colons in address")
+    for bracket in "[]":
+        if bracket in rest:
+            raise _wrong(text, f"unexpected '{bracket}' in address")
+    return host, text[colon + 1 :]
+
+
+def _wrong(text: str, what: str) -> AddressError:
+    return AddressError(f"address {text}: {what}")
+
+
+def port_of(service: str) -> int:
+    """Return the port that a number or a service name means. Raises AddressError."""
+    digits = service[1:] if service[:1] in ("+", "-") else service
+    if not digits:
+        return 0
+    if digits.isascii() and digits.isdigit():
+        number = int(digits) * (-1 if service[0] == "-" else 1)
+        if not 0 <= number <= 65535:
+            raise AddressError(f"address {service}: invalid port")
+        return number
+    try:
+        return socket.getservbyname(service, "tcp")
+    except (OSError, ValueError):
+        raise AddressError(f"lookup tcp/{service}: unknown port") from None
+
+
+async def resolve(text: str) -> Address:
+    """Resolve an address to listen on; empty is a free port of all interfaces. Raises AddressError."""
+    if not text:
+        return Address(host="", port=0)
+    host, service = split(text)
+    port = port_of(service)
+    if not host:
+        return Address(host="", port=port)
+    try:
+        return Address(host=str(ipaddress.ip_address(host)), port=port)
+    except ValueError:
+        return Address(host=await _look_up(host, wants_6="[" in text), port=port)
+
+
+async def _look_up(host: str, *, wants_6: bool) -> str:
+    """Return one address of a name: IPv4 if it has one, as Go prefers."""
+    try:
+        with trio.fail_after(LOOKUP_S):
+            rows = await trio.socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise AddressError(f"lookup {host}: no such host") from None
+    except trio.TooSlowError:
+        raise AddressError(f"lookup {host}: i/o timeout") from None
+    family = socket.AF_INET6 if wants_6 else socket.AF_INET
+    return str(min(rows, key=lambda row: row[0] != family)[4][0])
+
+
+def listen(address: Address) -> socket.socket:
+    """Return a socket that listens there, on IPv4 and IPv6 for all interfaces. Raises AddressError.
+
+    The caller closes it. Linux's words for errors are Go's, but for the first letter.
+    """
+    both = address.host in _WILDCARDS
+    try:
+        return _listen(address, both=both)
+    except OSError as error:
+        if both and error.errno == errno.EAFNOSUPPORT:
+            return _listen_plainly(address)
+        raise _not_bound(address, error) from None
+
+
+def _listen_plainly(address: Address) -> socket.socket:
+    try:
+        return _listen(Address(host="0.0.0.0", port=address.port), both=False)  # noqa: S104 - asked for
+    except OSError as error:
+        raise _not_bound(address, error) from None
+
+
+def _not_bound(address: Address, error: OSError) -> AddressError:
+    words = os.strerror(error.errno or 0)
+    return AddressError(f"listen tcp {address}: bind: {words[:1].lower()}{words[1:]}")
+
+
+def keep(address: Address) -> socket.socket | None:
+    """Return a socket that has the port and does not listen: who connects is refused. None if it cannot be had."""
+    try:
+        return _bind(address, both=address.host in _WILDCARDS)
+    except OSError:
+        return None
+
+
+def _listen(address: Address, *, both: bool) -> socket.socket:
+    listener = _bind(address, both=both)
+    try:
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _bind(address: Address, *, both: bool) -> socket.socket:
+    six = both or ":" in address.host
+    listener = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
+    try:
+        listener.setblocking(False)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if six:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
+        listener.bind(("::" if both else address.host, address.port))
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def bound(listener: socket.socket) -> str:
+    """Return where a socket listens, as Go prints it."""
+    host, port = listener.getsockname()[:2]
+    return join(host, port)
+
+
+async def dial(text: str) -> trio.SocketStream:
+    """Connect to `host:port`, trying every address of the host. Raises OSError, ValueError or AddressError."""
+    host, service = split(text)
+    stream = await trio.open_tcp_stream(host or "localhost", port_of(service))
+    keep_alive(stream.socket)
+    return stream
+
+
+def keep_alive(connected: trio.socket.SocketType) -> None:
+    """Set the keep-alive that Go gives to every connection: probes after 15 s of silence, each 15 s."""
+    connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if hasattr(socket, name):
+            connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), 15)
+
+
+def peer(connected: trio.socket.SocketType) -> str:
+    """Return the address of the peer, or an empty text when the socket no longer knows it."""
+    try:
+        host, port = connected.getpeername()[:2]
+    except OSError:
+        return ""
+    return join(host.removeprefix("::ffff:"), port)

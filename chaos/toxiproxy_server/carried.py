@@ -1,0 +1,158 @@
+"""One client's connection through a proxy, from its arrival to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any, Literal
+
+import trio
+
+from chaos.faults.pipe import Stage
+from chaos.link.connection import STREAMS, Connection, EndPolicy, Watch
+from chaos.link.ends import End
+from chaos.link.link import silent_end
+from chaos.recorder import Recorder
+from chaos.scenario.plan import generator
+from chaos.toxiproxy_server.address import AddressError, dial, keep_alive, peer
+from chaos.toxiproxy_server.entrance import Entrance, reject, strip_head
+from chaos.toxiproxy_server.traffic import CountedEnd, Counter
+from chaos.trace import Stream
+
+Stages = Mapping[Stream, Sequence[Stage]]
+
+
+class _Nothing(Recorder):
+    """Keeps nothing: what a connection without observers has to record."""
+
+    def record(self, *_: Any, **__: Any) -> Any:
+        return None
+
+
+# no side is observed and nobody wants to know what was felt
+UNWATCHED = Watch(
+    recorder=_Nothing(clock=trio.current_time),
+    client=0,
+    sides=frozenset(),
+    felt=lambda *_: None,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Where a connection belongs: what its random draws and its counters derive from."""
+
+    proxy: str
+    listen: str
+    upstream: str
+    number: int  # counts from 1 in each proxy
+    seed: int
+    ends_are: EndPolicy
+    dial_s: float
+    counters: Mapping[Stream, Counter]
+
+    def rng(self, stream: Stream | Literal["entrance"], key: str) -> Random:
+        """Return the generator of a toxic on one stream of this connection."""
+        return generator(self.seed, "toxiproxy-server", self.proxy, self.number, stream, key)
+
+
+class Carried:
+    """A connection with its two sockets. `run` carries it; `close` and `reset` end it at once."""
+
+    def __init__(self, *, id_: int, origin: Origin, stream: trio.SocketStream) -> None:
+        keep_alive(stream.socket)
+        self.id = id_
+        self.origin = origin
+        self.opened_s = trio.current_time()
+        self.client = peer(stream.socket)
+        self.server = ""
+        self.bytes: dict[Stream, Counter] = {stream: Counter() for stream in STREAMS}
+        self._client = self._counted(stream, "upstream", "downstream")
+        self._connection: Connection | None = None
+        self._stages: Stages = dict.fromkeys(STREAMS, ())
+        self._scope = trio.CancelScope()
+
+    async def run(self, met: Entrance, stages: Stages) -> None:
+        """Carry it until it is over; both sockets are closed then. Cancelling closes them at once."""
+        self._stages = stages
+        try:
+            with self._scope:
+                await trio.sleep(met.slow_accept_s)
+                if met.rejects is not None:
+                    await reject(self._client, met.rejects)
+                    return
+                server = silent_end() if met.swallows else await self._dial()
+                if server is not None:
+                    await self._carry(met, server)
+        finally:
+            self._client.close()
+
+    def replace(self, stages: Stages) -> None:
+        """Change what acts on it, now."""
+        self._stages = stages
+        if self._connection is not None:
+            self._connection.replace(stages)
+
+    def active(self) -> frozenset[str]:
+        """Return the keys of the toxics that act on it."""
+        if self._connection is None:
+            return frozenset()
+        return self._connection.active("upstream") | self._connection.active("downstream")
+
+    def close(self) -> None:
+        """Close both sockets now."""
+        if self._connection is not None:
+            self._connection.close()
+        self._client.close()
+        self._scope.cancel()
+
+    def reset(self, side: Literal["both", "client", "server"] = "both") -> None:
+        """Send an RST now."""
+        if self._connection is not None:
+            self._connection.reset(side)
+        elif side != "server":
+            self._client.reset()
+            self._scope.cancel()
+
+    async def _dial(self) -> End | None:
+        """Return the end to the upstream; None, and the client is closed, if it cannot be had."""
+        try:
+            with trio.fail_after(self.origin.dial_s):
+                stream = await dial(self.origin.upstream)
+        except (OSError, ValueError, AddressError, trio.TooSlowError):
+            self._client.close()
+            return None
+        self.server = peer(stream.socket)
+        return self._counted(stream, "downstream", "upstream")
+
+    async def _carry(self, met: Entrance, server: End) -> None:
+        self._connection = Connection(
+            number=self.id,
+            ends={"client": self._client, "server": server},
+            watch=UNWATCHED,
+            rng_for=self.origin.rng,
+            ends_are=self.origin.ends_are,
+        )
+        try:
+            self._connection.replace(self._stages)
+            if met.strips is not None:
+                await strip_head(self._connection, self._client, met.strips)
+            await self._connection.run()
+        finally:
+            server.close()
+
+    def _counted(self, stream: trio.SocketStream, received: Stream, sent: Stream) -> CountedEnd:
+        """Return an end that counts what comes from its peer as `received` and what goes to it as `sent`."""
+        incoming = (self.bytes[received], self.origin.counters[received])
+        outgoing = (self.bytes[sent], self.origin.counters[sent])
+
+        def count_received(size: int) -> None:
+            for counter in incoming:
+                counter.received += size
+
+        def count_sent(size: int) -> None:
+            for counter in outgoing:
+                counter.sent += size
+
+        return CountedEnd(stream, received=count_received, sent=count_sent)

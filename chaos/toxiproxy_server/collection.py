@@ -1,0 +1,187 @@
+"""All proxies of a server by name, and what the API does to them. Only looking up a name ever waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chaos.faults.wire import ApiError, ProxyInput, Toxic, require
+from chaos.toxiproxy_server.address import Address, AddressError, resolve
+from chaos.toxiproxy_server.carried import Carried
+from chaos.toxiproxy_server.proxy import Ground, Proxy
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What a server takes before it says that it is enough; the original takes everything."""
+
+    proxies: int = 10_000
+    toxics: int = 1_000  # of one proxy
+    name_bytes: int = 128 * 1024
+    body_bytes: int = 8 * 1024 * 1024
+
+
+class Populating(Exception):
+    """A call of /populate that stopped half-way: what went wrong, and the proxies that were done."""
+
+    def __init__(self, error: ApiError, done: list[Proxy]) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.done = done
+
+
+class Collection:
+    """The proxies. Every change is made in one go, so that no other call sees half of it."""
+
+    def __init__(self, ground: Ground, limits: Limits) -> None:
+        self.ground = ground
+        self.limits = limits
+        self.proxies: dict[str, Proxy] = {}
+
+    def get(self, name: str) -> Proxy:
+        """Return a proxy. Raises ApiError (404)."""
+        if name not in self.proxies:
+            raise ApiError("proxy not found", 404)
+        return self.proxies[name]
+
+    async def create(self, wanted: ProxyInput) -> Proxy:
+        """Add a proxy. Raises ApiError, and then nothing is kept of it."""
+        require(wanted)
+        self._see_room(wanted)
+        if wanted.name in self.proxies:
+            raise ApiError("proxy already exists", 409)
+        starts = wanted.enabled is not False
+        address = await self._resolve_to_listen(wanted.listen or "") if starts else None
+        if wanted.name in self.proxies:
+            raise ApiError("proxy already exists", 409)  # by a call that came in meanwhile
+        proxy = self._make(wanted)
+        if address is not None:
+            _start(proxy, address)
+        self.proxies[proxy.name] = proxy
+        return proxy
+
+    async def populate(self, rows: list[ProxyInput]) -> list[Proxy]:
+        """Add or replace proxies in this order. Raises Populating at the first that fails."""
+        done: list[Proxy] = []
+        for row in rows:
+            try:
+                done.append(await self._add_or_replace(row))
+            except ApiError as error:
+                raise Populating(error, done) from None
+        return done
+
+    async def update(self, proxy: Proxy, wanted: ProxyInput) -> None:
+        """Change where a proxy listens, where it leads, and whether it runs. Raises ApiError.
+
+        A proxy whose new address cannot be had stays with it, disabled.
+        """
+        listen = proxy.listen if wanted.listen is None else wanted.listen
+        upstream = proxy.upstream if wanted.upstream is None else wanted.upstream
+        enabled = proxy.enabled if wanted.enabled is None else wanted.enabled
+        address = await _resolve(listen)
+        if self.proxies.get(proxy.name) is not proxy:
+            raise ApiError("proxy not found", 404)  # deleted meanwhile
+        if str(address) != proxy.listen or upstream != proxy.upstream:
+            proxy.stop()
+            proxy.listen, proxy.upstream = listen, upstream
+        if not enabled:
+            proxy.stop()
+        elif not proxy.enabled:
+            _start(proxy, address)
+
+    def delete(self, name: str) -> None:
+        """Stop and remove a proxy. Raises ApiError (404)."""
+        self.get(name).stop()
+        del self.proxies[name]
+
+    async def reset(self) -> None:
+        """Start all proxies and remove all toxics. Raises ApiError at the first that does not start."""
+        for proxy in list(self.proxies.values()):
+            if not proxy.enabled:
+                address = await self._resolve_to_listen(proxy.listen)
+                if self.proxies.get(proxy.name) is proxy:
+                    _start(proxy, address)
+            proxy.clear()
+
+    def add_toxic(self, proxy: Proxy, toxic: Toxic) -> None:
+        """Add a toxic to a proxy. Raises ApiError beyond the limits."""
+        self._see_toxic(toxic)
+        if len(proxy.toxics()) >= self.limits.toxics:
+            raise ApiError(f"too many toxics, expected at most {self.limits.toxics}", 400)
+        proxy.add(toxic)
+
+    def connection(self, id_: str) -> Carried:
+        """Return an open connection. Raises ApiError (404)."""
+        number = int(id_) if id_.isascii() and id_.isdigit() and len(id_) < 19 else -1
+        if number not in self.ground.connections:
+            raise ApiError("connection not found", 404)
+        return self.ground.connections[number]
+
+    def stop(self) -> None:
+        """Stop all proxies."""
+        for proxy in self.proxies.values():
+            proxy.stop()
+
+    async def _add_or_replace(self, row: ProxyInput) -> Proxy:
+        self._see_room(row)
+        for toxic in row.toxics:
+            self._see_toxic(toxic)
+        address = None
+        existing = self.proxies.get(row.name)
+        if existing is not None:
+            address = await _resolve(row.listen or "")
+            if str(address) == existing.listen and row.upstream == existing.upstream:
+                return existing
+            existing.stop()
+        starts = row.enabled is not False
+        if starts and address is None:
+            address = await self._resolve_to_listen(row.listen or "")
+        other = self.proxies.get(row.name)
+        if other is not None:
+            other.stop()
+        proxy = self._make(row)
+        for toxic in row.toxics:
+            proxy.add(toxic)
+        if starts and address is not None:
+            _start(proxy, address)
+        self.proxies[row.name] = proxy
+        return proxy
+
+    def _make(self, wanted: ProxyInput) -> Proxy:
+        return Proxy(
+            name=wanted.name,
+            listen=wanted.listen or "",
+            upstream=wanted.upstream or "",
+            ground=self.ground,
+        )
+
+    def _see_room(self, wanted: ProxyInput) -> None:
+        self._see_name(wanted.name)
+        if wanted.name not in self.proxies and len(self.proxies) >= self.limits.proxies:
+            raise ApiError(f"too many proxies, expected at most {self.limits.proxies}", 400)
+
+    def _see_toxic(self, toxic: Toxic) -> None:
+        self._see_name(toxic.name)
+
+    def _see_name(self, name: str) -> None:
+        if len(name.encode()) > self.limits.name_bytes:
+            raise ApiError(f"name too long, expected at most {self.limits.name_bytes} bytes", 400)
+
+    async def _resolve_to_listen(self, listen: str) -> Address:
+        try:
+            return await resolve(listen)
+        except AddressError as error:
+            raise ApiError(f"listen tcp: {error}", 500) from None
+
+
+async def _resolve(listen: str) -> Address:
+    try:
+        return await resolve(listen)
+    except AddressError as error:
+        raise ApiError(str(error), 500) from None
+
+
+def _start(proxy: Proxy, address: Address) -> None:
+    try:
+        proxy.start(address)
+    except AddressError as error:
+        raise ApiError(str(error), 500) from None

@@ -1,0 +1,105 @@
+"""The command `trio-chaos toxiproxy-server` with the original's flags. Imports nothing that is slow."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from chaos.errors import EXIT_PASSED
+
+_ORIGINAL_SWITCHES = ("proxy-metrics", "runtime-metrics", "version")
+
+
+class _GoFlags(click.Command):
+    """Takes switches as Go's flag package does: `-proxy-metrics`, `-proxy-metrics=true`, `-proxy-metrics=false`."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        return super().parse_args(ctx, [plain for arg in args for plain in _plain(arg)])
+
+
+def _plain(arg: str) -> list[str]:
+    name, equals, value = arg.partition("=")
+    if not equals or name.lstrip("-") not in _ORIGINAL_SWITCHES:
+        return [arg]
+    if value.lower() in ("true", "t", "1"):
+        return [name]
+    return [] if value.lower() in ("false", "f", "0") else [arg]
+
+
+def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
+    from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - brings pydantic
+
+    try:
+        return parse_duration(value)
+    except ValueError as error:
+        raise click.BadParameter(f"{error}, got {value!r}") from error
+
+
+@click.command("toxiproxy-server", cls=_GoFlags)
+@click.option(
+    "-host", "--host", default="localhost", show_default=True, help="Where the API listens."
+)
+@click.option("-port", "--port", default="8474", show_default=True, help="Port of the API.")
+@click.option(
+    "-config",
+    "--config",
+    default="",
+    metavar="FILE",
+    help="JSON of proxies to start with, as POST /populate takes it.",
+)
+@click.option(
+    "-seed",
+    "--seed",
+    type=int,
+    help="Every random draw of toxics derives from it; default another each time.",
+)
+@click.option(
+    "-proxy-metrics", "--proxy-metrics", is_flag=True, help="Bytes of each proxy in GET /metrics."
+)
+@click.option(
+    "-runtime-metrics",
+    "--runtime-metrics",
+    is_flag=True,
+    help="What the process uses, in GET /metrics.",
+)
+@click.option("-version", "--version", is_flag=True, help="Print the version and exit.")
+@click.option(
+    "--api-version",
+    default="2.12.0",
+    show_default=True,
+    metavar="TEXT",
+    help="What GET /version answers.",
+)
+@click.option(
+    "--faithful",
+    "ends_are",
+    is_flag=True,
+    flag_value="faithful",
+    default="toxiproxy",
+    help="Pass half-closes and RSTs on as they are; Toxiproxy closes both ways.",
+)
+@click.option(
+    "--dial-timeout",
+    "dial_s",
+    default="30s",
+    show_default=True,
+    callback=_duration,
+    metavar="TIME",
+    help="How long an upstream may take to accept.",
+)
+@click.option(
+    "--allow-host",
+    "allow_hosts",
+    multiple=True,
+    metavar="NAME",
+    help="Serve requests for this host name too; may be repeated.",
+)
+def toxiproxy_server(version: bool, **options: Any) -> int:
+    """Serve Toxiproxy's API: a drop-in for toxiproxy-server 2.12.0."""
+    if version:
+        click.echo(f"toxiproxy-server version {options['api_version']}")
+        return EXIT_PASSED
+    from chaos.toxiproxy_server.serve import Options, serve_command  # noqa: PLC0415 - see above
+
+    return serve_command(Options(**options), lambda text: click.echo(text, err=True))

@@ -1,0 +1,69 @@
+"""What stands before the API: the Host header against DNS rebinding, browsers, and limits on bodies."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+
+from starlette.requests import ClientDisconnect, Request
+
+from chaos.faults.wire import ApiError
+
+# names that no public name server answers for (RFC 6761, RFC 6762, and `internal`, reserved by ICANN in 2024)
+_HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?")
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test")
+
+
+class HostCheck:
+    """Which Host headers are served.
+
+    A web page can make a browser send requests to this machine under a name that its author controls and points
+    here (DNS rebinding). Addresses, names without a dot and names that only private resolvers know are not such.
+    """
+
+    def __init__(self, allowed: Iterable[str] = ()) -> None:
+        """Serve the names in `allowed` too; `*` serves all."""
+        self._allowed = {name.lower() for name in allowed}
+
+    def allows(self, header: str | None) -> bool:
+        """Return whether a request with this Host header is served; one without the header is no browser's."""
+        if header is None or "*" in self._allowed:
+            return True
+        match = _HEADER.fullmatch(header.strip())
+        if match is None:
+            return False
+        host = (match["six"] or match["name"] or "").lower().rstrip(".")
+        return (
+            host in self._allowed
+            or "." not in host
+            or host.endswith(_PRIVATE_SUFFIXES)
+            or _is_address(host)
+        )
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def is_browser(agent: str) -> bool:
+    """Return whether a User-Agent is refused (api.go, stopBrowsersMiddleware)."""
+    return agent.startswith("Mozilla/")
+
+
+async def read_limited(request: Request, limit: int) -> bytes:
+    """Return the body of a request. Raises ApiError (413) beyond the limit, before it is read to the end."""
+    parts, size = [], 0
+    try:
+        async for part in request.stream():
+            size += len(part)
+            if size > limit:
+                raise ApiError(f"request body too large, expected at most {limit} bytes", 413)
+            parts.append(part)
+    except ClientDisconnect:
+        raise ApiError("bad request body: unexpected EOF", 400) from None
+    return b"".join(parts)

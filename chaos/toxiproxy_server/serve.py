@@ -1,0 +1,154 @@
+"""The server as a whole: proxies, the API on Hypercorn's trio worker, the config file, and signals."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio import serve as hypercorn_serve
+
+from chaos.errors import EXIT_PASSED, UsageError, first_message
+from chaos.faults.wire import ApiError, read_body, read_populate
+from chaos.link.connection import EndPolicy
+from chaos.networks.toxiproxy_api import is_loopback
+from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
+from chaos.toxiproxy_server.api import Api, make_app
+from chaos.toxiproxy_server.collection import Collection, Limits, Populating
+from chaos.toxiproxy_server.guard import HostCheck
+from chaos.toxiproxy_server.proxy import Ground
+
+LOG = logging.getLogger("trio-chaos.toxiproxy-server")
+# how long calls that are being answered may take once a signal has come; none of ours waits for a peer
+GRACE_S = 1.0
+IDLE_S = 60.0  # api.go, IdleTimeout
+HEAD_BYTES_MAX = 1 << 20  # net/http, DefaultMaxHeaderBytes: names in paths may be long
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """How a server is started."""
+
+    host: str = "localhost"
+    port: str = "8474"
+    config: str = ""
+    seed: int | None = None
+    proxy_metrics: bool = False
+    runtime_metrics: bool = False
+    api_version: str = "2.12.0"
+    ends_are: EndPolicy = "toxiproxy"
+    dial_s: float = 30.0
+    allow_hosts: tuple[str, ...] = ()
+    limits: Limits = field(default_factory=Limits)
+
+
+async def serve(
+    options: Options,
+    *,
+    task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Serve until cancelled; the API's address is given to `task_status.started`.
+
+    No socket and no task is left when it returns. Cancelling is safe. Raises UsageError if the API's address
+    cannot be had.
+    """
+    listener = await _listen(options)
+    try:
+        async with trio.open_nursery() as nursery:
+            seed = secrets.randbits(63) if options.seed is None else options.seed
+            ground = Ground(
+                nursery=nursery, seed=seed, ends_are=options.ends_are, dial_s=options.dial_s
+            )
+            collection = Collection(ground, options.limits)
+            if options.config:
+                await _load(collection, options.config)
+            api = Api(
+                collection=collection,
+                version=options.api_version,
+                proxy_metrics=options.proxy_metrics,
+                runtime_metrics=options.runtime_metrics,
+            )
+            app = make_app(api, HostCheck((*options.allow_hosts, options.host)))
+            address = bound(listener)
+            run = partial(_serve_api, app, listener.detach())
+            try:
+                await nursery.start(run)
+                task_status.started(address)
+                await trio.sleep_forever()
+            finally:
+                collection.stop()
+                nursery.cancel_scope.cancel()
+    finally:
+        listener.close()
+
+
+async def _serve_api(
+    app: Any, descriptor: int, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """Run Hypercorn on a socket that listens. A cancel lets calls end first."""
+    config = Config()
+    config.bind = [f"fd://{descriptor}"]
+    config.include_server_header = False
+    config.keep_alive_timeout = IDLE_S
+    config.graceful_timeout = GRACE_S
+    config.h11_max_incomplete_size = HEAD_BYTES_MAX
+    config.loglevel = "WARNING"
+    config.accesslog = None
+    stop = trio.Event()
+    wait: Callable[..., Awaitable[None]] = stop.wait
+    await hypercorn_serve(app, config, shutdown_trigger=wait, task_status=task_status)
+
+
+async def _listen(options: Options) -> socket.socket:
+    """Listen for the API, on IPv4 where a name has it, as the original does."""
+    try:
+        return listen(await resolve(join(options.host, options.port)))
+    except AddressError as error:
+        raise UsageError(f"cannot serve the API: {error}") from None
+
+
+async def _load(collection: Collection, path: str) -> None:
+    """Populate from a file. What is wrong with it is logged and the server starts all the same, as the original's."""
+    try:
+        text = await trio.Path(path).read_bytes()
+    except OSError as error:
+        LOG.warning("cannot read the config file %s: %s", path, error.strerror)
+        return
+    try:
+        proxies = await collection.populate(read_populate(read_body(text)))
+    except (ApiError, Populating) as error:
+        LOG.warning("cannot populate proxies from %s: %s", path, error)
+        return
+    LOG.info("populated %d proxies from %s", len(proxies), path)
+
+
+def serve_command(options: Options, echo: Callable[[str], None]) -> int:
+    """Serve until SIGINT or SIGTERM; return the exit code."""
+    logging.basicConfig(format="%(levelname)s %(message)s")
+    try:
+        trio.run(_until_signal, options, echo, strict_exception_groups=True)
+    except* UsageError as group:
+        raise UsageError(first_message(group)) from None
+    return EXIT_PASSED
+
+
+async def _until_signal(options: Options, echo: Callable[[str], None]) -> None:
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            address = await nursery.start(serve, options)
+            echo(f"serving Toxiproxy's API on http://{address}")
+            if not is_loopback(address.rpartition(":")[0].strip("[]")):
+                echo(
+                    f"WARNING: {address} can be reached from other machines, and the API asks nobody who they "
+                    "are: whoever reaches it can make this machine listen and connect anywhere"
+                )
+            async for _ in signals:
+                nursery.cancel_scope.cancel()
+                break
