@@ -63,6 +63,7 @@ class Pipe:
         self._rng_for = rng_for
         self._slots: list[_Slot] = []
         self._out: list[Timed] = []
+        self.leaving_bytes = 0  # that have left the machines and wait for `advance`
         self._cutter = FrameCutter()
         self._cut = False
 
@@ -118,6 +119,7 @@ class Pipe:
         """Return the units that have left the pipe by now, each with the time at which it left."""
         self._run(now)
         out, self._out = self._out, []
+        self.leaving_bytes = 0
         return out
 
     def replace(self, now: float, stages: Sequence[Stage]) -> None:
@@ -172,6 +174,7 @@ class Pipe:
             self._cut = isinstance(unit, Cut) and unit.whom == "both"
             if isinstance(unit, Data):
                 self._cutter.feed(unit.payload)
+                self.leaving_bytes += len(unit.payload)
             self._out.append(Timed(now, unit))
 
     def _append(self, now: float, stage: Stage) -> None:

@@ -11,8 +11,10 @@ import trio
 
 from chaos.faults.pipe import Flows, Pipe, Stage
 from chaos.faults.units import Cut, Data, Fin, Rst, Unit
-from chaos.link.ends import End
+from chaos.link.ends import READ_BYTES, End
 from chaos.link.observer import Observer
+from chaos.link.outbox import Outbox, Parcel
+from chaos.link.splice import AVAILABLE, Stopped, splice
 from chaos.recorder import Recorder
 from chaos.trace import Side, Stream
 from chaos.vocabulary.faults import Blackhole
@@ -21,6 +23,8 @@ STREAMS: tuple[Stream, Stream] = ("upstream", "downstream")
 _SOURCE: dict[Stream, Side] = {"upstream": "client", "downstream": "server"}
 _TARGET: dict[Stream, Side] = {"upstream": "server", "downstream": "client"}
 _OTHER: dict[Stream, Stream] = {"upstream": "downstream", "downstream": "upstream"}
+# what is read ahead of a target that takes no more: enough to learn soon that a quiet source has ended
+BACKLOG_BYTES = 256 * 1024
 _GONE = Stage(key="gone", settings=Blackhole())
 # What the end of a stream does. `faithful`: a FIN is a half-close, an RST stays one. `toxiproxy`: either becomes the
 # full close of the other socket, behind the bytes that are still on their way (toxiproxy 2.12.0, link.go).
@@ -35,14 +39,6 @@ class Watch:
     client: int
     sides: frozenset[Side]
     felt: Callable[[int, Stream, str, str], None]  # connection, stream, stage key, how
-
-
-@dataclass(slots=True)
-class _Left:
-    """A unit that has left the pipe and is to be delivered; `observed` once the trace has it."""
-
-    unit: Unit
-    observed: bool = False
 
 
 class Connection:
@@ -75,7 +71,7 @@ class Connection:
             (stream, side): Observer(stream) for stream in STREAMS for side in watch.sides
         }
         self._changed = {stream: trio.Event() for stream in STREAMS}
-        self._left: dict[Stream, list[_Left]] = {stream: [] for stream in STREAMS}
+        self._left = {stream: Outbox() for stream in STREAMS}
         self._idle: set[Stream] = set()  # streams whose writer waits
         self._room = {stream: trio.Event() for stream in STREAMS}
         self._fins: set[Stream] = set()
@@ -164,7 +160,7 @@ class Connection:
     async def _read(self, stream: Stream) -> None:
         source = self._ends[_SOURCE[stream]]
         while True:
-            while self._pipes[stream].full:
+            while self._full(stream):
                 self._room[stream] = trio.Event()
                 await self._room[stream].wait()
             unit = await source.receive()
@@ -179,6 +175,38 @@ class Connection:
                 self._ended.add(stream)
                 self._finish_if_over()
                 return
+            if len(unit.payload) >= READ_BYTES and self._bare(stream):
+                await self._splice(stream)
+
+    def _bare(self, stream: Stream) -> bool:
+        """Whether nobody here needs to see the bytes of a stream: not now, and not those on their way."""
+        return (
+            not self._watch.sides
+            and stream in self._idle
+            and not self._left[stream]
+            and self._pipes[stream].transparent
+            and not any(end.closed for end in self._ends.values())
+        )
+
+    async def _splice(self, stream: Stream) -> None:
+        """Let the kernel move the bytes until somebody needs to see them, or no more come."""
+        source, target = self._ends[_SOURCE[stream]], self._ends[_TARGET[stream]]
+        numbers = source.plain_fileno, target.plain_fileno
+        if numbers[0] is None or numbers[1] is None or not AVAILABLE:
+            return
+
+        def passed(count: int) -> None:
+            source.note_spliced(received=count)
+            target.note_spliced(sent=count)
+
+        stopped = await splice(
+            numbers[0], numbers[1], go_on=lambda: self._bare(stream), passed=passed
+        )
+        if stopped is Stopped.SOURCE_LOST:
+            source.note_reset()
+        elif stopped is Stopped.TARGET_LOST:
+            target.note_reset()
+            self._lose(stream, target)
 
     def _pass_on(self, stream: Stream) -> None:
         """Deliver at once what has left the pipe, as far as the socket takes it; the writer does the rest.
@@ -187,44 +215,54 @@ class Connection:
         """
         pipe, left = self._pipes[stream], self._left[stream]
         if stream in self._idle:
-            left += [_Left(timed.unit) for timed in pipe.advance(trio.current_time())]
-            while left and self._deliver_now(stream, left[0]):
-                del left[0]
+            left.add(pipe.advance(trio.current_time()))
+            while left and self._deliver_now(stream, left):
+                left.take()
             self._tell_felt(stream)
         if left or stream not in self._idle or pipe.wake_at() is not None:
             self._tell(stream)
 
-    def _deliver_now(self, stream: Stream, left: _Left) -> bool:
-        """Deliver a unit without waiting; return False if the writer must go on with it."""
-        side, unit = _TARGET[stream], left.unit
-        target = self._ends[side]
+    def _deliver_now(self, stream: Stream, left: Outbox) -> bool:
+        """Deliver the first of what is left without waiting; return False if the writer must go on with it."""
+        side, parcel = _TARGET[stream], left.first
+        target, unit = self._ends[side], parcel.unit
         if not isinstance(unit, Data):
             return False
         if target.closed:
             return True
-        # recorded before it is sent: the peer may act on it before this task runs again
-        self.observe(stream, side, unit)
-        left.observed = True
+        # recorded before it is sent: the peer may act on it before this task runs again; once, though this may be tried
+        # again before the writer wakes
+        if not parcel.observed:
+            self.observe(stream, side, unit)
+            parcel.observed = True
         taken = target.send_now(unit.payload)
         if taken is None:
             self._lose(stream, target)
-            return True
-        if taken < len(unit.payload):
-            left.unit = Data(unit.payload[taken:])
+        elif taken < len(unit.payload):
+            left.shorten(taken)
             return False
         return True
+
+    def _full(self, stream: Stream) -> bool:
+        """Whether the source should be left unread for now (back-pressure)."""
+        return self.held_bytes(stream) >= BACKLOG_BYTES or self._pipes[stream].full
+
+    def held_bytes(self, stream: Stream) -> int:
+        """Return how many bytes have left the pipe that the target has not taken yet."""
+        return self._left[stream].held_bytes + self._pipes[stream].leaving_bytes
 
     async def _write(self, stream: Stream) -> None:
         pipe, left = self._pipes[stream], self._left[stream]
         while True:
             self._changed[stream] = trio.Event()
-            left += [_Left(timed.unit) for timed in pipe.advance(trio.current_time())]
+            left.add(pipe.advance(trio.current_time()))
             while left:
-                await self._deliver(stream, left.pop(0))
+                await self._deliver(stream, left.take())
             self._tell_felt(stream)
             if stream in self._cut_off:
                 self._finish_if_over()
-            if not pipe.full:
+            # not before all is delivered: bulk can then go on beside the pipe
+            if not self.held_bytes(stream) and not pipe.full:
                 self._room[stream].set()
             wake_at = pipe.wake_at()
             if wake_at is None or wake_at > trio.current_time():
@@ -241,7 +279,7 @@ class Connection:
         finally:
             self._idle.discard(stream)
 
-    async def _deliver(self, stream: Stream, left: _Left) -> None:
+    async def _deliver(self, stream: Stream, left: Parcel) -> None:
         side, unit = _TARGET[stream], left.unit
         target = self._ends[side]
         if self._closes_fully and (isinstance(unit, Fin) or unit == Cut()):

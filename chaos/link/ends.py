@@ -15,6 +15,8 @@ from chaos.faults.units import Data, Fin, Rst
 # Large enough for bulk, and allocated only while bytes are being read: trio's receive_some tries, and frees the
 # buffer again before it waits, so an idle connection holds none.
 READ_BYTES = 64 * 1024
+# simulated sockets have numbers from here on
+_FIRST_OF_NO_KERNEL = 1 << 30
 
 
 class End:
@@ -39,6 +41,12 @@ class End:
         except OSError:
             return None
         return int(name[1])
+
+    @property
+    def plain_fileno(self) -> int | None:
+        """The kernel's number of this socket, if what passes through it is what the peer sends: not with TLS."""
+        number = self._socket.socket.fileno()
+        return number if not self._tls and 0 <= number < _FIRST_OF_NO_KERNEL else None
 
     async def receive(self) -> Data | Fin | Rst | None:
         """Wait for the next bytes or the end of the stream; None when we closed it. Cancelling loses nothing."""
@@ -81,6 +89,13 @@ class End:
             self._peer_reset = True
             return False
         return True
+
+    def note_reset(self) -> None:
+        """Note that the peer is gone, as somebody found out who used the socket beside this."""
+        self._peer_reset = True
+
+    def note_spliced(self, *, received: int = 0, sent: int = 0) -> None:
+        """Note bytes that went beside this. Does nothing; for those who count."""
 
     async def send_fin(self) -> None:
         """Half-close. A TLS stream cannot: its close_notify ends both ways, so the socket's FIN is sent alone."""

@@ -342,6 +342,13 @@ class _SilentEnd(End):
         self.finished = True
         self.closed = False
 
+    @property
+    def plain_fileno(self) -> None:
+        return None
+
+    def send_now(self, payload: bytes) -> int:
+        return len(payload)
+
     async def receive(self) -> None:
         await trio.sleep_forever()
 

@@ -1,0 +1,54 @@
+"""What has left a pipe and is still to be delivered, in order."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from chaos.faults.units import Data, Timed, Unit, size
+
+
+@dataclass(slots=True)
+class Parcel:
+    """A unit to deliver; `observed` once the trace has it."""
+
+    unit: Unit
+    observed: bool = False
+
+
+class Outbox:
+    """The parcels of one direction. `held_bytes` is what they hold together."""
+
+    __slots__ = ("_parcels", "held_bytes")
+
+    def __init__(self) -> None:
+        self._parcels: deque[Parcel] = deque()
+        self.held_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._parcels)
+
+    def add(self, units: Iterable[Timed]) -> None:
+        """Put units behind what is there."""
+        for timed in units:
+            self._parcels.append(Parcel(timed.unit))
+            self.held_bytes += size(timed.unit)
+
+    @property
+    def first(self) -> Parcel:
+        """The parcel whose turn it is."""
+        return self._parcels[0]
+
+    def take(self) -> Parcel:
+        """Take the parcel whose turn it is."""
+        parcel = self._parcels.popleft()
+        self.held_bytes -= size(parcel.unit)
+        return parcel
+
+    def shorten(self, taken: int) -> None:
+        """Leave out the first bytes of the parcel whose turn it is: they are delivered."""
+        parcel = self.first
+        assert isinstance(parcel.unit, Data)
+        parcel.unit = Data(parcel.unit.payload[taken:])
+        self.held_bytes -= taken
