@@ -27,7 +27,7 @@ from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
 from chaos.suite import Suite, default_units, run_suite
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import SUPPORT
+from chaos.vocabulary.faults import PATHS_SUPPORT, SUPPORT
 from chaos.worker import USAGE, Job, folder_name, make_job
 
 # What must hold of a subject that nothing happens to, whatever the scenario is about.
@@ -132,6 +132,9 @@ def why_not(scenario: Scenario, network: str, options: Options) -> str | None:
         support, reason = SUPPORT.get(entry.word, {}).get(network, ("exact", ""))
         if support == "unsupported":
             return f"{entry.word} on {network}: {reason}"
+    support, reason = PATHS_SUPPORT[network]
+    if scenario.paths is not None and support == "unsupported":
+        return f"paths on {network}: {reason}"
     return None
 
 

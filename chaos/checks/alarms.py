@@ -110,7 +110,7 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
         late = [
             row
             for row in rows
-            if row.start_s <= event.at_s <= row.end_s + delays_after(entry, row) + grace_s
+            if row.start_s <= event.at_s <= row.end_s + delays_after(context, entry, row) + grace_s
         ]
         if late or covering(rows, event.at_s, grace_s=grace_s):
             return True

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from chaos.checks.context import Context, inconclusive, seconds
+from chaos.checks.paths import client_lateness_s
 from chaos.checks.schedule import Delay, read_delays
 from chaos.checks.statistics import (
     ALPHA,
@@ -36,6 +37,9 @@ class Law:
     settings: Backoff
     first_delay: str
     shift: int
+    # by how much a delay may seem longer and shorter than the client made it, for the path between
+    late_s: float = 0.0
+    early_s: float = 0.0
 
     def cap_s(self, delay: Delay) -> float:
         """Return the cap of a delay, in seconds."""
@@ -80,12 +84,12 @@ def backoff(context: Context, settings: Backoff, expectation: Expectation) -> Fi
     """Judge the delays from the end of one attempt to the start of the next, at the link.
 
     `after` selects delays that begin at or after the entry took effect; without it all count. Each delay must lie
-    within the bounds of its step (0.15 s of slack): full jitter [0, cap], equal [cap / 2, cap], none the cap itself,
-    decorrelated [initial, max]. The first delay after a loss may lie anywhere in [0, initial]. Jittered delays are
-    then judged together, per client and over all clients: too short as a whole (hammering), too long, all alike, and
-    from 20 on not uniform (Kolmogorov–Smirnov), each at a chance below 1e-7. Delays that Retry-After or a close-code
-    policy set are left out; after a LONG reaction only the maximum binds. INCONCLUSIVE when no client had
-    `attempts_min` delays.
+    within the bounds of its step (0.15 s of slack, and what the client's path adds): full jitter [0, cap],
+    equal [cap / 2, cap], none the cap itself, decorrelated [initial, max]. The first delay after a loss may lie
+    anywhere in [0, initial]. Jittered delays are then judged together, per client and over all clients: too short as
+    a whole (hammering), too long, all alike, and from 20 on not uniform (Kolmogorov–Smirnov), each at a chance below
+    1e-7. Delays that Retry-After or a close-code policy set are left out; after a LONG reaction only the maximum
+    binds. INCONCLUSIVE when no client had `attempts_min` delays.
     """
     since_s = _since_s(context, expectation)
     if since_s is None:
@@ -97,7 +101,11 @@ def backoff(context: Context, settings: Backoff, expectation: Expectation) -> Fi
         if not delay.exempt and delay.start_s >= since_s
     ]
     first_delay = context.scenario.client.backoff.first_delay
-    laws = [Law(settings=settings, first_delay=first_delay, shift=shift) for shift in (0, 1)]
+    late_s, early_s = client_lateness_s(context)
+    laws = [
+        Law(settings=settings, first_delay=first_delay, shift=shift, late_s=late_s, early_s=early_s)
+        for shift in (0, 1)
+    ]
     complaints = [_complain(law, delays) for law in laws]
     longest = max((_count(delays, client) for client in context.clients), default=0)
     measured = _measured(delays, longest)
@@ -150,10 +158,10 @@ def _complain(law: Law, delays: Sequence[Delay]) -> Complaint:
     for delay in delays:
         low_s, high_s = law.bounds_s(delay)
         who = f"client {delay.client} waited"
-        if delay.short_s > high_s + SLACK_S:
+        if delay.short_s > high_s + SLACK_S + law.late_s:
             reason = f"{who} {seconds(delay.short_s)} after failure {delay.step + 1}; expected at most {high_s:g} s"
             return reason, _series(law, delays, delay.client)
-        if delay.long_s < low_s - SLACK_S:
+        if delay.long_s < low_s - SLACK_S - law.early_s:
             waited = f"only {seconds(delay.long_s)} after failure {delay.step + 1}"
             reason = f"{who} {waited}; expected at least {low_s:g} s"
             return reason, _series(law, delays, delay.client)
@@ -171,8 +179,9 @@ def _improbable(law: Law, delays: Sequence[Delay], who: str) -> str | None:
     """Return why these delays cannot have been drawn as stated, or None."""
     count = len(delays)
     # towards short: what the link adds only lengthens; towards long: take off what it may have added
-    longs = [law.share(delay, delay.long_s) for delay in delays]
-    shorts = [law.share(delay, delay.short_s - SLACK_S) for delay in delays]
+    # its start may have reached the link late by as much as the path takes
+    longs = [law.share(delay, delay.long_s + law.early_s) for delay in delays]
+    shorts = [law.share(delay, delay.short_s - SLACK_S - law.late_s) for delay in delays]
     mean = sum(longs) / count if count else 0.0
     tests: tuple[tuple[Callable[[], float], str], ...] = (
         (

@@ -6,7 +6,7 @@ from chaos.checks.connections import Connection, is_close_frame, sent_by
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
 from chaos.checks.entries import concerns
-from chaos.checks.paths import hides_client
+from chaos.checks.paths import hides_client, is_behind_link, path_hides_client
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
@@ -97,12 +97,15 @@ def _cut_off(context: Context, older: Connection, opened: float) -> bool:
     """Tell whether a fault below the link may keep from it that the client has ended this connection.
 
     A FIN that was lost is sent again, and an RST is not: the link finds out when it next sends something. While it
-    dials a server whose host is down, it does not read from the client.
+    dials a server that does not answer, it does not read from the client.
     """
+    if path_hides_client(context):
+        return True
     dialed = older.first("dialed")
     dialing = dialed is None or dialed.at_s > opened
     for index, entry in enumerate(context.scenario.timeline):
-        hidden = hides_client(entry) or (entry.word == "host_crash" and dialing)
+        no_answer = entry.word == "host_crash" or is_behind_link(entry)
+        hidden = hides_client(entry) or (no_answer and dialing)
         if hidden and concerns(entry, older.client):
             rows = context.occurrences[index]
             if any(row.start_s <= opened and row.end_s >= older.attempt_s for row in rows):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from chaos.checks.connections import Connection, delivered_to, is_close_frame, sent_by
@@ -176,6 +177,8 @@ def _healed_at(connection: Connection, by: Side, row: Occurrence) -> float | Non
 def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | None:
     """Return K × (I + T) + C + the round trip's added latency; None for a peer without a heartbeat in the scenario.
 
+    None too where the latency has no bound.
+
     Ping interval I after the last pong or miss, pong timeout T, K misses; C is the wait for a Close reply, which the
     reference client does not spend on a dead peer.
     """
@@ -184,7 +187,8 @@ def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | N
         return None
     beat = subject.heartbeat
     close_s = 0.0 if subject.use == "reference" else subject.close_timeout_s
-    return subject.misses * (beat.interval_s + beat.timeout_s) + close_s + added_s
+    bound_s = subject.misses * (beat.interval_s + beat.timeout_s) + close_s + added_s
+    return bound_s if math.isfinite(bound_s) else None
 
 
 def _measured(

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 from chaos.checks.context import Context
 from chaos.checks.entries import Occurrence
 from chaos.scenario.model import Entry
+from chaos.scenario.paths import LegPath
 from chaos.vocabulary.faults import FAULTS, Blackhole, DelayFrames
 
 # no byte passes while they are in force
@@ -81,17 +84,55 @@ def hides_client(entry: Entry) -> bool:
         # a name that fails is recorded as an attempt; one that is slow may be given up unseen
         return bool(entry.parameters.get("mode") == "slow")
     on_server = entry.word in ("host_crash", "host_freeze")
+    if is_behind_link(entry):
+        return False
     return is_on_path(entry) and not (on_server and entry.parameters.get("host") != "client")
 
 
-def delays_after(entry: Entry, row: Occurrence) -> float:
+def is_behind_link(entry: Entry) -> bool:
+    """Tell whether the entry acts on the packets between the link and the server."""
+    return is_on_path(entry) and entry.parameters.get("leg") == "server"
+
+
+def path_hides_client(context: Context) -> bool:
+    """Tell whether the scenario's `paths` can lose what a client does before the link sees it."""
+    leg = _client_leg(context)
+    return leg is not None and (leg.loses() or math.isinf(leg.round_trip_s()))
+
+
+def _client_leg(context: Context) -> LegPath | None:
+    paths = context.scenario.paths
+    return paths.client if paths is not None else None
+
+
+def client_round_trip_s(context: Context) -> float:
+    """Return how long the way from a client to the link and back takes at most (`LegPath.round_trip_s`)."""
+    leg = _client_leg(context)
+    return leg.round_trip_s() if leg is not None else 0.0
+
+
+def client_lateness_s(context: Context) -> tuple[float, float]:
+    """Return by how much a client's wait may seem longer, and shorter, than it is.
+
+    Longer: it hears of the loss one way after the link, its next SYN takes the other, and a refusal, which is
+    recorded when the client knows of it, one way more. Shorter: the sign that the wait has begun takes one way.
+    """
+    leg = _client_leg(context)
+    if leg is None:
+        return 0.0, 0.0
+    down_s, up_s = (leg.way(way).reach_s() for way in ("downstream", "upstream"))
+    return leg.round_trip_s() + down_s, up_s
+
+
+def delays_after(context: Context, entry: Entry, row: Occurrence) -> float:
     """Return for how long after its window an entry may still hold bytes back.
 
     TCP sends what a path lost again at doubling intervals: the next time may come as long after the window as the
-    window lasted (measured: up to 0.6 of it), plus the first interval.
+    window lasted (measured: up to 0.6 of it), plus the first interval, which grows with the round trip.
     """
     if entry.word in ("partition", "loss", "host_freeze"):
-        return row.end_s - row.start_s + 1.0
+        paths = context.scenario.paths
+        return row.end_s - row.start_s + 1.0 + (paths.round_trip_s() if paths else 0.0)
     return 0.0
 
 
@@ -102,8 +143,13 @@ def heartbeat_timeout_s(context: Context) -> float:
 
 
 def added_latency_s(context: Context, start_s: float, end_s: float, client: int) -> float:
-    """Return what latency toxics can add to a round trip of a client in this time: both directions together."""
-    total_s = 0.0
+    """Return what delays a round trip of a client in this time: the scenario's `paths`, and latency toxics.
+
+    Both directions together. Of a path that draws its delays, what one packet in a million exceeds; infinite where
+    a queue has no limit.
+    """
+    paths = context.scenario.paths
+    total_s = paths.round_trip_s() if paths is not None else 0.0
     for rows in context.occurrences:
         for row in rows:
             entry = context.entry(row.index)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
 from chaos.checks.context import Context
 from chaos.checks.entries import concerns
-from chaos.checks.paths import delays_after, hides_client
+from chaos.checks.paths import client_round_trip_s, delays_after, hides_client, path_hides_client
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
@@ -115,14 +115,17 @@ def read_delays(context: Context, client: int) -> list[Delay]:
     policy = policy_of(settings)
     delays: list[Delay] = []
     step, certain, long_wait, connected = 0, True, False, False
+    if path_hides_client(context):
+        return []
+    margin_s = AGE_MARGIN_S + client_round_trip_s(context)
     connections = context.of_client(client)
     for connection, following in pairwise(connections):
         ends = ends_of(connection, settings, following.attempt_s)
         ages = _ages_s(connection, ends[0] if ends else following.attempt_s)
         connected = connected or ages is not None
-        if ages is not None and ages[0] >= settings.stable_after_s + AGE_MARGIN_S:
+        if ages is not None and ages[0] >= settings.stable_after_s + margin_s:
             step, certain, long_wait = 0, True, False
-        elif ages is not None and ages[1] > settings.stable_after_s - AGE_MARGIN_S:
+        elif ages is not None and ages[1] > settings.stable_after_s - margin_s:
             certain = False  # nobody can tell from here whether this one was stable
         if ends is not None and _hidden(context, client, ends[0], following.attempt_s):
             certain = False
@@ -178,7 +181,7 @@ def _loses_attempts(
     if not hides_client(entry) or not concerns(entry, client):
         return False
     return any(
-        row.start_s < end_s and row.end_s + delays_after(entry, row) > start_s
+        row.start_s < end_s and row.end_s + delays_after(context, entry, row) > start_s
         for row in context.occurrences[index]
     )
 

@@ -17,7 +17,7 @@ from chaos.vocabulary.base import Settings, format_duration
 
 WIDTH = 110
 # kept in the order in which the shipped scenarios have them
-_TOP = ("duration_s", "settle_s", "tolerance_s", "networks", "steady_state", "sometimes")
+_TOP = ("duration_s", "settle_s", "tolerance_s", "networks", "steady_state", "sometimes", "paths")
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./() ;+=%-]*")
 _PLAIN_BLOCK = re.compile(r"[A-Za-z_/][A-Za-z0-9_./() ;+=%,'-]*")

@@ -8,9 +8,22 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from chaos.vocabulary.base import DURATION_PATTERN
+from chaos.vocabulary.base import (
+    BANDWIDTH_EXAMPLES,
+    BANDWIDTH_PATTERN,
+    DURATION_EXAMPLES,
+    DURATION_PATTERN,
+    SIZE_EXAMPLES,
+    SIZE_PATTERN,
+)
 
 Schema = Mapping[str, Any]
+# texts with a unit
+_WITH_UNIT = {
+    DURATION_PATTERN: f"a duration such as {DURATION_EXAMPLES}",
+    BANDWIDTH_PATTERN: f"a bandwidth such as {BANDWIDTH_EXAMPLES}",
+    SIZE_PATTERN: f"a size such as {SIZE_EXAMPLES}",
+}
 
 
 @cache
@@ -76,8 +89,10 @@ def _number(value: float) -> str:
 
 def _text(schema: Schema) -> str:
     pattern = schema.get("pattern")
-    if pattern == DURATION_PATTERN:
-        return "a duration such as 250ms, 20s, 15m or 2h"
+    if pattern in _WITH_UNIT:
+        return _WITH_UNIT[str(pattern)]
+    if schema.get("format") == "path":
+        return "the name of a file"
     if pattern is not None:
         return "lower case letters, digits, `.`, `_` and `-`, at most 80 in all, first a letter or digit"
     longest = schema.get("maxLength")
@@ -88,5 +103,7 @@ def _list(schema: Schema) -> str:
     items = schema.get("items", {})
     if "enum" in items:
         return f"a list of {join_or([str(word) for word in items['enum']])}"
+    if "prefixItems" in items:
+        return "a list of [time, delay] pairs"
     names = {"integer": "whole numbers", "string": "texts"}
     return f"a list of {names.get(items.get('type', ''), 'mappings')}"

@@ -18,6 +18,7 @@ from chaos.scenario.problems import find_problems
 from chaos.scenario.read import BYTES_MAX, read_text
 from chaos.scenario.rules import Problem
 from chaos.scenario.settings import parse_settings, unknown_key
+from chaos.scenario.trace_files import read_traces
 from chaos.scenario.variables import Cell, fill, read_cells
 
 SUFFIXES = (".yaml", ".yml")
@@ -41,13 +42,14 @@ def load_scenarios(path: Path, *, display: str | None = None) -> tuple[Scenario,
         text = path.read_bytes()
     except OSError as error:
         raise UsageError(f"cannot read {shown}: {error.strerror or error}") from error
-    return load_text(text, shown)
+    return load_text(text, shown, base=path.parent)
 
 
-def load_text(text: str | bytes, path: str) -> tuple[Scenario, ...]:
+def load_text(text: str | bytes, path: str, *, base: Path | None = None) -> tuple[Scenario, ...]:
     """Return the scenarios of a text, one per matrix cell; `path` names it in messages.
 
-    Raises InvalidScenario with every mistake in it.
+    Files that it names count from the folder `base`, by default that of `path`. Raises InvalidScenario with every
+    mistake in it.
     """
     root = read_text(text, path)
     mistakes = Mistakes(path)
@@ -56,7 +58,8 @@ def load_text(text: str | bytes, path: str) -> tuple[Scenario, ...]:
         mistakes.add(root.mark, "a scenario must be a mapping", value=root, expected=expected)
         raise InvalidScenario(mistakes.sorted())
     cells = read_cells(root, mistakes)
-    loaded = [_load_cell(root, cell, path) for cell in cells]
+    folder = base if base is not None else Path(path).parent
+    loaded = [_load_cell(root, cell, path, folder) for cell in cells]
     found = _merge(mistakes.sorted(), cells, [mine for _, mine in loaded])
     if found:
         raise InvalidScenario(found)
@@ -132,7 +135,9 @@ class _Parts:
     expectations: list[Parsed]
 
 
-def _load_cell(root: Mapping, cell: Cell, path: str) -> tuple[Scenario | None, tuple[Mistake, ...]]:
+def _load_cell(
+    root: Mapping, cell: Cell, path: str, base: Path
+) -> tuple[Scenario | None, tuple[Mistake, ...]]:
     mistakes = Mistakes(path)
     values = {
         key: value
@@ -140,6 +145,8 @@ def _load_cell(root: Mapping, cell: Cell, path: str) -> tuple[Scenario | None, t
         else fill(value, cell, mistakes)
         for key, value in root.values.items()
     }
+    if "paths" in values:
+        values["paths"] = read_traces(values["paths"], base, mistakes)
     parts, wrong = _parse(replace(root, values=values), cell, path, mistakes)
     if parts is not None:
         for problem in _problems(parts, wrong):

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from chaos.scenario.paths import Paths
 from chaos.vocabulary.base import Duration, Settings
 
 Network = Literal["embedded", "toxiproxy", "simulated"]
@@ -203,6 +204,9 @@ class Scenario(Settings):
     networks: tuple[Network, ...] = ("embedded", "toxiproxy", "simulated")
     server: Server = Field(default_factory=lambda: Server.model_validate({"use": "reference"}))
     client: Client = Field(default_factory=lambda: Client.model_validate({"use": "reference"}))
+    paths: Paths | None = Field(
+        None, description="what the network is like without any fault; simulated network only"
+    )
     workload: tuple[Workload, ...] = ()
     timeline: tuple[Entry, ...] = ()
     expect: tuple[Expectation, ...] = ()

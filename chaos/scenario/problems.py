@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from chaos.scenario.model import Scenario
+from chaos.scenario.path_rules import PATH_RULES
 from chaos.scenario.peer_rules import PEER_RULES
 from chaos.scenario.rules import Draft, Problem, Rule, expectation_problems
 from chaos.scenario.timeline_rules import TIMELINE_RULES
@@ -11,6 +12,7 @@ from chaos.scenario.timeline_rules import TIMELINE_RULES
 RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
     *PEER_RULES,
     *TIMELINE_RULES,
+    *PATH_RULES,
     (expectation_problems, frozenset()),
 )
 

@@ -18,6 +18,7 @@ from chaos.scenario.describe import keys_of, required_of, schema_of
 from chaos.scenario.entries import KINDS, WORDS, Kind, entry_keys
 from chaos.scenario.load import top_keys
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
+from chaos.scenario.paths import Paths
 from chaos.vocabulary.base import DURATION_PATTERN, format_duration
 from chaos.vocabulary.checks import CHECKS
 
@@ -78,7 +79,8 @@ def _definitions() -> dict[str, Any]:
         "client": _model(Client),
         "workload": _model(Workload),
     }
-    for model in (Server, Client, Entry):
+    definitions["Paths"] = _model(Paths)
+    for model in (Server, Client, Entry, Paths):
         for name in schema_of(model).get("$defs", {}):
             definitions[name] = _plain_definition(schema_of(model)["$defs"][name])
     for key, schema in keys_of(Entry).items():
@@ -142,6 +144,8 @@ def _value(schema: dict[str, Any]) -> dict[str, Any]:
 def _plain_value(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") == "array" and "items" in schema:
         return {**schema, "items": _value(schema["items"])}
+    if "prefixItems" in schema:
+        return {**schema, "prefixItems": [_value(item) for item in schema["prefixItems"]]}
     if isinstance(schema.get("additionalProperties"), dict):
         return {**schema, "additionalProperties": _value(schema["additionalProperties"])}
     return schema

@@ -20,7 +20,14 @@ from chaos.scenario.nodes import (
     nearest_word,
     to_plain,
 )
-from chaos.vocabulary.base import DURATION_EXAMPLES, Settings
+from chaos.vocabulary.base import (
+    BANDWIDTH_EXAMPLES,
+    BANDWIDTH_PATTERN,
+    DURATION_EXAMPLES,
+    SIZE_EXAMPLES,
+    SIZE_PATTERN,
+    Settings,
+)
 from chaos.vocabulary.toxics import Toxic
 
 Model = TypeVar("Model", bound=Settings)
@@ -33,6 +40,10 @@ _UNITS = {
 }  # fmt: skip
 
 
+_AMOUNTS = (
+    ("bandwidth", BANDWIDTH_PATTERN, BANDWIDTH_EXAMPLES),
+    ("size", SIZE_PATTERN, SIZE_EXAMPLES),
+)
 _ITEMS = {"a list of texts": "text", "a list of whole numbers": "a whole number"}
 
 
@@ -58,11 +69,13 @@ def parse_settings(
             node.mark, f"{what} must be a mapping", value=node, expected="`key: value` pairs"
         )
         return None
+    before = len(mistakes)
     values = {**_values(node, model, mistakes, what, hints=hints or {}, also=also), **(given or {})}
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        wrong = _note(error, node, model, mistakes, what)
+        # what holds between keys follows from a key that is wrong, and is not told beside it
+        wrong = _note(error, node, model, mistakes, what, whole=len(mistakes) == before)
     kept = {key: value for key, value in values.items() if key not in wrong}
     try:
         return model.model_validate({**(placeholders or {}), **kept}, strict=True)
@@ -131,7 +144,13 @@ def unknown_key(
 
 
 def _note(
-    error: ValidationError, node: Mapping, model: type[Settings], mistakes: Mistakes, what: str
+    error: ValidationError,
+    node: Mapping,
+    model: type[Settings],
+    mistakes: Mistakes,
+    what: str,
+    *,
+    whole: bool,
 ) -> set[str]:
     """Note what pydantic found, once per place; return the keys concerned."""
     wrong: set[str] = set()
@@ -144,7 +163,8 @@ def _note(
             mistakes.add(node.mark, f"{what} needs `{key}`", expected=expected)
             continue
         if not key:
-            _note_whole(mistakes, node, what, row["msg"].removeprefix("Value error, "))
+            if whole:
+                _note_whole(mistakes, node, what, row["msg"].removeprefix("Value error, "))
             continue
         wrong.add(key)
         value = _deepest(node, row["loc"])
@@ -194,9 +214,37 @@ def note_value(mistakes: Mistakes, key: str, value: Node, expected: str) -> None
         message = f"`{key}` needs a number with its unit"
         mistakes.add(value.mark, message, value=value, expected=DURATION_EXAMPLES, nearest=guess)
         return
+    for kind, pattern, examples in _AMOUNTS:
+        if f"a {kind} such" in expected:
+            _note_amount(mistakes, key, value, pattern, examples)
+            return
     message = f"`{key}` cannot be this"
     nearest = _nearest_value(value, expected)
     mistakes.add(value.mark, message, value=value, expected=expected, nearest=nearest)
+
+
+def _note_amount(mistakes: Mistakes, key: str, value: Node, pattern: str, examples: str) -> None:
+    """Note a bandwidth or size that is none, or is zero."""
+    if isinstance(value, Scalar) and re.fullmatch(pattern, value.text):
+        mistakes.add(value.mark, f"`{key}` cannot be this", value=value, expected="more than zero")
+        return
+    message = f"`{key}` needs a number with its unit"
+    nearest = _guess_amount(value, pattern)
+    mistakes.add(value.mark, message, value=value, expected=examples, nearest=nearest)
+
+
+def _guess_amount(node: Node, pattern: str) -> str | None:
+    """Return what was probably meant by `2 Mbps`, `250KB/s` or `64k`."""
+    if not isinstance(node, Scalar):
+        return None
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgKMG]?)i?(\w*)(/s)?\s*", node.text)
+    if match is None or not (match[2] or match[3]):
+        return None
+    prefix = {"k": "k", "m": "M", "g": "G"}.get(match[2].lower(), "")
+    bits = match[3].lower() in ("bit", "bits", "bps", "bitps") or match[3] == "b"
+    per_s = "/s" if "/" in pattern else ""
+    guess = f"{match[1]}{prefix}{'bit' if bits and per_s else 'B'}{per_s}"
+    return guess if re.fullmatch(pattern, guess) else None
 
 
 def _nearest_value(value: Node, expected: str) -> str | None:

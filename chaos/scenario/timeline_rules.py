@@ -164,6 +164,8 @@ def _sweep(scenario: Scenario, windows: list[tuple[float, float, int]]) -> Itera
 def _share_connections(one: Entry, other: Entry) -> bool:
     if one.by != other.by:
         return False
+    if one.parameters.get("leg", "client") != other.parameters.get("leg", "client"):
+        return False
     if one.stream != other.stream and "both" not in (one.stream, other.stream):
         return False
     if one.clients is None or other.clients is None:

@@ -10,6 +10,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, Wi
 
 DURATION_PATTERN = r"^\d+(\.\d+)?(ms|s|m|h)$"
 DURATION_EXAMPLES = "250ms, 20s, 15m or 2h"
+BANDWIDTH_PATTERN = r"^\d+(\.\d+)?([kMG]?bit|[kMG]?B)/s$"
+BANDWIDTH_EXAMPLES = "500kbit/s, 2Mbit/s or 250kB/s"
+SIZE_PATTERN = r"^\d+(\.\d+)?[kM]?B$"
+SIZE_EXAMPLES = "1500B, 64kB or 1MB"
+# 1 kB is 1000 bytes, as in Toxiproxy
+_UNIT_BYTES = {"": 1, "k": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
@@ -71,4 +77,71 @@ Duration = Annotated[
     BeforeValidator(parse_duration),
     PlainSerializer(format_duration, return_type=str),
     WithJsonSchema({"type": "string", "pattern": DURATION_PATTERN, "examples": ["250ms", "20s"]}),
+]
+
+
+def parse_bandwidth(value: Any) -> float:
+    """Return bytes per second for text such as `2Mbit/s` or `250kB/s`. Raises ValueError with what was expected."""
+    if isinstance(value, BytesPerSecond):
+        return float(value)
+    pattern = r"(\d+(?:\.\d+)?)([kMG]?)(bit|B)/s"
+    match = re.fullmatch(pattern, value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a bandwidth needs a number and a unit, expected {BANDWIDTH_EXAMPLES}")
+    amount = float(match[1]) * _UNIT_BYTES[match[2]] / (8 if match[3] == "bit" else 1)
+    if not 0 < amount < float("inf"):
+        raise ValueError("expected a bandwidth above zero")
+    return amount
+
+
+class BytesPerSecond(float):
+    """A number that is known to be bytes per second: what code passes where YAML writes a bandwidth."""
+
+
+def format_bandwidth(bytes_per_s: float) -> str:
+    """Return an exact text of a bandwidth: `2Mbit/s`, `1500bit/s`."""
+    bits = bytes_per_s * 8
+    for unit, size in (("G", 1_000_000_000), ("M", 1_000_000), ("k", 1_000), ("", 1)):
+        if bits >= size and bits % size == 0:
+            return f"{bits / size:.0f}{unit}bit/s"
+    return f"{Decimal(repr(bytes_per_s)):f}B/s"
+
+
+def parse_size(value: Any) -> int:
+    """Return bytes for text such as `64kB`. Raises ValueError with what was expected."""
+    if isinstance(value, Bytes):
+        return int(value)
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([kM]?)B", value) if isinstance(value, str) else None
+    if match is None:
+        raise ValueError(f"a size needs a number and a unit, expected {SIZE_EXAMPLES}")
+    amount = float(match[1]) * _UNIT_BYTES[match[2]]
+    if amount == float("inf"):
+        raise ValueError("expected a size that fits a computer")
+    return round(amount)
+
+
+class Bytes(int):
+    """A number that is known to be bytes: what code passes where YAML writes a size."""
+
+
+def format_size(size: int) -> str:
+    """Return an exact text of a size in bytes: `64kB`, `1500B`."""
+    for unit in ("M", "k"):
+        if size and size % _UNIT_BYTES[unit] == 0:
+            return f"{size // _UNIT_BYTES[unit]}{unit}B"
+    return f"{size}B"
+
+
+Bandwidth = Annotated[
+    float,
+    BeforeValidator(parse_bandwidth),
+    PlainSerializer(format_bandwidth, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": BANDWIDTH_PATTERN, "examples": ["2Mbit/s"]}),
+]
+
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    WithJsonSchema({"type": "string", "pattern": SIZE_PATTERN, "examples": ["64kB"]}),
 ]

@@ -156,28 +156,33 @@ class DelayFrames(Fault):
     delay_s: Duration = Field(alias="delay", description="delay of each such frame")
 
 
-class Partition(Fault):
-    """No packet passes between the client's host and the link; TCP sends them again after it."""
+class _OnLeg(Fault):
+    on_path: ClassVar[bool] = True
+    leg: Literal["client", "server"] = Field(
+        "client",
+        description="client: between each client's host and the link; server: between the link and the server",
+    )
+
+
+class Partition(_OnLeg):
+    """No packet passes on one leg; TCP sends them again after it."""
 
     word: ClassVar[str] = "partition"
     directed: ClassVar[bool] = True
-    on_path: ClassVar[bool] = True
 
 
-class Loss(Fault):
-    """A share of the packets between the client's host and the link is lost: seen as retransmission delay."""
+class Loss(_OnLeg):
+    """A share of the packets on one leg is lost: seen as retransmission delay."""
 
     word: ClassVar[str] = "loss"
     directed: ClassVar[bool] = True
-    on_path: ClassVar[bool] = True
     rate: float = Field(ge=0, le=1, description="share of packets that are lost")
 
 
-class SynDrop(Fault):
-    """No SYN of the client's host reaches the link; connections that are open go on."""
+class SynDrop(_OnLeg):
+    """No SYN towards the server's end of one leg arrives; connections that are open go on."""
 
     word: ClassVar[str] = "syn_drop"
-    on_path: ClassVar[bool] = True
 
 
 class HostCrash(Fault):
@@ -247,6 +252,12 @@ SUPPORT["slow_accept"]["embedded"] = (
 )
 SUPPORT["slow_accept"]["toxiproxy"] = SUPPORT["slow_accept"]["embedded"]
 _NO_PATHS: tuple[Support, str] = ("unsupported", "acts below sockets: simulated TCP only")
+# the scenario's `paths` are no fault, and supported just where path faults are
+PATHS_SUPPORT: Mapping[str, tuple[Support, str]] = {
+    "embedded": _NO_PATHS,
+    "toxiproxy": _NO_PATHS,
+    "simulated": _EXACT,
+}
 for _name in (name for name, kind in FAULTS.items() if kind.on_path):
     SUPPORT[_name] |= {"embedded": _NO_PATHS, "toxiproxy": _NO_PATHS}
 SUPPORT["host_freeze"]["simulated"] = (
@@ -268,4 +279,4 @@ SUPPORT["reset_peer"]["toxiproxy"] = (
 )
 SUPPORT["slicer"]["toxiproxy"] = ("approximate", "pieces depend on how reads coalesce")
 
-__all__ = ["FAULTS", "NETWORKS", "SUPPORT", "Fault", "Opcode", "Support"]
+__all__ = ["FAULTS", "NETWORKS", "PATHS_SUPPORT", "SUPPORT", "Fault", "Opcode", "Support"]

@@ -10,6 +10,7 @@ import trio
 from chaos.networks.base import Felt, Tls, affected
 from chaos.networks.embedded import EmbeddedNetwork
 from chaos.networks.simulated.hosts import DnsFault
+from chaos.networks.simulated.layout import hosts_of, lay_paths
 from chaos.networks.simulated.paths import Obstacle, Why
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder
@@ -29,7 +30,7 @@ _WHY: dict[type[Fault], Why] = {Partition: "partition", Loss: "loss", SynDrop: "
 
 
 class SimulatedNetwork:
-    """A link per client on virtual time. Path faults act between a client's host and the link's, or on a host."""
+    """A link per client on virtual time. Path faults act between two hosts, or on one."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class SimulatedNetwork:
             plan=plan, recorder=recorder, host=host, port=port, tls=tls, felt=felt
         )
         self._undo: dict[int, list[Callable[[], None]]] = {}
+        lay_paths(world, plan, lambda: recorder.zero_s)
 
     async def serve(
         self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
@@ -84,19 +86,24 @@ class SimulatedNetwork:
                 act = self._crash if isinstance(fault, HostCrash) else self._freeze
                 yield act(home, felt)
             return
+        if isinstance(fault, (Partition, Loss, SynDrop)) and fault.leg == "server":
+            yield from self._obstruct(step, None, fault)
+            return
         for client in affected(self._plan, step):
             if isinstance(fault, DnsFailure):
                 yield self._break_dns(client, fault, self._once(step, client, None))
-            else:
+            elif isinstance(fault, (Partition, Loss, SynDrop)):
                 yield from self._obstruct(step, client, fault)
 
-    def _obstruct(self, step: Step, client: int, fault: Fault) -> Iterator[Callable[[], None]]:
-        hosts = self._world.hosts
-        here, link = hosts.home_of("client", client), hosts.home_of(None)
+    def _obstruct(
+        self, step: Step, client: int | None, fault: Partition | Loss | SynDrop
+    ) -> Iterator[Callable[[], None]]:
+        """Put an obstacle on the leg of one client, or on the one behind the link that all of them share."""
+        here, there = hosts_of(self._world, fault.leg, client)
         stream = self._plan.scenario.timeline[step.entry].stream
         ways = STREAMS if stream == "both" and not isinstance(fault, SynDrop) else (stream,)
         for way in ("upstream",) if isinstance(fault, SynDrop) else ways:
-            path = self._world.fabric.path(*((here, link) if way == "upstream" else (link, here)))
+            path = self._world.fabric.path(*((here, there) if way == "upstream" else (there, here)))
             obstacle = Obstacle(
                 why=_WHY[type(fault)],
                 felt=self._once(step, client, way),  # type: ignore[arg-type]

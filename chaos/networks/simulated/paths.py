@@ -58,25 +58,6 @@ def traced(rows: Sequence[tuple[float, float]]) -> Delay:
     return lambda now: rows[max(0, bisect_right(times, now) - 1)][1]
 
 
-def read_trace(text: str) -> list[tuple[float, float]]:
-    """Return the rows of a trace file: one `time delay` in seconds per line; `#` starts a comment.
-
-    Raises:
-        ValueError: a line holds something else; the message names it.
-    """
-    rows = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.partition("#")[0].replace(",", " ").split()
-        if not words:
-            continue
-        try:
-            at_s, delay_s = (float(word) for word in words)
-        except ValueError:
-            raise ValueError(f"line {number}: expected `time delay`, got {line!r}") from None
-        rows.append((at_s, delay_s))
-    return rows
-
-
 @dataclass(eq=False, slots=True)
 class Home:
     """One host: what all its sockets share. `down` and `frozen` count the faults in force."""

@@ -10,7 +10,7 @@ import pytest
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.scenario.load import load_scenarios, load_text
-from chaos.scenario.model import Scenario
+from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
 from chaos.vocabulary.faults import FAULTS, SUPPORT
 from chaos.worker import make_job, run_trace
@@ -121,3 +121,35 @@ def test_the_other_networks_say_why_they_cannot(network: str) -> None:
         assert row[network][0] == "unsupported"
         assert row[network][1]
         assert row["simulated"][0] != "unsupported"
+
+
+def test_bytes_over_tls_that_wait_for_their_writer_are_observed_once() -> None:
+    # a frame right behind the 101 found the 101 still waiting, which was then observed again, as a broken frame
+    for seed in (1, 3):
+        verdict, _ = run(shipped(42), seed)
+        assert verdict.outcome is Outcome.PASS, (seed, verdict.findings)
+
+
+def test_a_pong_timeout_from_the_office_gives_up_a_weak_mobile_network() -> None:
+    scenario = shipped(59)
+    office = {"interval": "1s", "timeout": "1s"}
+    client = scenario.client.model_copy(update={"heartbeat": Heartbeat.model_validate(office)})
+    verdict, _ = run(scenario.model_copy(update={"client": client}))
+    assert "no_false_alarm" in failed(verdict)
+
+
+def test_an_eager_client_is_found_out_across_a_satellite() -> None:
+    scenario = shipped(60)
+    backoff = scenario.client.backoff.model_copy(update={"initial_s": 4.0})
+    client = scenario.client.model_copy(update={"backoff": backoff})
+    verdict, _ = run(scenario.model_copy(update={"client": client}))
+    assert "backoff" in failed(verdict)
+
+
+def test_a_satellite_without_its_delays_has_a_shorter_bound() -> None:
+    bounds = []
+    for scenario in (shipped(60), shipped(60).model_copy(update={"paths": None})):
+        verdict, _ = run(scenario)
+        [finding, _server] = [row for row in verdict.findings if row.check == "detects_dead_peer"]
+        bounds.append(finding.measured["theoretical_bound_s"])
+    assert bounds == pytest.approx([7.352, 7.0])

@@ -22,11 +22,11 @@ from chaos.networks.simulated.paths import (
     lognormal,
     normal,
     pareto,
-    read_trace,
     traced,
     uniform,
 )
 from chaos.networks.simulated.sockets import SimulatedSocket
+from chaos.scenario.paths import parse_trace
 
 LOCAL = ("127.0.0.1", "127.0.0.1")
 THERE, HERE = client_address(1), SERVER_ADDRESS
@@ -57,14 +57,14 @@ def test_distributions_have_their_moments() -> None:
 
 
 def test_a_trace_holds_each_delay_until_the_next() -> None:
-    delay = traced(read_trace("# seconds\n0 0.1\n10, 0.5  # worse\n\n20 0.2\n"))
+    delay = traced(parse_trace("# seconds\n0 0.1\n10, 0.5  # worse\n\n20 0.2\n"))
     assert [delay(now) for now in (0, 9.9, 10, 19, 20, 1e6)] == [0.1, 0.1, 0.5, 0.5, 0.2, 0.2]
 
 
 @pytest.mark.parametrize("text", ["1 2 3", "soon 0.1", "5"])
 def test_a_bad_line_of_a_trace_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=r"line 2: expected `time delay`"):
-        read_trace(f"0 0.1\n{text}")
+        parse_trace(f"0 0.1\n{text}")
 
 
 @pytest.mark.parametrize("rows", [[], [(1.0, 0.1), (0.0, 0.1)]])

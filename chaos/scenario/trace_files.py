@@ -1,0 +1,71 @@
+"""Trace files of delays: read where a scenario names one, so that the scenario has the rows wherever it goes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, Sequence, shorten
+from chaos.scenario.paths import parse_trace
+from chaos.scenario.read import BYTES_MAX
+from chaos.vocabulary.base import format_duration
+
+# stands for a trace that could not be read: its mistake is noted, and what follows from it need not be
+_NOTHING = [(0.0, 0.0)]
+
+
+def read_traces(node: Node, base: Path, mistakes: Mistakes) -> Node:
+    """Return the value of `paths` with each `trace: FILE` of a `delay` replaced by the rows of that file.
+
+    Names count from the folder `base`. A file that is missing or wrong is noted at the place of its name.
+    """
+    if not isinstance(node, Mapping):
+        return node
+    values = {key: read_traces(value, base, mistakes) for key, value in node.values.items()}
+    delay = values.get("delay")
+    if isinstance(delay, Mapping):
+        trace = delay.values.get("trace")
+        if isinstance(trace, Scalar) and isinstance(trace.value, str):
+            rows = _read(trace, base, mistakes)
+            inner = {**delay.values, "trace": _as_nodes(rows, trace.mark)}
+            values["delay"] = replace(delay, values=inner)
+    return replace(node, values=values)
+
+
+def _read(name: Scalar, base: Path, mistakes: Mistakes) -> list[tuple[float, float]]:
+    path = base / name.text
+    try:
+        if not path.is_file():
+            message, expected = "there is no such trace file", "a file beside the scenario"
+        elif path.stat().st_size > BYTES_MAX:
+            message, expected = "the trace file is too large", "at most 1 MiB"
+        else:
+            return parse_trace(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        message, expected = "the trace file is not text in UTF-8", "lines of `time delay`"
+    except OSError as error:
+        message, expected = f"cannot read the trace file: {error.strerror}", "a readable file"
+    except ValueError as error:  # what parse_trace says, or a name with a null byte in it
+        place, _, rest = str(error).partition(": expected ")
+        what, _, got = rest.partition(", got ")
+        message = f"the trace file {shorten(name.text)} is wrong in {place}"
+        expected = what or "the name of a file"
+        mistakes.add(name.mark, message, value=got or None, expected=expected)
+        return _NOTHING
+    mistakes.add(name.mark, message, value=name, expected=expected)
+    return _NOTHING
+
+
+def _as_nodes(rows: list[tuple[float, float]], mark: Mark) -> Sequence:
+    return Sequence(
+        mark=mark,
+        items=tuple(
+            Sequence(mark=mark, items=tuple(_as_duration(value_s, mark) for value_s in row))
+            for row in rows
+        ),
+    )
+
+
+def _as_duration(value_s: float, mark: Mark) -> Scalar:
+    text = format_duration(value_s)
+    return Scalar(mark=mark, value=text, text=text)
