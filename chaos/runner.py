@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 import trio
@@ -74,9 +75,8 @@ class Run:
     make_network: MakeNetwork
     network_name: str
     sink: Callable[[Event], None] | None = None
-    on_stuck: Callable[[], None] | None = (
-        None  # is called when a subject does not stop; must end the process
-    )
+    # is called when a subject does not stop; must end the process
+    on_stuck: Callable[[], None] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     tls: Tls | None = None
     world: World | None = None  # of a simulated run; its clock must be virtual
@@ -97,13 +97,16 @@ class Run:
     @property
     def trace(self) -> Trace:
         """The trace as far as it has come."""
-        header = Header(
+        return Trace(self._header, tuple(self._recorder.events))
+
+    @cached_property
+    def _header(self) -> Header:
+        return Header(
             scenario=self.plan.scenario.redacted().to_json(),
             network=self.network_name,
             seed=self.plan.seed,
             environment=self.environment,
         )
-        return Trace(header, tuple(self._recorder.events))
 
     def warn(self, text: str) -> None:
         """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
@@ -201,8 +204,7 @@ class Run:
 
     def _start_clients(self, nursery: trio.Nursery, ports: Sequence[int]) -> None:
         scenario = self.plan.scenario
-        scheme = "wss" if self.tls else "ws"
-        link = HOST if self.world is None else LINK
+        scheme, link = "wss" if self.tls else "ws", HOST if self.world is None else LINK
         for number, port in enumerate(ports, start=1):
             host = self._host("client", number)
             delay_s = scenario.client.start_spread_s * (number - 1) / len(ports)

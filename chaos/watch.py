@@ -61,6 +61,8 @@ class TriggerWatch:
 
     def see(self, event: Event) -> None:
         """Take one event and fire what waited for it."""
+        if not self.waiting:
+            return
         for kind in _countable(event):
             self._counts[kind] += 1
             for row in self.waiting:
@@ -92,11 +94,12 @@ class CycleWatch:
 
     def see(self, event: Event) -> None:
         """Take one event."""
-        connection = (event.client, event.connection)
         if event.kind in ("fin", "rst") and event.stream == "upstream":
-            self._given_up.add(connection)
+            self._given_up.add((event.client, event.connection))
+        if event.kind != "open" or event.client is None:
+            return
         # an attempt that is answered after the client has given it up is no reconnection
-        if event.kind != "open" or event.client is None or connection in self._given_up:
+        if (event.client, event.connection) in self._given_up:
             return
         self._opens[event.client] += 1
         done = min(self._opens.values()) - 1 if len(self._opens) == self.clients else 0

@@ -201,9 +201,11 @@ def _both(
 
 
 async def _supervise(run: Run, parent: Connection | None) -> None:
+    if parent is None:
+        await run.run()  # whoever called sees to signals
+        return
     async with trio.open_nursery() as nursery:
-        if parent is not None:
-            nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
+        nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
         nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
         await run.run()
         nursery.cancel_scope.cancel()
