@@ -227,7 +227,7 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
                 world.fabric.path(*way).delay = constant(hop_s)
     scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
     watch = Watch(
-        recorder=Recorder(trio.current_time),
+        recorder=Recorder(world.fabric.time),
         client=1,
         sides=frozenset(("client", "server")),
         felt=lambda *_: None,

@@ -86,7 +86,8 @@ class Run:
     def __post_init__(self) -> None:
         scenario = self.plan.scenario
         check_abilities(self.plan, self.server, self.client)
-        self._recorder = Recorder(trio.current_time, sink=self._see)
+        time = self.world.fabric.time if self.world else trio.current_time
+        self._recorder = Recorder(time, sink=self._see)
         self._steady = SteadyWatch(scenario)
         self._cycles = CycleWatch(scenario.client.count)
         self._triggers = TriggerWatch(self.plan.triggered, self._fire)
@@ -209,11 +210,7 @@ class Run:
             host = self._host("client", number)
             delay_s = scenario.client.start_spread_s * (number - 1) / len(ports)
             url = f"{scheme}://{link}:{port}/?client={number}"
-            nursery.start_soon(self._run_client, host, url, delay_s)
-
-    async def _run_client(self, host: Host, url: str, delay_s: float) -> None:
-        await trio.sleep(delay_s)
-        await host.run(url)
+            nursery.start_soon(host.run_later, delay_s, url)
 
     async def _stop_server(self, server: Host) -> None:
         server.stop()

@@ -58,6 +58,9 @@ class Observer:
         """Take the next bytes and give what they complete."""
         if self.broken is not None:
             return
+        if self._head is None and self._decoder is not None:
+            yield from self._read_frames(payload)
+            return
         if self._head is not None:
             self._head += payload
             while self._head is not None and _END_OF_HEAD in self._head:

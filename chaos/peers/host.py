@@ -63,6 +63,11 @@ class Host:
             if started is not None:
                 arguments = (arguments[0], started.value)
 
+    async def run_later(self, delay_s: float, *arguments: Any) -> None:
+        """Run the subject after a while; see `run`."""
+        await trio.sleep(delay_s)
+        await self.run(*arguments)
+
     def _restart(self) -> trio.Event | None:
         """Return what to wait for before the next start, set by `crash` meanwhile; None: there is none."""
         return self._again
