@@ -19,6 +19,7 @@ from chaos.errors import (
 )
 from chaos.explore.hunt_cli import hunt
 from chaos.toxiproxy_server.command import toxiproxy_server
+from chaos.toxiproxy_server.play_command import play
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TABLES = ("faults", "checks", "actions", "presets", "policies", "states")
@@ -351,6 +352,7 @@ def new(name: str, folder: Path) -> int:
 
 
 cli.add_command(hunt)
+cli.add_command(play)
 cli.add_command(toxiproxy_server)
 
 

@@ -20,6 +20,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -213,6 +214,8 @@ def is_short(words: list[str], folder: Path) -> bool:
         return options["seeds"] <= SEEDS_MAX and options["dask"] is None
     if name == "toxiproxy-server":
         return bool(options["version"])  # else it serves until it is stopped
+    if name == "play":
+        return False  # serves too; a test of its own starts each
     if name == "replay":
         return (folder / options["folder"]).exists()
     if name != "run":
@@ -294,6 +297,39 @@ def test_the_server_of_the_how_to_serves(sandbox: Path) -> None:
         "expect: [never_sends_before_open, no_false_alarm]\n"
     )
     check_command("trio-chaos run echo.yaml", "PASS          echo\n", sandbox)
+
+
+PLAYED = [
+    pytest.param(block.page, command, id=f"{block}: {command[:60]}")
+    for block in of_kind("sh", "console")
+    for command, _ in block.commands()
+    if words_of(command)[1:2] == ["play"]
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("page", "command"), PLAYED)
+def test_every_play_command_starts_to_play(page: Path, command: str, sandbox: Path) -> None:
+    for block in blocks_of(page):
+        if block.file is not None:
+            (sandbox / block.file).write_text(block.text)
+    words = [sys.executable, "-m", "chaos", *words_of(command)[1:]]
+    words[words.index("--listen") + 1] = "127.0.0.1:0"  # its own may be taken
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(
+        words,
+        cwd=sandbox,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        said = first + process.stdout.read()
+    assert first.startswith("playing "), said
+    assert process.returncode == 130, said
 
 
 # words and links

@@ -37,6 +37,7 @@ def run_seed(unit: Unit, scenario: Scenario, seed: int) -> Row:
     varied = vary(scenario, seed, unit.bounds) if unit.bounds is not None else scenario
     job = make_job(varied, network=NETWORK, seed=seed, client=unit.client, server=unit.server)
     limit_s = allowed_s(scenario.client.count)
+    late = f"took longer than {limit_s:g} s of real time"
     with limited(limit_s) as patience:
         try:
             verdict, trace = run_trace(job, lambda _: None)
@@ -47,8 +48,9 @@ def run_seed(unit: Unit, scenario: Scenario, seed: int) -> Row:
         except BaseException:
             if not patience.over:
                 raise
-    if patience.over:
-        return lost_row(unit, seed, f"took longer than {limit_s:g} s of real time")
+            return lost_row(unit, seed, late)
+    if patience.over:  # a subject has swallowed it
+        return lost_row(unit, seed, late)
     wanted = unit.keep == "all" or (unit.keep == "failures" and verdict.outcome is not Outcome.PASS)
     return Row(
         title=scenario.title,

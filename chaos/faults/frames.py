@@ -82,6 +82,9 @@ class FrameCutter:
         assert self._head is not None
         before = len(self._head)
         self._head += payload
+        if not _may_be_http(self._head):
+            self.opaque = True
+            return len(payload)
         end = self._head.find(_END_OF_HEAD)
         if end < 0:
             if len(self._head) > HEAD_BYTES_MAX:
@@ -120,6 +123,11 @@ class FrameCutter:
         if len(self._header) == needed:
             self._remaining = _payload_length(self._header)
         return len(self._header) - before
+
+
+def _may_be_http(head: bytes) -> bool:
+    """Whether a WebSocket handshake may begin so: with GET (RFC 6455 §4.1) or with a status line."""
+    return b"GET ".startswith(head[:4]) or b"HTTP/".startswith(head[:5])
 
 
 def _informational(first_line: bytes) -> bool:

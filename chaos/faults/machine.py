@@ -20,7 +20,7 @@ CAPACITY_BYTES = 128 * 1024
 class Machine:
     """Pass-through: the base of all machines, and what `noop` is."""
 
-    capacity_bytes: ClassVar[int] = CAPACITY_BYTES
+    capacity_bytes: int = CAPACITY_BYTES
     # a sticky machine stays on its connection when its entry ends
     sticky: ClassVar[bool] = False
 

@@ -97,6 +97,14 @@ class Pipe:
         return not self._slots and not self._out and self._cutter.opaque
 
     @property
+    def takes_bulk(self) -> bool:
+        """Whether it does not matter how many bytes come at once: nothing here paces, cuts or looks at them."""
+        return self._cutter.opaque and all(
+            slot.machine is None or type(slot.machine) in (Machine, toxics.LatencyMachine)
+            for slot in self._slots
+        )
+
+    @property
     def dead(self) -> bool:
         """Whether nothing that is put in can ever come out: a flow that was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
@@ -173,7 +181,8 @@ class Pipe:
                 return
             self._cut = isinstance(unit, Cut) and unit.whom == "both"
             if isinstance(unit, Data):
-                self._cutter.feed(unit.payload)
+                if not self._cutter.opaque:
+                    self._cutter.feed(unit.payload)
                 self.leaving_bytes += len(unit.payload)
             self._out.append(Timed(now, unit))
 

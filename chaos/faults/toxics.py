@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from chaos.faults.machine import Machine, QueueMachine
+from chaos.faults.machine import CAPACITY_BYTES, Machine, QueueMachine
 from chaos.faults.units import Cut, Data, Unit, size
 from chaos.vocabulary.toxics import (
     Bandwidth,
@@ -26,8 +26,11 @@ from chaos.vocabulary.toxics import (
     Timeout,
 )
 
-# 1024 chunks of 32 KiB is what the original's latency buffers (toxics/latency.go, GetBufferSize).
-LATENCY_CAPACITY_BYTES = 1024 * 32 * 1024
+# What is on its way at 50 ms and 1.3 GB/s. The original's buffer is half of it (toxics/latency.go, GetBufferSize:
+# 1024 chunks of 32 KiB), which caps what passes: at 50 ms 670 MB/s, at a second 34 MB/s.
+LATENCY_CAPACITY_BYTES = 64 * 1024 * 1024
+# so much of a fast stream is kept at hand that a timer which is late does not find it dry
+BANDWIDTH_AHEAD_MS = 20
 _NEVER_DUE = float("-inf")
 
 
@@ -98,6 +101,7 @@ class BandwidthMachine(QueueMachine):
     def __init__(self, settings: Bandwidth) -> None:
         super().__init__()
         self._rate = settings.rate  # KB/s is bytes per millisecond
+        self.capacity_bytes = max(CAPACITY_BYTES, self._rate * BANDWIDTH_AHEAD_MS)
         self._rest = b""  # of the chunk that is being sent
         self._due: float | None = None
 
@@ -145,6 +149,7 @@ class BandwidthMachine(QueueMachine):
         """Release what is left of the current chunk at once and pace the rest anew."""
         out = self._release_chunk()
         self._rate = settings.rate
+        self.capacity_bytes = max(CAPACITY_BYTES, self._rate * BANDWIDTH_AHEAD_MS)
         return [*out, *self._begin(now)]
 
     def drain(self, now: float) -> list[Unit]:

@@ -266,7 +266,7 @@ def _fault_settings(
     for key, item in given:
         field = next((f for n, f in type_.model_fields.items() if n == f"{key}_s"), None)
         timed = field is not None and isinstance(item, Number)
-        wanted[key] = f"{item}ms" if timed else _plain(item)
+        wanted[key] = f"{item}ms" if timed else plain(item)
     try:
         settings = type_.model_validate(wanted)
     except ValidationError as error:
@@ -277,12 +277,12 @@ def _fault_settings(
     return shown, settings
 
 
-def _plain(item: Any) -> Any:
-    """Return a value as Python's own types."""
+def plain(item: Any) -> Any:
+    """Return a decoded value as Python's own types; of repeated keys the last one counts."""
     if isinstance(item, Object):
-        return {key: _plain(value) for key, value in item}
+        return {key: plain(value) for key, value in item}
     if isinstance(item, list):
-        return [_plain(value) for value in item]
+        return [plain(value) for value in item]
     if isinstance(item, Number):
         # Python refuses to convert integers of thousands of digits
         whole = item.lstrip("-").isdigit() and len(item) <= 20

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import trio
 
 from chaos.faults.pipe import Flows, Pipe, Stage
 from chaos.faults.units import Cut, Data, Fin, Rst, Unit
-from chaos.link.ends import READ_BYTES, End
-from chaos.link.observer import Observer
+from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End
 from chaos.link.outbox import Outbox, Parcel
 from chaos.link.splice import AVAILABLE, Stopped, splice
+from chaos.link.story import Story
 from chaos.recorder import Recorder
 from chaos.trace import Side, Stream
 from chaos.vocabulary.faults import Blackhole
@@ -67,17 +67,16 @@ class Connection:
             )
             for stream in STREAMS
         }
-        self._observers = {
-            (stream, side): Observer(stream) for stream in STREAMS for side in watch.sides
-        }
-        self._changed = {stream: trio.Event() for stream in STREAMS}
+        self._story = Story(number=number, watch=watch)
         self._left = {stream: Outbox() for stream in STREAMS}
-        self._idle: set[Stream] = set()  # streams whose writer waits
-        self._room = {stream: trio.Event() for stream in STREAMS}
+        self._nursery: trio.Nursery | None = None
+        # A writer is started when there is first something to wait for: most connections never need one.
+        self._changed: dict[Stream, trio.Event] = {}  # streams that have a writer
+        self._idle: set[Stream] = set(STREAMS)  # streams whose writer waits, or is not needed yet
+        self._room: dict[Stream, trio.Event] = {}  # what readers wait for that hold back
         self._fins: set[Stream] = set()
         self._ended: set[Stream] = set()  # streams whose reader has met the end
         self._cut_off: set[Stream] = set()  # streams that end with what is still in their pipe
-        self._early_told = False
         self._scope = trio.CancelScope()
 
     async def run(self) -> None:
@@ -85,13 +84,17 @@ class Connection:
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
+                    self._nursery = nursery
                     for stream in STREAMS:
-                        nursery.start_soon(self._read, stream)
-                        nursery.start_soon(self._write, stream)
+                        if self._pipes[stream].wake_at() is not None:
+                            self._tell(stream)
+                    nursery.start_soon(self._read, "downstream")
+                    await self._read("upstream")
         finally:
+            self._nursery = None
             for end in self._ends.values():
                 end.close()
-            self._record_own("closed")
+            self._story.tell("closed")
 
     def replace(self, stages: Mapping[Stream, Sequence[Stage]]) -> None:
         """Change the active toxics and faults; takes effect at once, never waits."""
@@ -106,26 +109,7 @@ class Connection:
 
     def observe(self, stream: Stream, side: Side, unit: Unit) -> None:
         """Record what a unit is at one side of the link."""
-        observer = self._observers.get((stream, side))
-        if observer is None:
-            return
-        if isinstance(unit, Data):
-            watch = self._watch
-            for kind, fields in observer.feed(unit.payload):
-                watch.recorder.record(
-                    kind,
-                    client=watch.client,
-                    connection=self.number,
-                    stream=stream,
-                    side=side,
-                    **fields,
-                )
-                if kind == "response" and fields["status"] == 101:
-                    self._upgraded(side, observer)
-            if stream == "upstream" and side == "client" and observer.waiting:
-                self._early(observer.waiting)
-        elif isinstance(unit, (Fin, Rst)):
-            self._record("fin" if isinstance(unit, Fin) else "rst", stream, side)
+        self._story.observe(stream, side, unit)
 
     def reset(self, side: Literal["both", "client", "server"]) -> None:
         """Send an RST now. Towards one side only, the other is left with a path that swallows everything."""
@@ -145,38 +129,48 @@ class Connection:
         """Return the keys of the stages that act on a stream of this connection: those that toxicity selected."""
         return self._pipes[stream].active
 
-    def _upgraded(self, side: Side, observer: Observer) -> None:
-        if side == "client":
-            self._record_own("open")
-        requests = self._observers[("upstream", side)]
-        for kind, fields in requests.upgrade(observer.extension):
-            self._record(kind, "upstream", side, **fields)
-
-    def _early(self, count: int) -> None:
-        if not self._early_told:
-            self._early_told = True
-            self._record_own("early_data", bytes=count)
-
     async def _read(self, stream: Stream) -> None:
-        source = self._ends[_SOURCE[stream]]
+        source, pipe = self._ends[_SOURCE[stream]], self._pipes[stream]
+        at_most = READ_BYTES
         while True:
             while self._full(stream):
                 self._room[stream] = trio.Event()
                 await self._room[stream].wait()
-            unit = await source.receive()
+            unit = await source.receive(at_most)
             if self._closes_fully and not isinstance(unit, Data):
                 unit = Fin()  # also for a socket that we closed ourselves
             if unit is None:
                 return
-            self.observe(stream, _SOURCE[stream], unit)
-            self._pipes[stream].feed(trio.current_time(), unit)
-            self._pass_on(stream)
-            if not isinstance(unit, Data):
+            size = len(unit.payload) if isinstance(unit, Data) else 0
+            rest = self._pass_by(stream, unit)
+            if rest is not None:
+                self.observe(stream, _SOURCE[stream], rest)
+                pipe.feed(trio.current_time(), rest)
+            if not size:
                 self._ended.add(stream)
+                self._pass_on(stream)
+                if stream not in self._fins:
+                    self._tell(stream)  # its writer stays until the end comes out
                 self._finish_if_over()
                 return
-            if len(unit.payload) >= READ_BYTES and self._bare(stream):
+            if rest is not None:
+                self._pass_on(stream)
+            if size >= READ_BYTES and self._bare(stream):
                 await self._splice(stream)
+            bulk = size >= READ_BYTES and not self._watch.sides and pipe.takes_bulk
+            at_most = BULK_READ_BYTES if bulk else READ_BYTES
+
+    def _pass_by(self, stream: Stream, unit: Unit) -> Unit | None:
+        """Deliver bytes beside a pipe that does nothing; return what is still to be delivered."""
+        if not isinstance(unit, Data) or not self._bare(stream):
+            return unit
+        target = self._ends[_TARGET[stream]]
+        taken = target.send_now(unit.payload)
+        if taken is None:
+            self._lose(stream, target)
+        elif taken < len(unit.payload):
+            return Data(unit.payload[taken:])
+        return None
 
     def _bare(self, stream: Stream) -> bool:
         """Whether nobody here needs to see the bytes of a stream: not now, and not those on their way."""
@@ -185,7 +179,8 @@ class Connection:
             and stream in self._idle
             and not self._left[stream]
             and self._pipes[stream].transparent
-            and not any(end.closed for end in self._ends.values())
+            and not self._ends["client"].closed
+            and not self._ends["server"].closed
         )
 
     async def _splice(self, stream: Stream) -> None:
@@ -216,29 +211,36 @@ class Connection:
         pipe, left = self._pipes[stream], self._left[stream]
         if stream in self._idle:
             left.add(pipe.advance(trio.current_time()))
-            while left and self._deliver_now(stream, left):
-                left.take()
+            self._deliver_what_is_taken(stream, left)
             self._tell_felt(stream)
         if left or stream not in self._idle or pipe.wake_at() is not None:
             self._tell(stream)
+
+    def _deliver_what_is_taken(self, stream: Stream, left: Outbox) -> None:
+        while left and self._deliver_now(stream, left):
+            left.take()
 
     def _deliver_now(self, stream: Stream, left: Outbox) -> bool:
         """Deliver the first of what is left without waiting; return False if the writer must go on with it."""
         side, parcel = _TARGET[stream], left.first
         target, unit = self._ends[side], parcel.unit
+        if isinstance(unit, Fin) and self._closes_fully:
+            self._close_fully(stream)
+            return True
         if not isinstance(unit, Data):
             return False
         if target.closed:
             return True
-        # recorded before it is sent: the peer may act on it before this task runs again; once, though this may be tried
-        # again before the writer wakes
+        # recorded before it is sent: the peer may act on it before this task runs again; only once, though this may
+        # be tried again before the writer wakes
         if not parcel.observed:
             self.observe(stream, side, unit)
             parcel.observed = True
-        taken = target.send_now(unit.payload)
+        payload = parcel.payload
+        taken = target.send_now(payload)
         if taken is None:
             self._lose(stream, target)
-        elif taken < len(unit.payload):
+        elif taken < len(payload):
             left.shorten(taken)
             return False
         return True
@@ -253,6 +255,7 @@ class Connection:
 
     async def _write(self, stream: Stream) -> None:
         pipe, left = self._pipes[stream], self._left[stream]
+        self._idle.discard(stream)
         while True:
             self._changed[stream] = trio.Event()
             left.add(pipe.advance(trio.current_time()))
@@ -262,8 +265,8 @@ class Connection:
             if stream in self._cut_off:
                 self._finish_if_over()
             # not before all is delivered: bulk can then go on beside the pipe
-            if not self.held_bytes(stream) and not pipe.full:
-                self._room[stream].set()
+            if stream in self._room and not self.held_bytes(stream) and not pipe.full:
+                self._room.pop(stream).set()
             wake_at = pipe.wake_at()
             if wake_at is None or wake_at > trio.current_time():
                 await self._wait_for_change(stream, wake_at)
@@ -293,7 +296,7 @@ class Connection:
         elif isinstance(unit, Data):
             if not left.observed:
                 self.observe(stream, side, unit)
-            if not await target.send(unit.payload):
+            if not await target.send(left.payload):
                 self._lose(stream, target)
         elif isinstance(unit, Fin):
             self.observe(stream, side, unit)
@@ -303,7 +306,7 @@ class Connection:
         else:
             self._close_end(side, rst=True)
             self._tell_felt(stream)
-            self._scope.cancel()
+            self._stop()
 
     def _lose(self, stream: Stream, target: End) -> None:
         """Note that a peer took no more bytes: its reader tells why, unless that is over."""
@@ -330,7 +333,7 @@ class Connection:
     def _cut(self, *, rst: bool) -> None:
         for side in ("client", "server"):
             self._close_end(side, rst=rst)
-        self._scope.cancel()
+        self._stop()
 
     def _close_end(self, side: Literal["client", "server"], *, rst: bool) -> None:
         end = self._ends[side]
@@ -339,7 +342,7 @@ class Connection:
         stream: Stream = "downstream" if side == "client" else "upstream"
         already = stream in self._fins and not rst
         if not already:
-            self._record("rst" if rst else "fin", stream, side)
+            self._story.record("rst" if rst else "fin", stream, side)
         end.finished = True
         if rst:
             end.reset()
@@ -360,30 +363,22 @@ class Connection:
                 and all(stream in self._fins or self._pipes[stream].dead for stream in STREAMS)
             )
         ):
+            self._stop()
+
+    def _stop(self) -> None:
+        """End all tasks. Readers that have met the end do so by themselves, which costs less than a cancellation."""
+        if self._changed or len(self._ended) < len(STREAMS):
             self._scope.cancel()
 
     def _tell(self, stream: Stream) -> None:
-        self._changed[stream].set()
+        """Wake the writer of a stream; before `run` there is none."""
+        if stream in self._changed:
+            self._changed[stream].set()
+        elif self._nursery is not None:
+            self._changed[stream] = trio.Event()
+            self._nursery.start_soon(self._write, stream)
 
     def _tell_felt(self, stream: Stream) -> None:
         for key, how in self._pipes[stream].felt():
             if key != _GONE.key:
                 self._watch.felt(self.number, stream, key, how)
-
-    def _record(self, kind: str, stream: Stream, side: Side, **fields: Any) -> None:
-        if side in self._watch.sides:
-            self._watch.recorder.record(
-                kind,
-                client=self._watch.client,
-                connection=self.number,
-                stream=stream,
-                side=side,
-                **fields,
-            )
-
-    def _record_own(self, kind: str, **fields: Any) -> None:
-        """Record what belongs to the connection as a whole: told by the link that observes the client."""
-        if "client" in self._watch.sides:
-            self._watch.recorder.record(
-                kind, client=self._watch.client, connection=self.number, **fields
-            )

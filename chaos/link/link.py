@@ -14,7 +14,7 @@ from chaos.errors import NetworkUnavailable
 from chaos.faults.pipe import Stage
 from chaos.faults.units import Data
 from chaos.link.connection import STREAMS, Connection, Watch
-from chaos.link.ends import End
+from chaos.link.ends import READ_BYTES, End
 from chaos.link.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 from chaos.scenario.plan import Plan, Step, generator
 from chaos.trace import Stream
@@ -346,13 +346,13 @@ class _SilentEnd(End):
     def plain_fileno(self) -> None:
         return None
 
-    def send_now(self, payload: bytes) -> int:
+    def send_now(self, payload: bytes | memoryview) -> int:
         return len(payload)
 
-    async def receive(self) -> None:
+    async def receive(self, at_most: int = READ_BYTES) -> None:
         await trio.sleep_forever()
 
-    async def send(self, payload: bytes) -> bool:
+    async def send(self, payload: bytes | memoryview) -> bool:
         return True
 
     async def send_fin(self) -> None:

@@ -11,10 +11,17 @@ from chaos.faults.units import Data, Timed, Unit, size
 
 @dataclass(slots=True)
 class Parcel:
-    """A unit to deliver; `observed` once the trace has it."""
+    """A unit to deliver: without its first `taken` bytes, which are delivered; `observed` once the trace has it."""
 
     unit: Unit
     observed: bool = False
+    taken: int = 0
+
+    @property
+    def payload(self) -> bytes | memoryview:
+        """What is still to be delivered of the bytes of this unit."""
+        assert isinstance(self.unit, Data)
+        return memoryview(self.unit.payload)[self.taken :] if self.taken else self.unit.payload
 
 
 class Outbox:
@@ -43,12 +50,10 @@ class Outbox:
     def take(self) -> Parcel:
         """Take the parcel whose turn it is."""
         parcel = self._parcels.popleft()
-        self.held_bytes -= size(parcel.unit)
+        self.held_bytes -= size(parcel.unit) - parcel.taken
         return parcel
 
     def shorten(self, taken: int) -> None:
         """Leave out the first bytes of the parcel whose turn it is: they are delivered."""
-        parcel = self.first
-        assert isinstance(parcel.unit, Data)
-        parcel.unit = Data(parcel.unit.payload[taken:])
+        self.first.taken += taken
         self.held_bytes -= taken

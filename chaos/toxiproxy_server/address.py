@@ -6,7 +6,12 @@ import errno
 import ipaddress
 import os
 import socket
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 import trio
 
@@ -175,12 +180,52 @@ def bound(listener: socket.socket) -> str:
 async def dial(text: str) -> trio.SocketStream:
     """Connect to `host:port`, trying every address of the host. Raises OSError, ValueError or AddressError."""
     host, service = split(text)
-    stream = await trio.open_tcp_stream(host or "localhost", port_of(service))
+    port = port_of(service)
+    family = _family_of(host)
+    if family is None or port == 0:
+        stream = await trio.open_tcp_stream(host or "localhost", port)
+    else:
+        stream = await _connect(family, host, port)
     keep_alive(stream.socket)
     return stream
 
 
-def keep_alive(connected: trio.socket.SocketType) -> None:
+@lru_cache(maxsize=1024)
+def _family_of(host: str) -> socket.AddressFamily | None:
+    """Return the family of an address; None for a name, and for what needs a resolver (`fe80::1%eth0`)."""
+    for family in (socket.AF_INET, socket.AF_INET6):
+        with suppress(OSError, ValueError):
+            socket.inet_pton(family, host)
+            return family
+    return None
+
+
+async def _connect(family: socket.AddressFamily, host: str, port: int) -> trio.SocketStream:
+    """Connect to an address, with nothing of what `open_tcp_stream` does for names: a third of its time."""
+    plain = socket.socket(family)
+    try:
+        plain.setblocking(False)
+        error = plain.connect_ex((host, port))
+        # a peer on this machine has accepted by now: asked again, the kernel says so (connect(2), EISCONN)
+        if error == errno.EINPROGRESS:
+            error = plain.connect_ex((host, port))
+        while error in (errno.EINPROGRESS, errno.EALREADY, errno.EINTR):
+            await trio.lowlevel.wait_writable(plain)
+            error = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    except BaseException:
+        plain.close()
+        raise
+    if error not in (0, errno.EISCONN):
+        plain.close()
+        raise OSError(error, os.strerror(error))
+    return trio.SocketStream(trio.socket.from_stdlib_socket(plain))
+
+
+# whether what is accepted has the options of what listens (Linux: the socket is a clone)
+INHERITED = sys.platform == "linux"
+
+
+def keep_alive(connected: trio.socket.SocketType | socket.socket) -> None:
     """Set the keep-alive that Go gives to every connection: probes after 15 s of silence, each 15 s."""
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
@@ -191,7 +236,12 @@ def keep_alive(connected: trio.socket.SocketType) -> None:
 def peer(connected: trio.socket.SocketType) -> str:
     """Return the address of the peer, or an empty text when the socket no longer knows it."""
     try:
-        host, port = connected.getpeername()[:2]
+        return printed(connected.getpeername())
     except OSError:
         return ""
+
+
+def printed(address: Sequence[Any]) -> str:
+    """Return an address of the kernel as Go prints it."""
+    host, port = address[:2]
     return join(host.removeprefix("::ffff:"), port)

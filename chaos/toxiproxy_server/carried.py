@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -15,7 +16,7 @@ from chaos.link.ends import End
 from chaos.link.link import silent_end
 from chaos.recorder import Recorder
 from chaos.scenario.plan import generator
-from chaos.toxiproxy_server.address import AddressError, dial, keep_alive, peer
+from chaos.toxiproxy_server.address import AddressError, dial, peer
 from chaos.toxiproxy_server.entrance import Entrance, reject, strip_head
 from chaos.toxiproxy_server.traffic import CountedEnd, Counter
 from chaos.trace import Stream
@@ -60,12 +61,11 @@ class Origin:
 class Carried:
     """A connection with its two sockets. `run` carries it; `close` and `reset` end it at once."""
 
-    def __init__(self, *, id_: int, origin: Origin, stream: trio.SocketStream) -> None:
-        keep_alive(stream.socket)
+    def __init__(self, *, id_: int, origin: Origin, stream: trio.SocketStream, client: str) -> None:
         self.id = id_
         self.origin = origin
         self.opened_s = trio.current_time()
-        self.client = peer(stream.socket)
+        self.client = client
         self.server = ""
         self.bytes: dict[Stream, Counter] = {stream: Counter() for stream in STREAMS}
         self._client = self._counted(stream, "upstream", "downstream")
@@ -78,11 +78,12 @@ class Carried:
         self._stages = stages
         try:
             with self._scope:
-                await trio.sleep(met.slow_accept_s)
+                if met.slow_accept_s:
+                    await trio.sleep(met.slow_accept_s)
                 if met.rejects is not None:
                     await reject(self._client, met.rejects)
                     return
-                server = silent_end() if met.swallows else await self._dial()
+                server = silent_end() if met.swallows else await self._dial(met)
                 if server is not None:
                     await self._carry(met, server)
         finally:
@@ -93,6 +94,13 @@ class Carried:
         self._stages = stages
         if self._connection is not None:
             self._connection.replace(stages)
+
+    def moved(self) -> dict[str, dict[str, int]]:
+        """Return the bytes received and sent on each stream so far."""
+        return {
+            stream: {"received": counter.received, "sent": counter.sent}
+            for stream, counter in self.bytes.items()
+        }
 
     def active(self) -> frozenset[str]:
         """Return the keys of the toxics that act on it."""
@@ -115,14 +123,15 @@ class Carried:
             self._client.reset()
             self._scope.cancel()
 
-    async def _dial(self) -> End | None:
+    async def _dial(self, met: Entrance) -> End | None:
         """Return the end to the upstream; None, and the client is closed, if it cannot be had."""
+        # the scope of all this ends with the client closed: one more for the dial would cost, and do the same
+        self._scope.deadline = self.opened_s + met.slow_accept_s + self.origin.dial_s
         try:
-            with trio.fail_after(self.origin.dial_s):
-                stream = await dial(self.origin.upstream)
-        except (OSError, ValueError, AddressError, trio.TooSlowError):
-            self._client.close()
+            stream = await dial(self.origin.upstream)
+        except (OSError, ValueError, AddressError):
             return None
+        self._scope.deadline = math.inf
         self.server = peer(stream.socket)
         return self._counted(stream, "downstream", "upstream")
 

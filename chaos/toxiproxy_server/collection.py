@@ -57,6 +57,7 @@ class Collection:
         if address is not None:
             _start(proxy, address)
         self.proxies[proxy.name] = proxy
+        self.ground.events.tell("proxy_created", proxy=proxy.body())
         return proxy
 
     async def populate(self, rows: list[ProxyInput]) -> list[Proxy]:
@@ -87,11 +88,13 @@ class Collection:
             proxy.stop()
         elif not proxy.enabled:
             _start(proxy, address)
+        self.ground.events.tell("proxy_changed", proxy=proxy.body())
 
     def delete(self, name: str) -> None:
         """Stop and remove a proxy. Raises ApiError (404)."""
         self.get(name).stop()
         del self.proxies[name]
+        self.ground.events.tell("proxy_deleted", name=name)
 
     async def reset(self) -> None:
         """Start all proxies and remove all toxics. Raises ApiError at the first that does not start."""
@@ -100,6 +103,7 @@ class Collection:
                 address = await self._resolve_to_listen(proxy.listen)
                 if self.proxies.get(proxy.name) is proxy:
                     _start(proxy, address)
+                    self.ground.events.tell("proxy_changed", proxy=proxy.body())
             proxy.clear()
 
     def add_toxic(self, proxy: Proxy, toxic: Toxic) -> None:
@@ -144,6 +148,7 @@ class Collection:
         if starts and address is not None:
             _start(proxy, address)
         self.proxies[row.name] = proxy
+        self.ground.events.tell("proxy_created", proxy=proxy.body())
         return proxy
 
     def _make(self, wanted: ProxyInput) -> Proxy:

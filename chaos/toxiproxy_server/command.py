@@ -95,6 +95,11 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     metavar="NAME",
     help="Serve requests for this host name too; may be repeated.",
 )
+@click.option(
+    "--page",
+    is_flag=True,
+    help="Serve a live page at / and let browsers that have loaded it call the API.",
+)
 def toxiproxy_server(version: bool, **options: Any) -> int:
     """Serve Toxiproxy's API: a drop-in for toxiproxy-server 2.12.0."""
     if version:

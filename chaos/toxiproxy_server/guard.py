@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -53,6 +53,18 @@ def _is_address(host: str) -> bool:
 def is_browser(agent: str) -> bool:
     """Return whether a User-Agent is refused (api.go, stopBrowsersMiddleware)."""
     return agent.startswith("Mozilla/")
+
+
+def is_own_page(headers: Mapping[str, str]) -> bool:
+    """Return whether a request comes from a page of this server, from a browser's user, or from no browser.
+
+    Browsers send Origin with every request of another site that could change something (Fetch, §3.1), and
+    Sec-Fetch-Site with all of them (Fetch Metadata, §2.3).
+    """
+    origin, host = headers.get("origin"), headers.get("host", "")
+    if origin is not None and origin.lower() != f"http://{host.lower()}":
+        return False
+    return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 
 async def read_limited(request: Request, limit: int) -> bytes:

@@ -7,7 +7,15 @@ import socket
 
 import trio
 
-from chaos.toxiproxy_server.address import Address, bound, keep, listen
+from chaos.toxiproxy_server.address import (
+    INHERITED,
+    Address,
+    bound,
+    keep,
+    keep_alive,
+    listen,
+    printed,
+)
 
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_S = 0.1
@@ -22,7 +30,7 @@ class Listener:
         self.address = bound(plain)
         self._host = address.host
         self._port = int(plain.getsockname()[1])
-        self._socket: trio.socket.SocketType | None = trio.socket.from_stdlib_socket(plain)
+        self._socket: trio.socket.SocketType | None = _prepared(plain)
         self._holder: socket.socket | None = None
         self._listening = trio.Event()
         self._listening.set()
@@ -42,17 +50,17 @@ class Listener:
                 self._holder.close()
                 self._holder = None
             plain = listen(Address(host=self._host, port=self._port))
-            self._socket = trio.socket.from_stdlib_socket(plain)
+            self._socket = _prepared(plain)
             self._listening.set()
 
-    async def accept(self) -> trio.SocketStream:
-        """Wait for the next client. Cancelling loses none."""
+    async def accept(self) -> tuple[trio.SocketStream, str]:
+        """Wait for the next client; return its stream and its address. Cancelling loses none."""
         while True:
             await self._listening.wait()
             if self._socket is None:
                 continue
             try:
-                accepted, _ = await self._socket.accept()
+                accepted, address = await self._socket.accept()
             except trio.ClosedResourceError:
                 continue
             except OSError as error:
@@ -60,7 +68,10 @@ class Listener:
                 if error.errno in _OUT_OF_DESCRIPTORS:
                     await trio.sleep(PAUSE_S)
                 continue
-            return trio.SocketStream(accepted)
+            stream = trio.SocketStream(accepted)
+            if not INHERITED:
+                keep_alive(accepted)
+            return stream, printed(address)
 
     def close(self) -> None:
         """Close it; idempotent."""
@@ -69,3 +80,9 @@ class Listener:
             if closing is not None:
                 closing.close()
         self._socket = self._holder = None
+
+
+def _prepared(plain: socket.socket) -> trio.socket.SocketType:
+    """Return a socket that listens, with the options that those it accepts are to have."""
+    keep_alive(plain)
+    return trio.socket.from_stdlib_socket(plain)

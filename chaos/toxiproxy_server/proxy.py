@@ -15,8 +15,9 @@ from chaos.toxiproxy_server import entrance
 from chaos.toxiproxy_server.address import Address, AddressError
 from chaos.toxiproxy_server.carried import Carried, Origin
 from chaos.toxiproxy_server.entrance import Entrance
+from chaos.toxiproxy_server.events import Events
 from chaos.toxiproxy_server.listener import Listener
-from chaos.toxiproxy_server.traffic import Totals
+from chaos.toxiproxy_server.traffic import Counter, Totals
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
 
@@ -33,6 +34,7 @@ class Ground:
     dial_s: float = 30.0
     totals: Totals = field(default_factory=Totals)
     connections: dict[int, Carried] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
     _count: int = 0
 
     def next_id(self) -> int:
@@ -48,13 +50,15 @@ class Proxy:
         self.name = name
         self.listen = listen
         self.upstream = upstream
-        self._ground = ground
+        self.ground = ground
         self._toxics: dict[str, tuple[str, Toxic]] = {}  # name → (key of its stages, toxic)
         self._made = 0
         self._accepted = 0
         self._listener: Listener | None = None
         self._scope = trio.CancelScope()
         self._carried: dict[int, Carried] = {}
+        self._counters: dict[Stream, Counter] = {}
+        self._counted_for = ("", "")
 
     @property
     def enabled(self) -> bool:
@@ -92,7 +96,7 @@ class Proxy:
         self._listener = listener
         self._scope = trio.CancelScope()
         self._see_to_refusal()
-        self._ground.nursery.start_soon(self._serve, listener, self._scope)
+        self.ground.nursery.start_soon(self._serve, listener, self._scope)
 
     def stop(self) -> None:
         """Refuse clients and close all connections."""
@@ -114,24 +118,30 @@ class Proxy:
                 if carried.origin.rng("entrance", key).random() < toxic.toxicity:
                     carried.reset(toxic.settings.side)
         self._apply()
+        self.ground.events.tell("toxic_added", proxy=self.name, toxic=toxic.body())
 
     def change(self, toxic: Toxic) -> None:
         """Give the toxic of this name new settings."""
         key, _ = self._toxics[toxic.name]
         self._toxics[toxic.name] = (key, toxic)
         self._apply()
+        self.ground.events.tell("toxic_changed", proxy=self.name, toxic=toxic.body())
 
     def remove(self, name: str) -> None:
         """Remove a toxic. Raises ApiError (404)."""
         self.toxic(name)
         del self._toxics[name]
         self._apply()
+        self.ground.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def clear(self) -> None:
         """Remove all toxics."""
         if self._toxics:
+            names = list(self._toxics)
             self._toxics.clear()
             self._apply()
+            for name in names:
+                self.ground.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def active(self, carried: Carried) -> list[str]:
         """Return the names of the toxics that act on a connection."""
@@ -171,14 +181,23 @@ class Proxy:
             with scope:
                 async with trio.open_nursery() as nursery:
                     while True:
-                        stream = await listener.accept()
-                        nursery.start_soon(self._handle, self._arrived(stream))
+                        arrived = self._arrived(*await listener.accept())
+                        nursery.start_soon(self._handle, arrived)
         finally:
             listener.close()
 
-    def _arrived(self, stream: trio.SocketStream) -> Carried:
+    def _arrived(self, stream: trio.SocketStream, client: str) -> Carried:
         self._accepted += 1
-        ground = self._ground
+        ground = self.ground
+        addresses = self.listen, self.upstream
+        if addresses != self._counted_for:
+            self._counted_for = addresses
+            self._counters = {
+                way: ground.totals.of(
+                    way, listen=self.listen, name=self.name, upstream=self.upstream
+                )
+                for way in STREAMS
+            }
         origin = Origin(
             proxy=self.name,
             listen=self.listen,
@@ -187,16 +206,14 @@ class Proxy:
             seed=ground.seed,
             ends_are=ground.ends_are,
             dial_s=ground.dial_s,
-            counters={
-                way: ground.totals.of(
-                    way, listen=self.listen, name=self.name, upstream=self.upstream
-                )
-                for way in STREAMS
-            },
+            counters=self._counters,
         )
-        carried = Carried(id_=ground.next_id(), origin=origin, stream=stream)
+        carried = Carried(id_=ground.next_id(), origin=origin, stream=stream, client=client)
         self._carried[carried.id] = carried
         ground.connections[carried.id] = carried
+        ground.events.tell(
+            "connection_opened", id=carried.id, proxy=self.name, client=carried.client
+        )
         return carried
 
     async def _handle(self, carried: Carried) -> None:
@@ -207,7 +224,10 @@ class Proxy:
             LOG.exception("connection %d of proxy %s failed", carried.id, self.name)
         finally:
             del self._carried[carried.id]
-            del self._ground.connections[carried.id]
+            del self.ground.connections[carried.id]
+            self.ground.events.tell(
+                "connection_closed", id=carried.id, proxy=self.name, bytes=carried.moved()
+            )
 
     def _entrance(self, carried: Carried) -> Entrance:
         """Return what the toxics do to a connection that comes in now."""

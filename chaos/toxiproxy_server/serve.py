@@ -20,15 +20,19 @@ from chaos.faults.wire import ApiError, read_body, read_populate
 from chaos.link.connection import EndPolicy
 from chaos.networks.toxiproxy_api import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
-from chaos.toxiproxy_server.api import Api, make_app
+from chaos.toxiproxy_server.api import make_app
 from chaos.toxiproxy_server.collection import Collection, Limits, Populating
 from chaos.toxiproxy_server.guard import HostCheck
+from chaos.toxiproxy_server.handling import Api
+from chaos.toxiproxy_server.player import Player
 from chaos.toxiproxy_server.proxy import Ground
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 # how long calls that are being answered may take once a signal has come; none of ours waits for a peer
 GRACE_S = 1.0
 IDLE_S = 60.0  # api.go, IdleTimeout
+# a client that takes nothing for so long is given up: Hypercorn would wait for it for ever, also at the end
+STALLED_MS = 5_000
 HEAD_BYTES_MAX = 1 << 20  # net/http, DefaultMaxHeaderBytes: names in paths may be long
 
 
@@ -46,6 +50,7 @@ class Options:
     ends_are: EndPolicy = "toxiproxy"
     dial_s: float = 30.0
     allow_hosts: tuple[str, ...] = ()
+    page: bool = False
     limits: Limits = field(default_factory=Limits)
 
 
@@ -69,11 +74,14 @@ async def serve(
             collection = Collection(ground, options.limits)
             if options.config:
                 await _load(collection, options.config)
+            player = Player(collection)
             api = Api(
                 collection=collection,
+                player=player,
                 version=options.api_version,
                 proxy_metrics=options.proxy_metrics,
                 runtime_metrics=options.runtime_metrics,
+                page=options.page,
             )
             app = make_app(api, HostCheck((*options.allow_hosts, options.host)))
             address = bound(listener)
@@ -83,6 +91,8 @@ async def serve(
                 task_status.started(address)
                 await trio.sleep_forever()
             finally:
+                player.shut()
+                ground.events.close()
                 collection.stop()
                 nursery.cancel_scope.cancel()
     finally:
@@ -109,9 +119,13 @@ async def _serve_api(
 async def _listen(options: Options) -> socket.socket:
     """Listen for the API, on IPv4 where a name has it, as the original does."""
     try:
-        return listen(await resolve(join(options.host, options.port)))
+        listener = listen(await resolve(join(options.host, options.port)))
     except AddressError as error:
         raise UsageError(f"cannot serve the API: {error}") from None
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # what accepts hands it on to what it has accepted (tcp(7), Linux)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, STALLED_MS)
+    return listener
 
 
 async def _load(collection: Collection, path: str) -> None:
@@ -144,6 +158,8 @@ async def _until_signal(options: Options, echo: Callable[[str], None]) -> None:
         async with trio.open_nursery() as nursery:
             address = await nursery.start(serve, options)
             echo(f"serving Toxiproxy's API on http://{address}")
+            if options.page:
+                echo(f"live page: http://{address}/")
             if not is_loopback(address.rpartition(":")[0].strip("[]")):
                 echo(
                     f"WARNING: {address} can be reached from other machines, and the API asks nobody who they "

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.ends import End
+from chaos.link.ends import READ_BYTES, End
 from chaos.trace import Stream
 
 Labels = tuple[str, str, str, str]  # direction, listener, proxy, upstream
@@ -47,19 +47,19 @@ class CountedEnd(End):
         self._tell_received = received
         self._tell_sent = sent
 
-    async def receive(self) -> Data | Fin | Rst | None:
-        unit = await super().receive()
+    async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        unit = await super().receive(at_most)
         if isinstance(unit, Data):
             self._tell_received(len(unit.payload))
         return unit
 
-    def send_now(self, payload: bytes) -> int | None:
+    def send_now(self, payload: bytes | memoryview) -> int | None:
         taken = super().send_now(payload)
         if taken:
             self._tell_sent(taken)
         return taken
 
-    async def send(self, payload: bytes) -> bool:
+    async def send(self, payload: bytes | memoryview) -> bool:
         done = await super().send(payload)
         if done:
             self._tell_sent(len(payload))

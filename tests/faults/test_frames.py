@@ -126,3 +126,21 @@ def test_delayed_frames_hold_back_what_is_behind_them() -> None:
     out = pipe.advance(9.0)
     assert [round(timed.at_s, 6) for timed in out] == [0.0, 0.0, 3.0, 3.0, 3.0]
     assert out[-1].unit == Fin()
+
+
+@pytest.mark.parametrize(
+    ("begins", "opaque"),
+    [
+        (b"G", False),
+        (b"GET / HT", False),
+        (b"HTTP/1.1 1", False),
+        (b"GETS", True),
+        (b"POST / HTTP/1.1", True),
+        (b"x", True),
+    ],
+)
+def test_what_no_handshake_begins_with_has_no_frames(begins: bytes, opaque: bool) -> None:
+    cutter = FrameCutter()
+    for byte in begins:
+        cutter.feed(bytes([byte]))
+    assert cutter.opaque is opaque

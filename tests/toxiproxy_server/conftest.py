@@ -13,8 +13,9 @@ import tempfile
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 import pytest
@@ -97,6 +98,16 @@ class Toxi:
         }
         body = {"type": type_, "attributes": more} | own
         return self.do("POST", f"/proxies/{proxy}/toxics", body)
+
+    def sockets(self) -> int:
+        """Count its sockets in /proc, but for those of its API."""
+        names = set()
+        for path in Path(f"/proc/{self.process.pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # closed meanwhile
+                names.add(str(path.readlink()))
+        rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+        api = {f"socket:[{row[9]}]" for row in rows if int(row[1].split(":")[1], 16) == self.port}
+        return sum(name.startswith("socket:") for name in names - api)
 
     def clear(self) -> None:
         for name in self.get("/proxies"):
@@ -194,6 +205,12 @@ def original() -> Iterator[Toxi]:
 @pytest.fixture
 def run_server() -> Callable[..., Any]:
     """Start a server with arguments of its own."""
+    return running
+
+
+@pytest.fixture(scope="module")
+def run_paged() -> Callable[..., Any]:
+    """Start a server for a whole module, with arguments of its own."""
     return running
 
 

@@ -258,10 +258,10 @@ async def answered_keepalive(net: Net) -> Seen:
     return {"silent": silent.cancelled_caught}
 
 
-@case("a third of the packets lost", whole=True)
+@case("a fifth of the packets lost", whole=True)
 async def loss(net: Net) -> Seen:
     client, server = await net.pair()
-    await net.lose(0.33)
+    await net.lose(0.2)
     for number in range(8):
         with trio.fail_after(20):
             await client.send(bytes([number]))

@@ -1,0 +1,81 @@
+"""Routes beyond the original's: connections, timelines, events and the live page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import trio
+from starlette.requests import Request
+from starlette.responses import Response
+
+from chaos.faults.wire import ApiError, bad_body
+from chaos.toxiproxy_server import page
+from chaos.toxiproxy_server.carried import Carried
+from chaos.toxiproxy_server.event_stream import EventStream
+from chaos.toxiproxy_server.events import LISTENERS_MAX
+from chaos.toxiproxy_server.handling import Api, Handler, body, json
+
+
+async def _connection_index(api: Api, _request: Request) -> Response:
+    rows = api.collection.ground.connections.values()
+    return json([_connection_body(api, carried) for carried in rows])
+
+
+async def _connection_delete(api: Api, request: Request) -> Response:
+    """End one connection, with FIN or with RST."""
+    how = request.query_params.get("how", "fin")
+    if how not in ("fin", "rst"):
+        raise bad_body(f"expected how=fin or how=rst, got {how}")
+    carried = api.collection.connection(request.path_params["id"])
+    if how == "rst":
+        carried.reset()
+    else:
+        carried.close()
+    return Response(status_code=204)
+
+
+def _connection_body(api: Api, carried: Carried) -> dict[str, Any]:
+    proxy = api.collection.proxies.get(carried.origin.proxy)
+    return {
+        "id": carried.id,
+        "proxy": carried.origin.proxy,
+        "client": carried.client,
+        "upstream": carried.server,
+        "age_s": round(trio.current_time() - carried.opened_s, 3),
+        "bytes": carried.moved(),
+        "toxics": proxy.active(carried) if proxy is not None else [],
+    }
+
+
+async def _timeline_start(api: Api, request: Request) -> Response:
+    return json(api.player.play(await body(api, request)), 201)
+
+
+async def _timeline_show(api: Api, _request: Request) -> Response:
+    return json(api.player.status())
+
+
+async def _timeline_stop(api: Api, _request: Request) -> Response:
+    api.player.stop()
+    return Response(status_code=204)
+
+
+async def _events(api: Api, _request: Request) -> Response:
+    events = api.collection.ground.events
+    if events.listeners >= LISTENERS_MAX:
+        raise ApiError(f"too many listeners, expected at most {LISTENERS_MAX}", 503)
+    return EventStream(events)
+
+
+async def _page(_api: Api, _request: Request) -> Response:
+    return page.answer()
+
+
+ROUTES: Mapping[str, Mapping[str, Handler]] = {
+    "/connections": {"GET": _connection_index},
+    "/connections/{id}": {"DELETE": _connection_delete},
+    "/timeline": {"GET": _timeline_show, "POST": _timeline_start, "DELETE": _timeline_stop},
+    "/events": {"GET": _events},
+}
+PAGE_ROUTES: Mapping[str, Mapping[str, Handler]] = {"/": {"GET": _page}}
