@@ -26,6 +26,7 @@ from typing import Any, TextIO
 from urllib.parse import quote
 
 import trio
+import trio.testing
 import trustme
 
 from chaos.checks.judge import judge
@@ -145,8 +146,6 @@ def run_trace(
         tls=make_tls() if scenario.server.tls else None,
         world=world,
     )
-    if simulated:
-        seed_scheduler(job.seed)
     random.seed(job.seed)
     gc.collect()
     gc.freeze()  # what is here before the run is not what a subject leaks
@@ -201,12 +200,14 @@ def _both(
 
 
 async def _supervise(run: Run, parent: Connection | None) -> None:
-    if parent is None:
-        await run.run()  # whoever called sees to signals
-        return
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
-        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        if parent is not None:  # else whoever called sees to signals
+            nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
+            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+            await trio.testing.wait_all_tasks_blocked()
+        if run.world is not None:
+            # not before: who supervises must not make a difference to what the seed draws
+            seed_scheduler(run.plan.seed)
         await run.run()
         nursery.cancel_scope.cancel()
 
