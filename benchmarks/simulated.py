@@ -27,7 +27,7 @@ import trio
 import trio_websocket
 from trio.testing import MockClock, memory_stream_pair
 
-from chaos.clock import seed_scheduler, virtual_clock
+from chaos.clock import VirtualClock, seed_scheduler
 from chaos.collector import collect_by_turns
 from chaos.explore.executors import Processes, run_units
 from chaos.explore.result import Unit
@@ -211,7 +211,7 @@ def over_simulated_tcp(
         world = World(1)
         world.hosts.settle(connections)
         seed_scheduler(1)
-        clock = virtual_clock(world.fabric)
+        clock = VirtualClock(world.fabric)
         with collect_by_turns(clock, world.sockets.__len__) if by_turns else nullcontext():
             trio.run(simulate, world, connections, talk, hop_s, clock=clock)
 

@@ -18,6 +18,7 @@ from chaos.errors import (
     InvalidScenario,
 )
 from chaos.explore.hunt_cli import hunt
+from chaos.options import seconds
 from chaos.toxiproxy_server.command import toxiproxy_server
 from chaos.toxiproxy_server.play_command import play
 
@@ -169,22 +170,6 @@ class _Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic
         return self.fail(f"expected a part such as 3/8, got {value!r}", param, ctx)
 
 
-class _Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
-    """A duration such as `90s`, in seconds."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
-        from chaos.vocabulary.base import parse_duration
-
-        if isinstance(value, float):
-            return value
-        try:
-            return parse_duration(value)
-        except ValueError as error:
-            self.fail(f"{error}, got {value!r}", param, ctx)
-
-
 @cli.command()
 @click.argument("paths", nargs=-1, required=True, type=_PATHS)
 @click.option(
@@ -225,7 +210,7 @@ class _Seconds(click.ParamType):  # type: ignore[type-arg,unused-ignore] # gener
 @click.option(
     "--budget",
     "budget_s",
-    type=_Seconds(),
+    callback=seconds,
     metavar="TIME",
     help="Stop after this much real time, such as 60s.",
 )

@@ -47,7 +47,7 @@ class Nothing:
 
 
 class VirtualClock(trio.abc.Clock):
-    """A clock that jumps to what is due next, whenever every task waits: happenings, then deadlines.
+    """A clock that starts at 0 and jumps to what is due next whenever every task waits: happenings, then deadlines.
 
     trio asks a clock how long it may sleep exactly when no task can run; this one moves on and says "not at all".
     So packets that wake nobody (an acknowledgement, a retransmission timer) cost no turn of the event loop.
@@ -92,13 +92,8 @@ class VirtualClock(trio.abc.Clock):
         return 0
 
 
-def virtual_clock(happenings: Happenings | None = None) -> VirtualClock:
-    """Return a clock that starts at 0 and jumps whenever every task waits."""
-    return VirtualClock(happenings)
-
-
 def seed_scheduler(seed: int) -> None:
-    """Make trio's scheduling, and `random`, depend on the seed alone; call it before `trio.run`.
+    """Make trio's scheduling, and `random`, depend on the seed alone from now on.
 
     Raises:
         RuntimeError: this release of trio has no such switches; simulated runs would not be reproducible.

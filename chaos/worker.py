@@ -31,7 +31,7 @@ import trustme
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.clock import seed_scheduler, virtual_clock
+from chaos.clock import VirtualClock, seed_scheduler
 from chaos.collector import collect_by_turns
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
@@ -168,7 +168,7 @@ def run_trace(
         if world is None:
             trio.run(_supervise, run, parent)
         else:
-            clock = virtual_clock(world.fabric)
+            clock = VirtualClock(world.fabric)
             with collect_by_turns(clock, world.sockets.__len__):
                 trio.run(_supervise, run, parent, clock=clock)
         return conclude()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from chaos.clock import seed_scheduler, virtual_clock
+from chaos.clock import VirtualClock, seed_scheduler
 
 ROOT = Path(__file__).parent.parent
 RECONNECTS = ROOT / "scenarios" / "11-half-open.yaml"
@@ -84,7 +84,7 @@ def order_of_tasks(seed: int) -> list[int]:
                 nursery.start_soon(note, number)
 
     seed_scheduler(seed)
-    trio.run(main, clock=virtual_clock())
+    trio.run(main, clock=VirtualClock())
     return order
 
 

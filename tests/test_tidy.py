@@ -26,6 +26,7 @@ ROOMS = (
     "reports",
     # pure above, I/O below
     "watch",
+    "options",
     "clock",
     "collector",
     "link",

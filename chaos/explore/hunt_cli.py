@@ -7,16 +7,9 @@ from typing import Any
 
 import click
 
+from chaos.options import seconds
+
 _PATHS = click.Path(path_type=Path)
-
-
-def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - brings pydantic
-
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {value!r}") from error
 
 
 @click.command()
@@ -26,7 +19,7 @@ def _seconds(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
     "budget_s",
     default="60s",
     show_default=True,
-    callback=_seconds,
+    callback=seconds,
     metavar="TIME",
     help="How long to search; making a find small may take half as long again.",
 )

@@ -16,8 +16,6 @@ from chaos.faults.units import Data, Fin, Rst
 READ_BYTES = 64 * 1024
 # for bulk that nobody looks at: a fourth of the turns
 BULK_READ_BYTES = 256 * 1024
-# simulated sockets have numbers from here on
-_FIRST_OF_NO_KERNEL = 1 << 30
 
 
 class End:
@@ -47,8 +45,9 @@ class End:
     @property
     def plain_fileno(self) -> int | None:
         """The kernel's number of this socket, if what passes through it is what the peer sends: not with TLS."""
-        number = self._socket.socket.fileno()
-        return number if not self._tls and 0 <= number < _FIRST_OF_NO_KERNEL else None
+        sock = self._socket.socket
+        number = sock.fileno()
+        return None if self._tls or number < 0 or _own_send_now(sock) else number
 
     async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
         """Wait for the next bytes or the end of the stream; None when we closed it. Cancelling loses nothing."""
@@ -137,9 +136,13 @@ class End:
 
 
 def _write_now(sock: trio.socket.SocketType) -> Callable[[bytes | memoryview], int]:
-    """Return what writes to a socket without waiting; simulated ones, which no kernel knows, bring their own."""
-    own: Callable[[bytes | memoryview], int] | None = getattr(sock, "send_now", None)
-    return own or (lambda payload: os.write(sock.fileno(), payload))
+    """Return what writes to a socket without waiting."""
+    return _own_send_now(sock) or (lambda payload: os.write(sock.fileno(), payload))
+
+
+def _own_send_now(sock: trio.socket.SocketType) -> Callable[[bytes | memoryview], int] | None:
+    """Return what a socket brings for that which no kernel knows: a simulated one. None for the kernel's."""
+    return getattr(sock, "send_now", None)
 
 
 def _is_reset(error: BaseException) -> bool:

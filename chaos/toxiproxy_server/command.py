@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from chaos.errors import EXIT_PASSED
+from chaos.options import seconds
 
 _ORIGINAL_SWITCHES = ("proxy-metrics", "runtime-metrics", "version")
 
@@ -25,15 +26,6 @@ def _plain(arg: str) -> list[str]:
     if value.lower() in ("true", "t", "1"):
         return [name]
     return [] if value.lower() in ("false", "f", "0") else [arg]
-
-
-def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float:
-    from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - brings pydantic
-
-    try:
-        return parse_duration(value)
-    except ValueError as error:
-        raise click.BadParameter(f"{error}, got {value!r}") from error
 
 
 @click.command("toxiproxy-server", cls=_GoFlags)
@@ -84,7 +76,7 @@ def _duration(_ctx: click.Context, _param: click.Parameter, value: str) -> float
     "dial_s",
     default="30s",
     show_default=True,
-    callback=_duration,
+    callback=seconds,
     metavar="TIME",
     help="How long an upstream may take to accept.",
 )

@@ -27,7 +27,7 @@ from tcp_arms import (
 )
 from tcp_cases import BOOK, Case, Seen
 
-from chaos.clock import seed_scheduler, virtual_clock
+from chaos.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.probes import recording_sockets
@@ -52,7 +52,7 @@ def simulate(case: Case) -> Seen:
         return seen
 
     seed_scheduler(1)
-    return trio.run(main, clock=virtual_clock(world.fabric))
+    return trio.run(main, clock=VirtualClock(world.fabric))
 
 
 def side_by_side(make: Callable[[int], Net]) -> Measured:

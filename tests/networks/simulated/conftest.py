@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.clock import seed_scheduler, virtual_clock
+from chaos.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.probes import recording_sockets
@@ -36,6 +36,6 @@ def simulate() -> Callable[[Body], Any]:
             return result
 
         seed_scheduler(seed)
-        return trio.run(main, clock=virtual_clock(world.fabric))
+        return trio.run(main, clock=VirtualClock(world.fabric))
 
     return run
