@@ -93,8 +93,13 @@ class Pipe:
 
     @property
     def transparent(self) -> bool:
-        """Whether bytes may pass beside the pipe: nothing acts on them, and no frames are to be kept count of."""
-        return not self._slots and not self._out and self._cutter.opaque
+        """Whether bytes may pass beside the pipe: nothing acts on them, and no frames are to be kept count of.
+
+        A `noop`, and what toxicity did not select, act on nothing.
+        """
+        if self._out or not self._cutter.opaque:
+            return False
+        return all(slot.machine is None or type(slot.machine) is Machine for slot in self._slots)
 
     @property
     def takes_bulk(self) -> bool:

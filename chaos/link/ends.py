@@ -11,6 +11,7 @@ from socket import SO_LINGER, SOL_SOCKET
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
+from chaos.link.poller import Poller
 
 # Large enough for most, and allocated only while bytes are being read: an idle connection holds none.
 READ_BYTES = 64 * 1024
@@ -30,6 +31,7 @@ class End:
         self._write_now = None if tls else _write_now(stream.socket)
         self._plain = self.plain_fileno is not None
         self._peer_reset = False
+        self._watched: tuple[Poller, int, Callable[[], None]] | None = None
         self.finished = False  # reading is over: the peer sent FIN or RST
         self.closed = False
 
@@ -66,6 +68,46 @@ class End:
             return Rst() if self._peer_reset or _is_reset(error) or not self._tls else Fin()
         if payload:
             return Data(payload)
+        return self._end()
+
+    def watch(self, poller: Poller, ready: Callable[[], None]) -> None:
+        """Have `ready` called when `receive_now` has something to say, the close of this end included.
+
+        For sockets of the kernel without TLS: those that have a `plain_fileno`.
+        """
+        number = self._socket.socket.fileno()
+        if number < 0:
+            poller.soon(ready)
+            return
+        poller.watch(number, ready)
+        self._watched = poller, number, ready
+
+    def unwatch(self) -> None:
+        """Have it called no more; idempotent."""
+        if self._watched is not None:
+            poller, number, _ = self._watched
+            self._watched = None
+            poller.forget(number)
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        """Return what there is to read or the end of the stream; None when we closed it. Never waits.
+
+        Raises BlockingIOError when there is nothing. For sockets of the kernel without TLS.
+        """
+        if self.closed:
+            return None
+        try:
+            payload = os.read(self._socket.socket.fileno(), at_most)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self.finished = True
+            return Rst()
+        if payload:
+            return Data(payload)
+        return self._end()
+
+    def _end(self) -> Fin | Rst:
         self.finished = True
         # a pending socket error is reported once: if a send got it, this read sees a bare end of stream
         return Rst() if self._peer_reset else Fin()
@@ -124,9 +166,14 @@ class End:
 
     def close(self) -> None:
         """Close the socket: FIN, or RST if unread bytes are left in it (the kernel's rule)."""
-        if not self.closed:
-            self.closed = True
-            self._socket.socket.close()
+        if self.closed:
+            return
+        self.closed = True
+        if self._watched is not None:
+            poller, _, ready = self._watched
+            self.unwatch()
+            poller.soon(ready)
+        self._socket.socket.close()
 
     def reset(self) -> None:
         """Close the socket with an RST (SO_LINGER 0)."""

@@ -341,6 +341,7 @@ class _SilentEnd(End):
     def __init__(self) -> None:
         self.finished = True
         self.closed = False
+        self._watched = None
 
     @property
     def plain_fileno(self) -> None:

@@ -14,6 +14,7 @@ from chaos.faults.pipe import Stage
 from chaos.link.connection import STREAMS, Connection, EndPolicy, Watch
 from chaos.link.ends import End
 from chaos.link.link import silent_end
+from chaos.link.poller import Poller
 from chaos.recorder import Recorder
 from chaos.scenario.plan import generator
 from chaos.toxiproxy_server.address import AddressError, dial, peer
@@ -51,6 +52,7 @@ class Origin:
     seed: int
     ends_are: EndPolicy
     dial_s: float
+    poller: Poller | None
     counters: Mapping[Stream, Counter]
 
     def rng(self, stream: Stream | Literal["entrance"], key: str) -> Random:
@@ -142,6 +144,7 @@ class Carried:
             watch=UNWATCHED,
             rng_for=self.origin.rng,
             ends_are=self.origin.ends_are,
+            poller=self.origin.poller,
         )
         try:
             self._connection.replace(self._stages)

@@ -11,6 +11,7 @@ from pathlib import Path
 import trio
 
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError, first_message
+from chaos.link.poller import start_poller
 from chaos.networks.toxiproxy_api import is_loopback
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
@@ -83,7 +84,7 @@ async def play(
     seed = secrets.randbits(63) if options.seed is None else options.seed
     _see_upstream(options.upstream)
     async with trio.open_nursery() as nursery:
-        ground = Ground(nursery=nursery, seed=seed)
+        ground = Ground(nursery=nursery, seed=seed, poller=await start_poller(nursery))
         proxy = Proxy(name="play", listen=options.listen, upstream=options.upstream, ground=ground)
         try:
             proxy.start(await _listen_address(options.listen))

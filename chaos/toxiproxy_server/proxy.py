@@ -11,6 +11,7 @@ import trio
 from chaos.faults.pipe import Stage
 from chaos.faults.wire import ApiError, Toxic
 from chaos.link.connection import STREAMS, EndPolicy
+from chaos.link.poller import Poller
 from chaos.toxiproxy_server import entrance
 from chaos.toxiproxy_server.address import Address, AddressError
 from chaos.toxiproxy_server.carried import Carried, Origin
@@ -32,6 +33,7 @@ class Ground:
     seed: int
     ends_are: EndPolicy = "toxiproxy"
     dial_s: float = 30.0
+    poller: Poller | None = None  # without one each connection has tasks that read
     totals: Totals = field(default_factory=Totals)
     connections: dict[int, Carried] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
@@ -206,6 +208,7 @@ class Proxy:
             seed=ground.seed,
             ends_are=ground.ends_are,
             dial_s=ground.dial_s,
+            poller=ground.poller,
             counters=self._counters,
         )
         carried = Carried(id_=ground.next_id(), origin=origin, stream=stream, client=client)

@@ -18,6 +18,7 @@ from hypercorn.trio import serve as hypercorn_serve
 from chaos.errors import EXIT_PASSED, UsageError, first_message
 from chaos.faults.wire import ApiError, read_body, read_populate
 from chaos.link.connection import EndPolicy
+from chaos.link.poller import start_poller
 from chaos.networks.toxiproxy_api import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
 from chaos.toxiproxy_server.api import make_app
@@ -69,7 +70,11 @@ async def serve(
         async with trio.open_nursery() as nursery:
             seed = secrets.randbits(63) if options.seed is None else options.seed
             ground = Ground(
-                nursery=nursery, seed=seed, ends_are=options.ends_are, dial_s=options.dial_s
+                nursery=nursery,
+                seed=seed,
+                ends_are=options.ends_are,
+                dial_s=options.dial_s,
+                poller=await start_poller(nursery),
             )
             collection = Collection(ground, options.limits)
             if options.config:

@@ -53,6 +53,12 @@ class CountedEnd(End):
             self._tell_received(len(unit.payload))
         return unit
 
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        unit = super().receive_now(at_most)
+        if isinstance(unit, Data):
+            self._tell_received(len(unit.payload))
+        return unit
+
     def send_now(self, payload: bytes | memoryview) -> int | None:
         taken = super().send_now(payload)
         if taken:

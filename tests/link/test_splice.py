@@ -7,9 +7,7 @@ import hashlib
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,68 +16,12 @@ import trio
 
 from chaos.faults.pipe import Stage
 from chaos.link import splice as splice_module
-from chaos.link.connection import Connection, Watch
-from chaos.link.ends import End
-from chaos.recorder import Recorder
-from chaos.trace import Side
 from chaos.vocabulary.faults import Stall
 from chaos.vocabulary.toxics import Latency, Noop, Slicer
 
 pytestmark = pytest.mark.skipif(not splice_module.AVAILABLE, reason="splice(2) is Linux's")
 
 MIB = 1 << 20
-
-
-class CountingEnd(End):
-    """An end that knows how many bytes went beside it."""
-
-    spliced = 0
-
-    def note_spliced(self, *, received: int = 0, sent: int = 0) -> None:
-        self.spliced += received + sent
-
-
-@dataclass
-class Line:
-    """A client and a server with a connection between them."""
-
-    client: trio.SocketStream
-    server: trio.SocketStream
-    connection: Connection
-    ends: dict[Side, CountingEnd]
-
-    @property
-    def spliced(self) -> int:
-        return sum(end.spliced for end in self.ends.values()) // 2
-
-
-async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
-    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
-    port = listeners[0].socket.getsockname()[1]
-    ours = await trio.open_tcp_stream("127.0.0.1", port)
-    theirs = await listeners[0].accept()
-    await listeners[0].aclose()
-    return ours, theirs
-
-
-@asynccontextmanager
-async def line(*, observed: bool = False) -> AsyncIterator[Line]:
-    client, near = await pair()
-    far, server = await pair()
-    ends: dict[Side, CountingEnd] = {"client": CountingEnd(near), "server": CountingEnd(far)}
-    sides: frozenset[Side] = frozenset(("client", "server")) if observed else frozenset()
-    connection = Connection(
-        number=1,
-        ends={**ends},
-        watch=Watch(
-            recorder=Recorder(trio.current_time), client=1, sides=sides, felt=lambda *_: None
-        ),
-        rng_for=lambda *_: random.Random(1),
-    )
-    async with trio.open_nursery() as nursery, client, server:
-        nursery.start_soon(connection.run)
-        yield Line(client, server, connection, ends)
-        nursery.cancel_scope.cancel()
 
 
 async def digest_of(stream: trio.SocketStream) -> tuple[int, str]:
@@ -91,7 +33,7 @@ async def digest_of(stream: trio.SocketStream) -> tuple[int, str]:
 
 
 async def carried(
-    line: Line, size: int, meanwhile: Callable[[], Awaitable[None]] | None = None
+    here: Any, size: int, meanwhile: Callable[[], Awaitable[None]] | None = None
 ) -> None:
     """Send so many random bytes upstream, half-close, and see them arrive whole."""
     payload = random.Random(size).randbytes(MIB)
@@ -102,11 +44,11 @@ async def carried(
         for at in range(0, size, MIB):
             part = payload[: min(MIB, size - at)]
             wanted.update(part)
-            await line.client.send_all(part)
-        await line.client.send_eof()
+            await here.client.send_all(part)
+        await here.client.send_eof()
 
     async def receive() -> None:
-        found.append(await digest_of(line.server))
+        found.append(await digest_of(here.server))
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(send)
@@ -120,7 +62,7 @@ def open_files() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-async def test_bulk_passes_in_the_kernel_and_the_other_way_stays_open() -> None:
+async def test_bulk_passes_in_the_kernel_and_the_other_way_stays_open(line: Any) -> None:
     async with line() as here:
         await carried(here, 64 * MIB)
         assert here.spliced > 48 * MIB
@@ -128,21 +70,34 @@ async def test_bulk_passes_in_the_kernel_and_the_other_way_stays_open() -> None:
         assert await here.client.receive_some(100) == b"thank you"
 
 
-async def test_an_observer_sees_every_byte() -> None:
+async def test_an_observer_sees_every_byte(line: Any) -> None:
     async with line(observed=True) as here:
         await carried(here, 8 * MIB)
         assert here.spliced == 0
 
 
-@pytest.mark.parametrize("word", [Noop(), Slicer(average_size=20_000, size_variation=5_000)])
-async def test_a_toxic_that_is_there_sees_every_byte(word: Any) -> None:
+@pytest.mark.parametrize("word", [Latency(latency=1), Slicer(average_size=20_000)])
+async def test_a_toxic_that_is_there_sees_every_byte(line: Any, word: Any) -> None:
     async with line() as here:
         here.connection.replace({"upstream": [Stage(key="1", settings=word)], "downstream": []})
         await carried(here, 8 * MIB)
         assert here.spliced == 0
 
 
-async def test_toxics_come_and_go_in_the_flow_and_not_a_byte_is_lost_or_overtaken() -> None:
+async def test_a_noop_and_what_toxicity_leaves_out_need_see_nothing(line: Any) -> None:
+    async with line() as here:
+        stages = [
+            Stage(key="1", settings=Noop()),
+            Stage(key="2", settings=Latency(latency=60_000), toxicity=0),
+        ]
+        here.connection.replace({"upstream": stages, "downstream": []})
+        await carried(here, 64 * MIB)
+        assert here.spliced > 48 * MIB
+
+
+async def test_toxics_come_and_go_in_the_flow_and_not_a_byte_is_lost_or_overtaken(
+    line: Any,
+) -> None:
     draws = random.Random(7)
     words = [Noop(), Latency(latency=3, jitter=3), Slicer(average_size=30_000), Stall()]
 
@@ -159,7 +114,7 @@ async def test_toxics_come_and_go_in_the_flow_and_not_a_byte_is_lost_or_overtake
         assert here.spliced > 0
 
 
-async def test_a_source_that_resets_is_told_as_such() -> None:
+async def test_a_source_that_resets_is_told_as_such(line: Any) -> None:
     async with line() as here:
         with trio.move_on_after(1) as blocked:
             await here.client.send_all(bytes(64 * MIB))
@@ -173,7 +128,7 @@ async def test_a_source_that_resets_is_told_as_such() -> None:
         assert here.spliced > 0
 
 
-async def test_a_target_that_closes_ends_the_source_too() -> None:
+async def test_a_target_that_closes_ends_the_source_too(line: Any) -> None:
     async with line() as here:
         with trio.move_on_after(0.5):
             await here.client.send_all(bytes(64 * MIB))
@@ -183,13 +138,13 @@ async def test_a_target_that_closes_ends_the_source_too() -> None:
                 await here.client.send_all(bytes(MIB))
 
 
-async def test_what_is_lent_is_given_back_whatever_happens() -> None:
+async def test_what_is_lent_is_given_back_whatever_happens(line: Any) -> None:
     before = open_files()
     async with line() as here:
         with trio.move_on_after(0.3):
             await here.client.send_all(bytes(64 * MIB))
         # two pairs of sockets, and the pipe that is full
-        assert open_files() == before + 4 + 2
+        assert open_files() == before + here.own_files + 4 + 2
     assert open_files() == before
     async with line() as here:
         async with trio.open_nursery() as nursery:
@@ -199,13 +154,13 @@ async def test_what_is_lent_is_given_back_whatever_happens() -> None:
                 size += len(await here.server.receive_some(MIB))
         assert here.spliced > 0
         with trio.fail_after(5):
-            while open_files() > before + 4:
+            while open_files() > before + here.own_files + 4:
                 await trio.sleep(0.01)
     assert open_files() == before
 
 
 @pytest.mark.parametrize("observed", [False, True])
-async def test_a_target_that_takes_no_more_stops_the_source(observed: bool) -> None:
+async def test_a_target_that_takes_no_more_stops_the_source(line: Any, observed: bool) -> None:
     async with line(observed=observed) as here:
         sent = 0
         with trio.move_on_after(1):

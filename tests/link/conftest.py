@@ -1,0 +1,85 @@
+"""A client and a server with a connection between them, in each of the two ways in which it may be driven."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import trio
+
+from chaos.link.connection import Connection, EndPolicy, Watch
+from chaos.link.ends import End
+from chaos.link.poller import start_poller
+from chaos.recorder import Recorder
+from chaos.trace import Side
+
+
+class CountingEnd(End):
+    """An end that knows how many bytes went beside it."""
+
+    spliced = 0
+
+    def note_spliced(self, *, received: int = 0, sent: int = 0) -> None:
+        self.spliced += received + sent
+
+
+@dataclass
+class Line:
+    """A client and a server with a connection between them."""
+
+    client: trio.SocketStream
+    server: trio.SocketStream
+    connection: Connection
+    ends: dict[Side, CountingEnd]
+
+    @property
+    def own_files(self) -> int:
+        """What a poller is made of: an epoll and a timerfd."""
+        return 2 if self.connection.poller else 0
+
+    @property
+    def spliced(self) -> int:
+        return sum(end.spliced for end in self.ends.values()) // 2
+
+
+async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
+    listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+    port = listeners[0].socket.getsockname()[1]
+    ours = await trio.open_tcp_stream("127.0.0.1", port)
+    theirs = await listeners[0].accept()
+    await listeners[0].aclose()
+    return ours, theirs
+
+
+@asynccontextmanager
+async def open_line(
+    *, polled: bool, observed: bool = False, ends_are: EndPolicy = "faithful"
+) -> AsyncIterator[Line]:
+    client, near = await pair()
+    far, server = await pair()
+    ends: dict[Side, CountingEnd] = {"client": CountingEnd(near), "server": CountingEnd(far)}
+    sides: frozenset[Side] = frozenset(("client", "server")) if observed else frozenset()
+    async with trio.open_nursery() as nursery, client, server:
+        connection = Connection(
+            number=1,
+            ends={**ends},
+            watch=Watch(
+                recorder=Recorder(trio.current_time), client=1, sides=sides, felt=lambda *_: None
+            ),
+            rng_for=lambda *_: random.Random(1),
+            ends_are=ends_are,
+            poller=await start_poller(nursery) if polled else None,
+        )
+        nursery.start_soon(connection.run)
+        yield Line(client, server, connection, ends)
+        nursery.cancel_scope.cancel()
+
+
+@pytest.fixture(params=[False, True], ids=["tasks", "poller"])
+def line(request: pytest.FixtureRequest) -> Any:
+    return partial(open_line, polled=request.param)
