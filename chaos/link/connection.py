@@ -13,6 +13,7 @@ from chaos.faults.pipe import Flows, Pipe, Stage
 from chaos.faults.units import Cut, Rst, Unit
 from chaos.link.direction import SIDES, Direction
 from chaos.link.ends import End
+from chaos.link.kernel_end import KernelEnd
 from chaos.link.poller import Poller
 from chaos.link.story import Story
 from chaos.recorder import Recorder
@@ -114,7 +115,7 @@ class Connection:
 
     def _watch_ends(self, nursery: trio.Nursery) -> None:
         for direction in self._directions.values():
-            if direction.source.plain_fileno is not None or direction.source.closed:
+            if isinstance(direction.source, KernelEnd):
                 direction.watch()
             else:
                 nursery.start_soon(direction.read)
@@ -123,6 +124,8 @@ class Connection:
         """Run a task of one of the directions until the connection is over."""
         assert self._nursery is not None
         self._nursery.start_soon(task)
+        if self.poller is not None:
+            self.poller.hurry()
 
     def fail(self, error: Exception) -> None:
         """End it for a mistake of ours, which `run` raises."""
@@ -236,6 +239,7 @@ class Connection:
         """End all tasks. Readers that have met the end do so by themselves, which costs less than a cancellation."""
         self._over.set()
         if self._nursery is not None and self.poller is not None:
+            self.poller.hurry()
             needed = bool(self._nursery.child_tasks)
         else:
             directions = self._directions.values()

@@ -15,6 +15,7 @@ import trio
 from chaos.faults.pipe import Pipe
 from chaos.faults.units import Cut, Data, Fin, Unit
 from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End
+from chaos.link.kernel_end import KernelEnd
 from chaos.link.outbox import Outbox, Parcel
 from chaos.link.splice import AVAILABLE, Stopped, splice
 from chaos.trace import Side, Stream
@@ -91,29 +92,33 @@ class Direction:
     def watch(self) -> None:
         """Have what the source sends taken in by calls of the poller."""
         assert self._connection.poller is not None
+        assert isinstance(self.source, KernelEnd)
         self.source.watch(self._connection.poller, self._readable)
 
     def unwatch(self) -> None:
         """Have no more calls."""
-        self.source.unwatch()
+        if isinstance(self.source, KernelEnd):
+            self.source.unwatch()
         if self._timer is not None:
             self._timer.cancel()
 
     def _readable(self) -> None:
+        source = self.source
+        assert isinstance(source, KernelEnd)
         try:
             if self.full:
-                self.source.unwatch()
+                source.unwatch()
                 self._go_on = self.watch
                 return
             try:
-                unit = self.source.receive_now(self._at_most)
+                unit = source.receive_now(self._at_most)
             except BlockingIOError:
                 return
             size = self._take_in(unit)
             if not size:
-                self.source.unwatch()
+                source.unwatch()
             elif self._is_for_kernel(size):
-                self.source.unwatch()
+                source.unwatch()
                 self._connection.start(self._splice_and_watch)
         except Exception as error:
             self._connection.fail(error)
@@ -165,7 +170,13 @@ class Direction:
         )
 
     def _is_for_kernel(self, size: int) -> bool:
-        return AVAILABLE and size >= READ_BYTES and self._bare()
+        return (
+            AVAILABLE
+            and size >= READ_BYTES
+            and isinstance(self.source, KernelEnd)
+            and isinstance(self.target, KernelEnd)
+            and self._bare()
+        )
 
     async def _splice_and_watch(self) -> None:
         await self._splice()
@@ -173,19 +184,14 @@ class Direction:
 
     async def _splice(self) -> None:
         """Let the kernel move the bytes until somebody needs to see them, or no more come."""
-        numbers = self.source.plain_fileno, self.target.plain_fileno
-        if numbers[0] is None or numbers[1] is None:
-            return
-
-        def passed(count: int) -> None:
-            self.source.note_spliced(received=count)
-            self.target.note_spliced(sent=count)
-
-        stopped = await splice(numbers[0], numbers[1], go_on=self._bare, passed=passed)
+        source, target = self.source, self.target
+        assert isinstance(source, KernelEnd)
+        assert isinstance(target, KernelEnd)
+        stopped = await splice(source, target, go_on=self._bare)
         if stopped is Stopped.SOURCE_LOST:
-            self.source.note_reset()
+            source.note_reset()
         elif stopped is Stopped.TARGET_LOST:
-            self.target.note_reset()
+            target.note_reset()
             self._connection.lose(self)
 
     def pass_on(self) -> None:

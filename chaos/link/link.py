@@ -14,8 +14,9 @@ from chaos.errors import NetworkUnavailable
 from chaos.faults.pipe import Stage
 from chaos.faults.units import Data
 from chaos.link.connection import STREAMS, Connection, Watch
-from chaos.link.ends import READ_BYTES, End
+from chaos.link.ends import End, SilentEnd, StreamEnd
 from chaos.link.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
+from chaos.link.kernel_end import end_of
 from chaos.scenario.plan import Plan, Step, generator
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
@@ -170,28 +171,21 @@ class Link:
 
     async def _handle(self, stream: trio.SocketStream) -> None:
         number = self._numbering.next()
-        client = End(stream)
+        tls = self._secured(stream)
+        client = end_of(stream) if tls is None else StreamEnd(stream, tls)
         if "client" in self._watch.sides:
             self._record(number, "attempt", port=client.port)
         try:
             await self._wait_slow_accept(number)
-            accepted = await self._accept_tls(stream)
-            if accepted is not None:
-                await self._serve_client(number, accepted)
+            if tls is None or await _shake_hands(tls):
+                await self._serve_client(number, client)
         finally:
             client.close()
 
-    async def _accept_tls(self, stream: trio.SocketStream) -> End | None:
+    def _secured(self, stream: trio.SocketStream) -> trio.SSLStream[trio.SocketStream] | None:
         if self._tls is None:
-            return End(stream)
-        tls = trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
-        with trio.move_on_after(TLS_HANDSHAKE_S):
-            try:
-                await tls.do_handshake()
-            except trio.BrokenResourceError:
-                return None
-            return End(stream, tls)
-        return None
+            return None
+        return trio.SSLStream(stream, self._tls, server_side=True, https_compatible=True)
 
     async def _wait_slow_accept(self, number: int) -> None:
         for entry, fault in self._faults(words.SlowAccept):
@@ -235,7 +229,7 @@ class Link:
     async def _carry(self, number: int, client: End, server: End | None) -> None:
         connection = Connection(
             number=number,
-            ends={"client": client, "server": server or silent_end()},
+            ends={"client": client, "server": server or SilentEnd()},
             watch=self._watch,
             rng_for=lambda stream, key: generator(
                 self._plan.seed, "link", self._watch.client, number, stream, key
@@ -269,7 +263,7 @@ class Link:
     ) -> None:
         connection = Connection(
             number=number,
-            ends={"client": client, "server": silent_end()},
+            ends={"client": client, "server": SilentEnd()},
             watch=self._watch,
             rng_for=lambda stream, key: generator(0, stream, key),
         )
@@ -332,35 +326,11 @@ _CONNECTION_FAULTS = (
 )
 
 
-def silent_end() -> End:
-    """Return an end without a peer: what a connection that never reached the server has behind it."""
-    return _SilentEnd()
-
-
-class _SilentEnd(End):
-    def __init__(self) -> None:
-        self.finished = True
-        self.closed = False
-        self._watched = None
-
-    @property
-    def plain_fileno(self) -> None:
-        return None
-
-    def send_now(self, payload: bytes | memoryview) -> int:
-        return len(payload)
-
-    async def receive(self, at_most: int = READ_BYTES) -> None:
-        await trio.sleep_forever()
-
-    async def send(self, payload: bytes | memoryview) -> bool:
+async def _shake_hands(tls: trio.SSLStream[trio.SocketStream]) -> bool:
+    with trio.move_on_after(TLS_HANDSHAKE_S):
+        try:
+            await tls.do_handshake()
+        except trio.BrokenResourceError:
+            return False
         return True
-
-    async def send_fin(self) -> None:
-        return
-
-    def close(self) -> None:
-        self.closed = True
-
-    def reset(self) -> None:
-        self.closed = True
+    return False

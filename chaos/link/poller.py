@@ -90,6 +90,7 @@ class Poller:
     _armed_s: float = float("inf")
     _cancelled: int = 0
     _in_turn: bool = False
+    _hurried: bool = False
 
     def watch(self, fileno: int, ready: Call) -> None:
         """Call `ready` again and again while a socket has something to read, an end or an error."""
@@ -116,6 +117,10 @@ class Poller:
             self._arm(at_s)
         return timer
 
+    def hurry(self) -> None:
+        """End the turn of now soon: a task was started or woken, and is to run."""
+        self._hurried = True
+
     def note_cancelled(self) -> None:
         """Drop cancelled timers once they are many: those that are far away would be kept for long."""
         self._cancelled += 1
@@ -128,7 +133,7 @@ class Poller:
         """Make the calls, until cancelled."""
         while True:
             await trio.lowlevel.wait_readable(self._epoll.fileno())
-            self._in_turn = True
+            self._in_turn, self._hurried = True, False
             try:
                 self._turn()
             finally:
@@ -156,7 +161,7 @@ class Poller:
                 if stay_s:
                     self._patience.note(paid=False)
                 return
-            if now - begun >= TURN_S:
+            if self._hurried or now - begun >= TURN_S:
                 return
 
     def _call_readers(self, events: list[tuple[int, int]]) -> None:

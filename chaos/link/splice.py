@@ -15,6 +15,8 @@ from enum import Enum
 
 import trio
 
+from chaos.link.kernel_end import KernelEnd
+
 AVAILABLE = sys.platform == "linux" and hasattr(os, "splice")
 # what the kernel lends without privilege (fs.pipe-max-size); with less this works too
 PIPE_BYTES = 1 << 20
@@ -33,19 +35,16 @@ class Stopped(Enum):
     TARGET_LOST = "the target takes no more"
 
 
-async def splice(
-    source: int, target: int, *, go_on: Callable[[], bool], passed: Callable[[int], None]
-) -> Stopped:
-    """Move bytes between two sockets, given by their file numbers, for as long as `go_on` says so.
+async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bool]) -> Stopped:
+    """Move bytes between two sockets for as long as `go_on` says so.
 
-    `go_on` is asked after every wait, before anything else is read: it must be false once one of the sockets is
-    closed. `passed` is told how many bytes the target has taken. Cancelling loses what is in the pipe; the caller
-    must close both sockets then.
+    `go_on` is asked after every wait, before anything else is read: it must be false once one of the ends is closed.
+    Both ends are told what has moved. Cancelling loses what is in the pipe; the caller must close both ends then.
     """
     with _pipe() as (out, into):
         while go_on():
             try:
-                count = os.splice(source, into, PIPE_BYTES, flags=_FLAGS)
+                count = os.splice(source.fileno, into, PIPE_BYTES, flags=_FLAGS)
             except BlockingIOError:
                 if not await _readable(source):
                     return Stopped.DRY
@@ -56,28 +55,26 @@ async def splice(
                 return Stopped.END
             if not await _empty(out, target, count):
                 return Stopped.TARGET_LOST
-            passed(count)
+            source.note_moved(received=count)
+            target.note_moved(sent=count)
             await trio.lowlevel.checkpoint()
     return Stopped.ASKED
 
 
-async def _readable(source: int) -> bool:
+async def _readable(source: KernelEnd) -> bool:
     """Wait until there is something to read; False if there is nothing for a while, or the socket was closed."""
-    with trio.move_on_after(PATIENCE_S), suppress(trio.ClosedResourceError):
-        await trio.lowlevel.wait_readable(source)
-        return True
+    with trio.move_on_after(PATIENCE_S):
+        return await source.wait(trio.lowlevel.wait_readable)
     return False
 
 
-async def _empty(out: int, target: int, count: int) -> bool:
+async def _empty(out: int, target: KernelEnd, count: int) -> bool:
     """Let the target take all that is in the pipe; False if it is gone."""
     while count:
         try:
-            count -= os.splice(out, target, count, flags=_FLAGS)
+            count -= os.splice(out, target.fileno, count, flags=_FLAGS)
         except BlockingIOError:
-            try:
-                await trio.lowlevel.wait_writable(target)
-            except trio.ClosedResourceError:
+            if not await target.wait(trio.lowlevel.wait_writable):
                 return False
         except OSError:
             return False

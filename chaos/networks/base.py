@@ -9,7 +9,8 @@ from typing import Protocol
 
 import trio
 
-from chaos.link.ends import End
+from chaos.link.ends import End, StreamEnd
+from chaos.link.kernel_end import end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event, Stream
@@ -61,7 +62,7 @@ def dialer(host: str, port: int, tls: Tls | None) -> Dial:
         with trio.move_on_after(DIAL_S):
             stream = await trio.open_tcp_stream(host, port)
             if tls is None:
-                return End(stream)
+                return end_of(stream)
             return await _start_tls(stream, tls)
         raise TimeoutError(f"no answer from {host}:{port} within {DIAL_S:g} s")
 
@@ -76,4 +77,4 @@ async def _start_tls(stream: trio.SocketStream, tls: Tls) -> End:
     except BaseException:
         stream.socket.close()
         raise
-    return End(stream, secure)
+    return StreamEnd(stream, secure)

@@ -15,6 +15,8 @@ from typing import Any
 
 import trio
 
+from chaos.link.kernel_end import detached
+
 # a name server that does not answer must not keep an API call waiting for ever
 LOOKUP_S = 10.0
 BACKLOG = 4096
@@ -177,17 +179,20 @@ def bound(listener: socket.socket) -> str:
     return join(host, port)
 
 
-async def dial(text: str) -> trio.SocketStream:
-    """Connect to `host:port`, trying every address of the host. Raises OSError, ValueError or AddressError."""
+async def dial(text: str) -> socket.socket:
+    """Connect to `host:port`, trying every address of the host; the socket does not block.
+
+    Raises OSError, ValueError or AddressError.
+    """
     host, service = split(text)
     port = port_of(service)
     family = _family_of(host)
     if family is None or port == 0:
-        stream = await trio.open_tcp_stream(host or "localhost", port)
+        connected = detached(await trio.open_tcp_stream(host or "localhost", port))
     else:
-        stream = await _connect(family, host, port)
-    keep_alive(stream.socket)
-    return stream
+        connected = await _connect(family, host, port)
+    set_options(connected)
+    return connected
 
 
 @lru_cache(maxsize=1024)
@@ -200,45 +205,43 @@ def _family_of(host: str) -> socket.AddressFamily | None:
     return None
 
 
-async def _connect(family: socket.AddressFamily, host: str, port: int) -> trio.SocketStream:
+# Linux makes sockets that do not block from the start
+_STREAM = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+
+
+async def _connect(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     """Connect to an address, with nothing of what `open_tcp_stream` does for names: a third of its time."""
-    plain = socket.socket(family)
+    connected = socket.socket(family, _STREAM)
     try:
-        plain.setblocking(False)
-        error = plain.connect_ex((host, port))
+        if connected.getblocking():
+            connected.setblocking(False)
+        error = connected.connect_ex((host, port))
         # a peer on this machine has accepted by now: asked again, the kernel says so (connect(2), EISCONN)
         if error == errno.EINPROGRESS:
-            error = plain.connect_ex((host, port))
+            error = connected.connect_ex((host, port))
         while error in (errno.EINPROGRESS, errno.EALREADY, errno.EINTR):
-            await trio.lowlevel.wait_writable(plain)
-            error = plain.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            await trio.lowlevel.wait_writable(connected)
+            error = connected.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     except BaseException:
-        plain.close()
+        connected.close()
         raise
     if error not in (0, errno.EISCONN):
-        plain.close()
+        connected.close()
         raise OSError(error, os.strerror(error))
-    return trio.SocketStream(trio.socket.from_stdlib_socket(plain))
+    return connected
 
 
 # whether what is accepted has the options of what listens (Linux: the socket is a clone)
 INHERITED = sys.platform == "linux"
 
 
-def keep_alive(connected: trio.socket.SocketType | socket.socket) -> None:
-    """Set the keep-alive that Go gives to every connection: probes after 15 s of silence, each 15 s."""
+def set_options(connected: socket.socket) -> None:
+    """Set what Go sets on every connection: no delay, and keep-alive probes after 15 s of silence, each 15 s."""
+    connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     connected.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
         if hasattr(socket, name):
             connected.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), 15)
-
-
-def peer(connected: trio.socket.SocketType) -> str:
-    """Return the address of the peer, or an empty text when the socket no longer knows it."""
-    try:
-        return printed(connected.getpeername())
-    except OSError:
-        return ""
 
 
 def printed(address: Sequence[Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
@@ -12,12 +13,11 @@ import trio
 
 from chaos.faults.pipe import Stage
 from chaos.link.connection import STREAMS, Connection, EndPolicy, Watch
-from chaos.link.ends import End
-from chaos.link.link import silent_end
+from chaos.link.ends import End, SilentEnd
 from chaos.link.poller import Poller
 from chaos.recorder import Recorder
 from chaos.scenario.plan import generator
-from chaos.toxiproxy_server.address import AddressError, dial, peer
+from chaos.toxiproxy_server.address import AddressError, dial, printed
 from chaos.toxiproxy_server.entrance import Entrance, reject, strip_head
 from chaos.toxiproxy_server.traffic import CountedEnd, Counter
 from chaos.trace import Stream
@@ -63,17 +63,23 @@ class Origin:
 class Carried:
     """A connection with its two sockets. `run` carries it; `close` and `reset` end it at once."""
 
-    def __init__(self, *, id_: int, origin: Origin, stream: trio.SocketStream, client: str) -> None:
+    def __init__(self, *, id_: int, origin: Origin, sock: socket.socket, client: str) -> None:
         self.id = id_
         self.origin = origin
         self.opened_s = trio.current_time()
         self.client = client
-        self.server = ""
         self.bytes: dict[Stream, Counter] = {stream: Counter() for stream in STREAMS}
-        self._client = self._counted(stream, "upstream", "downstream")
+        self._client = self._counted(sock, "upstream", "downstream")
+        self._server: CountedEnd | None = None
         self._connection: Connection | None = None
         self._stages: Stages = dict.fromkeys(STREAMS, ())
         self._scope = trio.CancelScope()
+
+    @property
+    def server(self) -> str:
+        """The address of the upstream; empty as long as, or once, there is none."""
+        address = None if self._server is None else self._server.peer
+        return "" if address is None else printed(address)
 
     async def run(self, met: Entrance, stages: Stages) -> None:
         """Carry it until it is over; both sockets are closed then. Cancelling closes them at once."""
@@ -85,7 +91,7 @@ class Carried:
                 if met.rejects is not None:
                     await reject(self._client, met.rejects)
                     return
-                server = silent_end() if met.swallows else await self._dial(met)
+                server = SilentEnd() if met.swallows else await self._dial(met)
                 if server is not None:
                     await self._carry(met, server)
         finally:
@@ -130,12 +136,12 @@ class Carried:
         # the scope of all this ends with the client closed: one more for the dial would cost, and do the same
         self._scope.deadline = self.opened_s + met.slow_accept_s + self.origin.dial_s
         try:
-            stream = await dial(self.origin.upstream)
+            sock = await dial(self.origin.upstream)
         except (OSError, ValueError, AddressError):
             return None
         self._scope.deadline = math.inf
-        self.server = peer(stream.socket)
-        return self._counted(stream, "downstream", "upstream")
+        self._server = self._counted(sock, "downstream", "upstream")
+        return self._server
 
     async def _carry(self, met: Entrance, server: End) -> None:
         self._connection = Connection(
@@ -154,17 +160,10 @@ class Carried:
         finally:
             server.close()
 
-    def _counted(self, stream: trio.SocketStream, received: Stream, sent: Stream) -> CountedEnd:
+    def _counted(self, sock: socket.socket, received: Stream, sent: Stream) -> CountedEnd:
         """Return an end that counts what comes from its peer as `received` and what goes to it as `sent`."""
-        incoming = (self.bytes[received], self.origin.counters[received])
-        outgoing = (self.bytes[sent], self.origin.counters[sent])
-
-        def count_received(size: int) -> None:
-            for counter in incoming:
-                counter.received += size
-
-        def count_sent(size: int) -> None:
-            for counter in outgoing:
-                counter.sent += size
-
-        return CountedEnd(stream, received=count_received, sent=count_sent)
+        return CountedEnd(
+            sock,
+            incoming=(self.bytes[received], self.origin.counters[received]),
+            outgoing=(self.bytes[sent], self.origin.counters[sent]),
+        )

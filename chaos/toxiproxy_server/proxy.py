@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -182,13 +183,15 @@ class Proxy:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    while True:
-                        arrived = self._arrived(*await listener.accept())
-                        nursery.start_soon(self._handle, arrived)
+
+                    def arrived(sock: socket.socket, client: str) -> None:
+                        nursery.start_soon(self._handle, self._arrived(sock, client))
+
+                    await listener.serve(arrived, self.ground.poller)
         finally:
             listener.close()
 
-    def _arrived(self, stream: trio.SocketStream, client: str) -> Carried:
+    def _arrived(self, sock: socket.socket, client: str) -> Carried:
         self._accepted += 1
         ground = self.ground
         addresses = self.listen, self.upstream
@@ -211,7 +214,7 @@ class Proxy:
             poller=ground.poller,
             counters=self._counters,
         )
-        carried = Carried(id_=ground.next_id(), origin=origin, stream=stream, client=client)
+        carried = Carried(id_=ground.next_id(), origin=origin, sock=sock, client=client)
         self._carried[carried.id] = carried
         ground.connections[carried.id] = carried
         ground.events.tell(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import trio
-
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.ends import READ_BYTES, End
+from chaos.link.ends import READ_BYTES
+from chaos.link.kernel_end import KernelEnd
 from chaos.trace import Stream
 
 Labels = tuple[str, str, str, str]  # direction, listener, proxy, upstream
@@ -33,44 +33,32 @@ class Totals:
         return self.rows.setdefault((stream, listen, name, upstream), Counter())
 
 
-class CountedEnd(End):
-    """An end that tells how many bytes came from its peer and went to it."""
+class CountedEnd(KernelEnd):
+    """An end that counts what comes from its peer as received, and what goes to it as sent."""
 
     def __init__(
-        self,
-        stream: trio.SocketStream,
-        *,
-        received: Callable[[int], None],
-        sent: Callable[[int], None],
+        self, sock: socket.socket, *, incoming: Sequence[Counter], outgoing: Sequence[Counter]
     ) -> None:
-        super().__init__(stream)
-        self._tell_received = received
-        self._tell_sent = sent
-
-    async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
-        unit = await super().receive(at_most)
-        if isinstance(unit, Data):
-            self._tell_received(len(unit.payload))
-        return unit
+        super().__init__(sock)
+        self._incoming = incoming
+        self._outgoing = outgoing
 
     def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
         unit = super().receive_now(at_most)
         if isinstance(unit, Data):
-            self._tell_received(len(unit.payload))
+            self.note_moved(received=len(unit.payload))
         return unit
 
     def send_now(self, payload: bytes | memoryview) -> int | None:
         taken = super().send_now(payload)
         if taken:
-            self._tell_sent(taken)
+            self.note_moved(sent=taken)
         return taken
 
-    async def send(self, payload: bytes | memoryview) -> bool:
-        done = await super().send(payload)
-        if done:
-            self._tell_sent(len(payload))
-        return done
-
-    def note_spliced(self, *, received: int = 0, sent: int = 0) -> None:
-        self._tell_received(received)
-        self._tell_sent(sent)
+    def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
+        if received:
+            for counter in self._incoming:
+                counter.received += received
+        if sent:
+            for counter in self._outgoing:
+                counter.sent += sent

@@ -13,18 +13,18 @@ import pytest
 import trio
 
 from chaos.link.connection import Connection, EndPolicy, Watch
-from chaos.link.ends import End
+from chaos.link.kernel_end import KernelEnd, detached
 from chaos.link.poller import start_poller
 from chaos.recorder import Recorder
 from chaos.trace import Side
 
 
-class CountingEnd(End):
+class CountingEnd(KernelEnd):
     """An end that knows how many bytes went beside it."""
 
     spliced = 0
 
-    def note_spliced(self, *, received: int = 0, sent: int = 0) -> None:
+    def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
         self.spliced += received + sent
 
 
@@ -62,7 +62,10 @@ async def open_line(
 ) -> AsyncIterator[Line]:
     client, near = await pair()
     far, server = await pair()
-    ends: dict[Side, CountingEnd] = {"client": CountingEnd(near), "server": CountingEnd(far)}
+    ends: dict[Side, CountingEnd] = {
+        "client": CountingEnd(detached(near)),
+        "server": CountingEnd(detached(far)),
+    }
     sides: frozenset[Side] = frozenset(("client", "server")) if observed else frozenset()
     async with trio.open_nursery() as nursery, client, server:
         connection = Connection(

@@ -172,3 +172,23 @@ def test_it_stays_after_events_only_while_that_pays():
     assert stays.count(50e-6) == 2
     patience.note(paid=True)
     assert patience.stay_s() == 50e-6
+
+
+async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
+    ours, theirs = pair
+    seen = []
+
+    def ready() -> None:
+        ours.recv(100)
+        theirs.sendall(b"x")  # there is always more
+        poller.hurry()
+        seen.append("call")
+
+    poller.watch(ours.fileno(), ready)
+    theirs.sendall(b"x")
+    await until(lambda: seen)
+    for _ in range(3):
+        count = len(seen)
+        await trio.lowlevel.checkpoint()
+        assert len(seen) <= count + 1
+    poller.forget(ours.fileno())

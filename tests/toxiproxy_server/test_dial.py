@@ -20,14 +20,15 @@ async def test_an_upstream_is_connected_to_by_address_and_by_name(host: str) -> 
     )
     with listener:
         port = listener.getsockname()[1]
-        stream = await dial(f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
-        accepted, _ = listener.accept()
-        with accepted:
-            await stream.send_all(b"x")
-            assert accepted.recv(1) == b"x"
-        assert stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
-        assert stream.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
-        await stream.aclose()
+        with await dial(f"[{host}]:{port}" if ":" in host else f"{host}:{port}") as connected:
+            accepted, _ = listener.accept()
+            with accepted:
+                connected.sendall(b"x")
+                assert accepted.recv(1) == b"x"
+                with pytest.raises(BlockingIOError):
+                    connected.recv(1)
+            assert connected.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            assert connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])

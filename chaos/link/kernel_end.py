@@ -1,0 +1,154 @@
+"""An end on a socket of the kernel, without TLS: bytes are read and written with nothing in between."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import trio
+
+from chaos.faults.units import Data, Fin, Rst
+from chaos.link.ends import READ_BYTES, End, StreamEnd, own_send_now
+from chaos.link.poller import Poller
+
+
+class KernelEnd(End):
+    """Owns a socket that does not block. Waits by trio, or is watched by a poller."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket = sock
+        self._waits = 0  # how many tasks wait for the socket
+        self._watched: tuple[Poller, Callable[[], None]] | None = None
+
+    @property
+    def fileno(self) -> int:
+        """The number of the socket; negative once it is closed."""
+        return self._socket.fileno()
+
+    @property
+    def peer(self) -> tuple[Any, ...] | None:
+        """The peer's address, or None when the socket no longer knows it."""
+        try:
+            return tuple(self._socket.getpeername())
+        except OSError:
+            return None
+
+    @property
+    def port(self) -> int | None:
+        peer = self.peer
+        return None if peer is None else int(peer[1])
+
+    def watch(self, poller: Poller, ready: Callable[[], None]) -> None:
+        """Have `ready` called when `receive_now` has something to say, the close of this end included."""
+        if self.closed:
+            poller.soon(ready)
+            return
+        poller.watch(self.fileno, ready)
+        self._watched = poller, ready
+
+    def unwatch(self) -> None:
+        """Have it called no more; idempotent."""
+        if self._watched is not None:
+            poller, _ = self._watched
+            self._watched = None
+            poller.forget(self.fileno)
+
+    async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        while not self.closed:
+            await self.wait(trio.lowlevel.wait_readable)
+            try:
+                return self.receive_now(at_most)
+            except BlockingIOError:
+                continue
+        return None
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        """Return what there is to read or the end of the stream; None when we closed it. Never waits.
+
+        Raises BlockingIOError when there is nothing.
+        """
+        if self.closed:
+            return None
+        try:
+            payload = os.read(self.fileno, at_most)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self.finished = True
+            return Rst()
+        return Data(payload) if payload else self._end()
+
+    async def wait(self, what: Callable[[int], Awaitable[None]]) -> bool:
+        """Wait until the socket is readable or writable; False if it was closed meanwhile."""
+        if self.closed:
+            return False
+        self._waits += 1
+        try:
+            await what(self.fileno)
+        except trio.ClosedResourceError:
+            return False
+        finally:
+            self._waits -= 1
+        return True
+
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        try:
+            return os.write(self.fileno, payload)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._peer_reset = True
+            return None
+
+    async def send(self, payload: bytes | memoryview) -> bool:
+        left = memoryview(payload)
+        while left:
+            taken = self.send_now(left)
+            if taken is None:
+                return False
+            left = left[taken:]
+            if left and not await self.wait(trio.lowlevel.wait_writable):
+                return False
+        return True
+
+    async def send_fin(self) -> None:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            self._peer_reset = True
+
+    def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
+        """Note bytes that went beside this. Does nothing; for those who count."""
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._watched is not None:
+            poller, ready = self._watched
+            self.unwatch()
+            poller.soon(ready)
+        if self._waits:
+            trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+    def reset(self) -> None:
+        if not self.closed:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.close()
+
+
+def end_of(stream: trio.SocketStream) -> End:
+    """Return an end that owns what a stream has owned."""
+    if own_send_now(stream.socket) is not None:
+        return StreamEnd(stream)
+    return KernelEnd(detached(stream))
+
+
+def detached(stream: trio.SocketStream) -> socket.socket:
+    """Return the kernel's socket of a stream, which has it no more."""
+    return socket.socket(fileno=stream.socket.detach())
