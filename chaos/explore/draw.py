@@ -20,22 +20,27 @@ from chaos.explore.schedules import (
     admitted,
     fitting,
     make_entry,
+    moved,
 )
 from chaos.scenario.model import Entry, Trigger
 
-GROUPS_MAX = 4
+# How many groups a schedule has, each as often as it stands here: most bugs need few, and few are soon made small.
+GROUPS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 4)
 # One entry in so many waits for an event; of those that can, one in so many touches a share of the connections.
 WAITS_ONE_IN = 4
 SHARES_ONE_IN = 6
 # What only new connections meet comes without a cut this often, of four.
 UNCUT = 1
+# So many entries a relative of a find has at most: more would be no better than the find.
+RELATED_MAX = 3
 # A hunt ends by time, never by this.
 EXAMPLES_MAX = 10_000_000
 
 
 def schedules(ground: Ground) -> st.SearchStrategy[Schedule]:
-    """Return schedules for a scenario, the simplest first."""
-    rows = st.lists(groups(ground), max_size=GROUPS_MAX).map(
+    """Return schedules for a scenario, the small ones more often."""
+    sizes = st.sampled_from(GROUPS)
+    rows = sizes.flatmap(lambda size: st.lists(groups(ground), min_size=size, max_size=size)).map(
         lambda rows: admitted(entry for group in rows for entry in group)
     )
     # three in four go without a last word: after it nothing more is seen of the client
@@ -104,8 +109,39 @@ def _often(triggers: Sequence[Trigger]) -> list[Trigger]:
     ]
 
 
-def search(ground: Ground, fails: Callable[[Schedule], bool], seed: int) -> Schedule | None:
+@st.composite
+def relatives(draw: st.DrawFn, ground: Ground, found: Schedule) -> Schedule:
+    """Draw a schedule with fewer entries than one that was found, and with much of what stands in it.
+
+    What an entry does, when it begins and how long it lasts come each from any entry of the find, or are drawn anew:
+    crossover and mutation, which reach what no sequence of deletions does.
+    """
+    most = len(found.entries) - 1
+    size = draw(st.integers(1, min(most, RELATED_MAX)))
+    rows = draw(st.lists(_related(ground, found), min_size=size, max_size=size))
+    final = draw(st.sampled_from((None, found.final)))
+    return fitting(Schedule(entries=tuple(rows), final=final))
+
+
+@st.composite
+def _related(draw: st.DrawFn, ground: Ground, found: Schedule) -> Entry:
+    mine = st.sampled_from(found.entries)
+    does = draw(mine | entries(ground))
+    when = draw(mine | entries(ground))
+    lasts = draw(mine | entries(ground)).for_s or TICK_S
+    for_s = None if kind_of(does).instant else lasts
+    return moved(does, at_s=when.at_s, on=when.on, then_s=when.then_s, for_s=for_s)
+
+
+def search(
+    ground: Ground,
+    fails: Callable[[Schedule], bool],
+    seed: int,
+    near: Schedule | None = None,
+) -> Schedule | None:
     """Return the first schedule for which `fails` is true, or None.
+
+    With `near`, it is a relative of that schedule, which has two entries at least.
 
     What `fails` raises comes out of here if it is no `Exception`: that is how a hunt ends when its time is over.
     """
@@ -118,6 +154,7 @@ def search(ground: Ground, fails: Callable[[Schedule], bool], seed: int) -> Sche
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     try:
-        return find(schedules(ground), fails, settings=options, random=Random(seed))
+        drawn = schedules(ground) if near is None else relatives(ground, near)
+        return find(drawn, fails, settings=options, random=Random(seed))
     except NoSuchExample:
         return None

@@ -1,4 +1,4 @@
-"""The hunt: schedules are drawn and run until one fails, which is then made small.
+"""The hunt: the basics are run, then schedules are drawn and run, until one fails, which is then made small.
 
 A hunt ends by time. What it knows by then is in the `Hunt`, whatever stopped it.
 """
@@ -10,14 +10,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
+from chaos.explore.basics import basics
 from chaos.explore.bench import Bench
 from chaos.explore.finds import Find, as_find, failed
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
-from chaos.explore.shrink import shrink
+from chaos.explore.shrink import FEW, shrink
 from chaos.peers.load import load
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
@@ -29,6 +31,21 @@ RUN_SEED = 1
 SHRINK_SHARE = 0.5
 # A schedule of which so many runs in a row made nothing smaller is small enough.
 PATIENCE = 100
+# With so few entries a find is kept as its own steps have left it: what is smaller has mostly been tried before.
+SMALL = 2
+
+
+class Searcher(Protocol):
+    """What draws schedules until one fails; see `draw.search`."""
+
+    def __call__(
+        self,
+        ground: Ground,
+        fails: Callable[[Schedule], bool],
+        seed: int,
+        near: Schedule | None = None,
+    ) -> Schedule | None:
+        """Return the first schedule that fails."""
 
 
 class OutOfTime(BaseException):
@@ -72,6 +89,7 @@ class Hunt:
     _best_verdict: Verdict | None = field(default=None, init=False)
     _known: dict[str, bool] = field(default_factory=dict, init=False)
     _in_vain: int = field(default=0, init=False)
+    _tireless: bool = field(default=False, init=False)
     _started_s: float = field(default=0.0, init=False)
     _deadline_s: float = field(default=0.0, init=False)
 
@@ -85,11 +103,30 @@ class Hunt:
         self._started_s = self.clock()
         self._deadline_s = self._started_s + self.budget_s
         with suppress(OutOfTime):
-            search(self.ground, self.fails, self.seed)
-        if self.best is not None:
+            if not any(map(self.fails, basics(self.ground, self.seed))):
+                search(self.ground, self.fails, self.seed)
+        smaller = self.best
+        while smaller is not None:
             with suppress(OutOfTime):
-                shrink(self.ground, self.best, self.fails)
+                smaller = shrink(self.ground, smaller, self.fails)
+            smaller = self._relative(search)
         return self.find()
+
+    def _relative(self, search: Searcher) -> Schedule | None:
+        """Return a schedule with fewer entries that fails too, drawn from what stands in the smallest find.
+
+        This is the way out of a local minimum, where no step of shrinking leads on. It ends by patience, or only by
+        time as long as the find is more than a person reads at a glance.
+        """
+        best, self._in_vain = self.best, 0
+        if best is None or best.size <= SMALL:
+            return None
+        self._tireless = best.size > FEW
+        found = None
+        with suppress(OutOfTime):
+            found = search(self.ground, self.fails, self.seed, best)
+        self._tireless = False
+        return found
 
     def find(self) -> Find | None:
         """Return the smallest find so far."""
@@ -115,7 +152,8 @@ class Hunt:
         schedule = fitting(drawn)
         key = repr(schedule)
         if key not in self._known:
-            if self.clock() >= self._deadline_s or self._in_vain >= self.patience:
+            tired = self._in_vain >= self.patience and not self._tireless
+            if tired or self.clock() >= self._deadline_s:
                 raise OutOfTime
             self._known[key] = self._judge(schedule)
         return self._known[key]
@@ -151,7 +189,7 @@ class Hunt:
         return max(left_s, SHRINK_SHARE * self.budget_s)
 
 
-def _searcher() -> Callable[[Ground, Callable[[Schedule], bool], int], Schedule | None]:
+def _searcher() -> Searcher:
     try:
         from chaos.explore.draw import search  # noqa: PLC0415 - Hypothesis is an extra
     except ModuleNotFoundError as error:

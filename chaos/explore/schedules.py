@@ -123,6 +123,11 @@ class Schedule:
     entries: tuple[Entry, ...] = ()
     final: Entry | None = None
 
+    @property
+    def size(self) -> int:
+        """How many entries its timeline has, the last word among them."""
+        return len(self.entries) + (self.final is not None)
+
     def cost(self) -> tuple[float, ...]:
         """Return by what schedules are compared: fewer, simpler, rounder, shorter, earlier is less."""
         rows = self.entries
@@ -131,7 +136,7 @@ class Schedule:
         times = [*spent, *(row.at_s or 0.0 for row in rows)]
         final = self.final
         return (
-            len(rows) + (final is not None),
+            self.size,
             0 if final is None else _FINAL_CODES.index(final.parameters["code"]),
             len(waits),
             sum(1 - row.toxicity for row in rows),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 
 from chaos.explore.kinds import SHARES, kind_of
@@ -24,67 +25,99 @@ from chaos.explore.schedules import (
 from chaos.scenario.model import Entry
 
 Fails = Callable[[Schedule], bool]
+Steps = Callable[[Ground, Schedule], Iterator[Schedule]]
+Change = Callable[[Ground, Schedule, Entry], Iterator[Entry]]
+# A schedule of so many entries is one that a person reads at a glance; subsets up to this size are tried all.
+FEW = 3
 
 
 def shrink(ground: Ground, schedule: Schedule, fails: Fails) -> Schedule:
-    """Return the smallest schedule that still fails and that single steps lead to.
+    """Return the smallest schedule that still fails and that the passes lead to.
+
+    Each pass is gone through until it makes nothing smaller, and all of them until none does: what one entry can do
+    without often shows only after another has become plainer.
 
     `fails` may raise to stop; the steps taken until then are whatever it noted itself.
     """
-    progress = True
-    while progress:
-        progress = False
-        for smaller in smaller_ones(ground, schedule):
-            if smaller.cost() < schedule.cost() and fails(smaller):
-                schedule, progress = smaller, True
-                break
+    before = None
+    while schedule != before:
+        before = schedule
+        for steps in (last_words, fewer, *_each(schedule), together):
+            schedule = _exhausted(ground, schedule, steps, fails)
     return schedule
 
 
-def smaller_ones(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
-    """Yield schedules one step simpler: an entry less, then simpler, weaker, shorter, earlier, rounder ones."""
+def _exhausted(ground: Ground, schedule: Schedule, steps: Steps, fails: Fails) -> Schedule:
+    """Take the first step that makes it smaller, as long as there is one."""
+    smaller: Schedule | None = schedule
+    while smaller is not None:
+        schedule = smaller
+        tries = (step for step in steps(ground, schedule) if step.cost() < schedule.cost())
+        smaller = next((step for step in tries if fails(step)), None)
+    return schedule
+
+
+def last_words(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
+    """Yield the schedule without its last word, with a plainer one, and the last word alone."""
+    if schedule.final is None:
+        return
     rows = schedule.entries
-    if schedule.final is not None:
-        yield Schedule(entries=rows)
-        yield from (Schedule(entries=rows, final=final) for final in ground.finals())
-        yield Schedule(final=schedule.final)
-    if len(rows) > 2:  # most bugs need one or two of them
-        yield from (Schedule(entries=(row,), final=schedule.final) for row in rows)
-        yield from (Schedule(entries=pair, final=schedule.final) for pair in combinations(rows, 2))
-    for index in range(len(rows)):
-        yield _with(schedule, index, None)
-    for index, entry in enumerate(rows):
-        for at_s in _moments(ground, schedule, entry):
-            yield _with(schedule, index, moved(entry, on=None, then_s=0.0, at_s=at_s))
-    for step in (surer, simpler, weaker, shorter, earlier, sooner):
-        for index, entry in enumerate(rows):
-            for changed in step(ground, entry):
-                yield _with(schedule, index, changed)
-    if len(rows) > 1:
-        yield from _together(ground, schedule)
+    yield Schedule(entries=rows)
+    yield from (Schedule(entries=rows, final=final) for final in ground.finals())
+    yield Schedule(final=schedule.final)
 
 
-def _with(schedule: Schedule, index: int, entry: Entry | None) -> Schedule:
+def fewer(_: Ground, schedule: Schedule) -> Iterator[Schedule]:
+    """Yield the schedule with fewer entries.
+
+    First by delta debugging (Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input, IEEE TSE
+    28(2), 2002): each half alone, then without each; then each quarter, and so on to single entries. That ends where
+    no entry can be left out alone, though two may be together: then all pairs and all triples.
+    """
+    rows, final = schedule.entries, schedule.final
+    size = max(1, len(rows) // 2)
+    while size:
+        cuts = range(0, len(rows), size)
+        yield from (Schedule(entries=rows[at : at + size], final=final) for at in cuts)
+        yield from (Schedule(entries=rows[:at] + rows[at + size :], final=final) for at in cuts)
+        size //= 2
+    for count in range(2, min(FEW, len(rows) - 2) + 1):
+        yield from (Schedule(entries=kept, final=final) for kept in combinations(rows, count))
+
+
+def _each(schedule: Schedule) -> Iterator[Steps]:
+    """Yield the passes that change one entry: a time for its event, then surer, simpler, weaker, and so on."""
+    for change in (timed, surer, simpler, weaker, shorter, earlier, sooner):
+        for place in range(len(schedule.entries)):
+            yield partial(_changed, change, place)
+
+
+def _changed(change: Change, place: int, ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
     rows = schedule.entries
-    new = () if entry is None else (entry,)
-    return Schedule(entries=(*rows[:index], *new, *rows[index + 1 :]), final=schedule.final)
+    if place < len(rows):
+        for entry in change(ground, schedule, rows[place]):
+            kept = (*rows[:place], entry, *rows[place + 1 :])
+            yield Schedule(entries=kept, final=schedule.final)
 
 
-def _moments(ground: Ground, schedule: Schedule, entry: Entry) -> Iterator[float]:
-    """Yield times in place of the event that an entry waits for: what it waits for is likely to follow another."""
+def timed(ground: Ground, schedule: Schedule, entry: Entry) -> Iterator[Entry]:
+    """Yield the entry at times in place of its event: what it waits for is likely to follow another."""
     if entry.on is None:
         return
     tries = [ground.start_s]
     for row in schedule.entries:
         if row.on is None and row.at_s is not None:
             tries += [row.at_s, math.floor(row.at_s) + 1, math.ceil(end_s(row))]
-    yield from dict.fromkeys(map(float, tries))
+    for at_s in dict.fromkeys(map(float, tries)):
+        yield moved(entry, on=None, then_s=0.0, at_s=at_s)
 
 
-def _together(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
+def together(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
     """Yield the schedule with all its timed entries earlier by the same time: their distances may matter."""
-    timed = [row.at_s for row in schedule.entries if row.at_s is not None]
-    first_s = min(timed, default=ground.start_s)
+    if len(schedule.entries) < 2:
+        return
+    times_s = [row.at_s for row in schedule.entries if row.at_s is not None]
+    first_s = min(times_s, default=ground.start_s)
     for shift_s in (first_s - ground.start_s, first_s % 1):
         if shift_s > 0:
             rows = tuple(
@@ -94,14 +127,14 @@ def _together(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
             yield Schedule(entries=rows, final=schedule.final)
 
 
-def surer(_: Ground, entry: Entry) -> Iterator[Entry]:
+def surer(_ground: Ground, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry for all connections, then for more of them than now."""
     for share in SHARES:
         if share > entry.toxicity:
             yield moved(entry, toxicity=share)
 
 
-def sooner(ground: Ground, entry: Entry) -> Iterator[Entry]:
+def sooner(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at a plainer event, or an earlier one, or nearer to it."""
     if entry.on is None:
         return
@@ -114,18 +147,20 @@ def sooner(ground: Ground, entry: Entry) -> Iterator[Entry]:
             yield moved(entry, on=trigger)
 
 
-def simpler(ground: Ground, entry: Entry) -> Iterator[Entry]:
-    """Yield entries of simpler kinds in its place."""
+def simpler(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
+    """Yield entries of simpler kinds in its place, as long as it or for a second."""
     for kind in ground.kinds():
         if kind.rank >= kind_of(entry).rank:
             return
         when = {"at_s": entry.at_s, "on": entry.on, "then_s": entry.then_s}
-        for_s = None if kind.instant else entry.for_s or 1.0
         row, stream = ground.strengths(kind)[0], kind.streams[0]
-        yield make_entry(kind.kind, kind.word, row, by=kind.by, stream=stream, for_s=for_s, **when)
+        lengths_s = [None] if kind.instant else dict.fromkeys((entry.for_s or 1.0, 1.0))
+        for for_s in lengths_s:
+            times = {**when, "for_s": for_s}
+            yield make_entry(kind.kind, kind.word, row, by=kind.by, stream=stream, **times)
 
 
-def weaker(ground: Ground, entry: Entry) -> Iterator[Entry]:
+def weaker(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry with weaker parameters, and on its usual stream."""
     kind = kind_of(entry)
     if entry.stream != kind.streams[0]:
@@ -135,7 +170,7 @@ def weaker(ground: Ground, entry: Entry) -> Iterator[Entry]:
             yield moved(entry, parameters=dict(row))
 
 
-def shorter(_: Ground, entry: Entry) -> Iterator[Entry]:
+def shorter(_ground: Ground, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry with shorter windows, whole seconds first."""
     if entry.for_s is None:
         return
@@ -147,7 +182,7 @@ def shorter(_: Ground, entry: Entry) -> Iterator[Entry]:
             yield moved(entry, for_s=for_s)
 
 
-def earlier(ground: Ground, entry: Entry) -> Iterator[Entry]:
+def earlier(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at earlier times, whole seconds first."""
     if entry.at_s is None:
         return
