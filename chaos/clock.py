@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import trio
 
 _FOR_EVER_S = 1e9
+_NEVER = float("inf")
 # happenings in a row that wake no task, before trio looks at real signals and pipes
 TURNS = 50
 
@@ -75,18 +76,17 @@ class VirtualClock(trio.abc.Clock):
         runner = run.GLOBAL_RUN_CONTEXT.runner
         if runner.waiting_for_idle:
             return 0 if deadline <= self.current_time() else _FOR_EVER_S
-        moved = False
+        happenings, started_s = self._happenings, self._happenings.now
         for _ in range(TURNS):
-            wake_at = self._happenings.wake_at()
+            wake_at = happenings.wake_at()
             if wake_at is None or wake_at > deadline:
                 wake_at = deadline
-            if wake_at == float("inf"):
+            if wake_at == _NEVER:
                 return _FOR_EVER_S
-            moved |= wake_at > self._happenings.now
-            self._happenings.advance(max(wake_at, self._happenings.now))
+            happenings.advance(max(wake_at, happenings.now))
             if runner.runq or wake_at == deadline:
                 break
-        if moved:
+        if happenings.now > started_s:
             for follower in self._followers:
                 follower()
         return 0

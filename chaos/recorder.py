@@ -48,7 +48,7 @@ class Recorder:
         """Record an event now and return it."""
         event = Event(
             # what is judged now must be what is read from the file later: microseconds
-            at_s=round(self.now_s(), 6),
+            at_s=round(self.clock() - self.zero_s, 6),
             kind=kind,
             client=client,
             connection=connection,

@@ -90,7 +90,9 @@ class Run:
         self._recorder = Recorder(time, sink=self._see)
         self._steady = SteadyWatch(scenario)
         self._cycles = CycleWatch(scenario.client.count)
-        self._triggers = TriggerWatch(self.plan.triggered, self._fire)
+        self._watchers = [self._steady.see, self._cycles.see]
+        if self.plan.triggered:
+            self._watchers.append(TriggerWatch(self.plan.triggered, self._fire).see)
         self._ledger = Ledger()
         self._timeline: trio.Nursery | None = None
         self._network: Network | None = None
@@ -151,6 +153,7 @@ class Run:
             tls=self.tls,
             felt=self._felt,
         )
+        self._watchers.append(network.see)
         ports: Sequence[int] = await nursery.start(network.serve)
         self._recorder.start()
         self._recorder.record("start")
@@ -313,11 +316,8 @@ class Run:
 
     def _see(self, event: Event) -> None:
         """Pass each event on, as it is recorded, to whoever waits for one."""
-        self._steady.see(event)
-        self._cycles.see(event)
-        self._triggers.see(event)
-        if self._network is not None:
-            self._network.see(event)
+        for see in self._watchers:
+            see(event)
         if self.sink is not None:
             self.sink(event)
         if event.kind == "refused":
@@ -372,6 +372,7 @@ class Run:
                     break
             with trio.move_on_at(wake_s):
                 await changed.wait()
+        self._watchers.remove(watch.see)
         self._recorder.record("steady")
         self._sample("steady")
 

@@ -16,6 +16,8 @@ Side = Literal["client", "server"]
 Stream = Literal["upstream", "downstream"]
 
 FORMAT_VERSION = 1
+# made once: json.dumps makes a new encoder for each line whose options are not the default ones
+_to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 # `side` is always the side of the link at which something was seen: at the client's socket or at the server's.
 # Together with the stream it says who did it: upstream at "client" was sent by the client, upstream at "server"
@@ -101,9 +103,11 @@ class Trace:
     def _by_kind(self) -> Mapping[tuple[str, int | None], list[tuple[int, Event]]]:
         """The numbered events of each kind, of all clients (None) and of each: checks ask for them a lot."""
         index: dict[tuple[str, int | None], list[tuple[int, Event]]] = {}
-        for number, event in enumerate(self.events):
-            for client in {None, event.client}:
-                index.setdefault((event.kind, client), []).append((number, event))
+        for row in enumerate(self.events):
+            kind, client = row[1].kind, row[1].client
+            index.setdefault((kind, None), []).append(row)
+            if client is not None:
+                index.setdefault((kind, client), []).append(row)
         return index
 
     def __iter__(self) -> Iterator[Event]:
@@ -114,11 +118,11 @@ class Trace:
         rows = [row for kind in kinds for row in self._by_kind.get((kind, client), ())]
         if len(kinds) > 1:
             rows.sort(key=lambda row: row[0])
+        if not data:
+            return [event for _, event in rows]
         wanted = data.items()
         return [
-            event
-            for _, event in rows
-            if not data or all(event.data.get(key) == value for key, value in wanted)
+            event for _, event in rows if all(event.data.get(key) == value for key, value in wanted)
         ]
 
     def end_s(self) -> float:
@@ -132,13 +136,15 @@ class Trace:
 def dump_event(event: Event) -> str:
     """Return one JSON line (without the line end). Times keep microseconds."""
     row: dict[str, Any] = {"at_s": round(event.at_s, 6), "kind": event.kind}
-    for key in ("client", "connection", "stream"):
-        value = getattr(event, key)
-        if value is not None:
-            row[key] = value
+    if event.client is not None:
+        row["client"] = event.client
+    if event.connection is not None:
+        row["connection"] = event.connection
+    if event.stream is not None:
+        row["stream"] = event.stream
     if event.data:
         row["data"] = dict(event.data)
-    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+    return _to_json(row)
 
 
 def dump_header(header: Header) -> str:
@@ -150,7 +156,7 @@ def dump_header(header: Header) -> str:
         "scenario": dict(header.scenario),
         "environment": dict(header.environment),
     }
-    return json.dumps(row, separators=(",", ":"), ensure_ascii=False)
+    return _to_json(row)
 
 
 def dump_trace(trace: Trace) -> str:

@@ -132,14 +132,31 @@ def run_trace(
         ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
     """
     scenario = Scenario.from_json(job.scenario)
-    simulated = job.network == "simulated"
-    world = World(job.seed) if simulated else None
     raise_descriptors(scenario.client.count)
     base = Path(scenario.path).parent if scenario.path else None
+    server = load(job.server or scenario.server.use or "reference", "server", base=base)
+    client = load(job.client or scenario.client.use or "reference", "client", base=base)
+    gc.collect()
+    # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
+    # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
+    gc.freeze()
+    return _run_and_judge(job, scenario, (server, client), see, parent)
+
+
+def _run_and_judge(
+    job: Job,
+    scenario: Scenario,
+    subjects: tuple[Callable[..., Any], Callable[..., Any]],
+    see: Callable[[Event], None],
+    parent: Connection | None,
+) -> tuple[Verdict, Trace]:
+    """Run a job with these subjects, server and client, and judge it; `run_trace` has prepared the process."""
+    base = Path(scenario.path).parent if scenario.path else None
+    world = World(job.seed) if job.network == "simulated" else None
     run = Run(
         plan=make_plan(scenario, job.seed),
-        server=load(job.server or scenario.server.use or "reference", "server", base=base),
-        client=load(job.client or scenario.client.use or "reference", "client", base=base),
+        server=subjects[0],
+        client=subjects[1],
         make_network=make_network(job.network, job.toxiproxy, world),
         network_name=job.network,
         environment=environment(),
@@ -147,8 +164,6 @@ def run_trace(
         world=world,
     )
     random.seed(job.seed)
-    gc.collect()
-    gc.freeze()  # what is here before the run is not what a subject leaks
     with _Log(job, run) as log, _recorded_warnings(run):
 
         def conclude() -> tuple[Verdict, Trace]:
@@ -163,7 +178,7 @@ def run_trace(
             _hand_in(parent, conclude()[0])
             os._exit(0)
 
-        run.sink = _both(log.write, see)
+        run.sink = see if job.out is None else _both(log.write, see)
         run.on_stuck = give_up
         if world is None:
             trio.run(_supervise, run, parent)
@@ -200,16 +215,22 @@ def _both(
 
 
 async def _supervise(run: Run, parent: Connection | None) -> None:
+    if parent is None:  # whoever called sees to signals
+        await _start(run)
+        return
     async with trio.open_nursery() as nursery:
-        if parent is not None:  # else whoever called sees to signals
-            nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
-            nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
-            await trio.testing.wait_all_tasks_blocked()
-        if run.world is not None:
-            # not before: who supervises must not make a difference to what the seed draws
-            seed_scheduler(run.plan.seed)
-        await run.run()
+        nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
+        nursery.start_soon(_stop_on_signal, nursery.cancel_scope)
+        await trio.testing.wait_all_tasks_blocked()
+        await _start(run)
         nursery.cancel_scope.cancel()
+
+
+async def _start(run: Run) -> None:
+    if run.world is not None:
+        # not before: who supervises must not make a difference to what the seed draws
+        seed_scheduler(run.plan.seed)
+    await run.run()
 
 
 async def _stop_with_parent(parent: Connection, scope: trio.CancelScope) -> None:

@@ -30,12 +30,13 @@ def delivered_to(event: Event, side: Side) -> bool:
 
 def is_close_frame(event: Event) -> bool:
     """Tell whether the event is a WebSocket Close frame."""
-    return event.kind == "frame" and event.get("opcode") == "close"
+    return event.kind == "frame" and event.data.get("opcode") == "close"
 
 
 def ends_stream(event: Event) -> bool:
     """Tell whether the event is a Close frame, a FIN or an RST."""
-    return event.kind in ("fin", "rst") or is_close_frame(event)
+    kind = event.kind  # asked of every event of every connection, by several checks
+    return kind in ("fin", "rst") or (kind == "frame" and event.data.get("opcode") == "close")
 
 
 def close_code(event: Event) -> int:

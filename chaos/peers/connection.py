@@ -8,7 +8,8 @@ remembered as it was (`ended`); and the socket is always closed, by us, in bound
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import trio
@@ -79,7 +80,7 @@ class _Goodbye:
 
 
 class Connection:
-    """An open connection. Its owner runs `receive` in a loop, and `finish` when that ends; nobody else closes it.
+    """An open connection. Its owner runs `receive_each`, and `finish` when that ends; nobody else closes it.
 
     Others may call `send` and `ping`, and may ask the owner to end it with `close_soon` or `give_up`.
     """
@@ -132,17 +133,29 @@ class Connection:
 
     async def receive(self) -> str | bytes:
         """Return the next message. Raises ConnectionLost once there is none, or when the owner is to stop."""
+        with self._until_over():
+            return await self.websocket.get_message()
+        raise ConnectionLost
+
+    async def receive_each(self, handle: Callable[[str | bytes], None]) -> None:
+        """Hand each message over, until there are no more or the owner is to stop. What `handle` raises comes out."""
+        with self._until_over():
+            while True:
+                handle(await self.websocket.get_message())
+
+    @contextmanager
+    def _until_over(self) -> Iterator[None]:
+        """Leave a block that receives when the connection has ended or `_stop` is called."""
         with trio.CancelScope() as scope:
             if self._stopped:
                 scope.cancel()
             self._receiving = scope
             try:
-                return await self.websocket.get_message()
+                yield
             except ConnectionClosed:
                 pass
             finally:
                 self._receiving = None
-        raise ConnectionLost
 
     async def ping(self, timeout_s: float) -> bool:
         """Return whether a pong came within `timeout_s`; false at once when the stream dies.
@@ -153,7 +166,7 @@ class Connection:
         self._pings += 1
         payload = struct.pack("!I", self._pings & 0xFFFF_FFFF)
         answered = trio.Event()
-        with trio.move_on_after(timeout_s), self.tap.while_alive():
+        with self.tap.while_alive(timeout_s):
             self._readers.nursery.start_soon(self._ping, payload, answered)
             await answered.wait()
         came = answered.is_set()
@@ -204,7 +217,7 @@ class Connection:
 
     async def _say_goodbye(self) -> None:
         websocket = self.websocket
-        with trio.move_on_after(self.close_timeout_s) as patience, self.tap.while_alive():
+        with self.tap.while_alive(self.close_timeout_s) as patience:
             if websocket._wsproto.state is ConnectionState.CLOSED:
                 # RFC 6455 §7.1.1: the server closes TCP first; one that never does is not waited for any longer
                 await self.tap.dead.wait()

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import compress
 from typing import Any, TypeAlias
 
 import trio
@@ -25,6 +26,8 @@ from chaos.trace import Side
 
 Owner: TypeAlias = tuple[Side, int | None]
 SocketKind: TypeAlias = tuple[int, int, int]  # family, type, protocol
+
+_CHANNELS = frozenset[type]({trio.MemorySendChannel, trio.MemoryReceiveChannel})
 
 # The class behind trio's sockets has no public name; a recording socket must be one of them, since trio checks.
 with stdlib_socket.socket() as _plain:
@@ -176,14 +179,18 @@ def count_living() -> Living:
     """
     gc.collect()
     things = gc.get_objects()
-    kinds = Counter(map(type, things))  # by class first: one pass over everything there is, in C
-    wanted = {kind for kind in kinds if _is_connection(kind)}
+    # by class first, of which there are few: both passes over everything there is stay in C
+    kinds = list(map(type, things))
+    wanted = {kind for kind in set(kinds) if kind in _CHANNELS or _is_connection(kind)}
+    channels = 0
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
-    for thing in things if wanted else ():
-        if type(thing) in wanted:
+    for thing in compress(things, map(wanted.__contains__, kinds)):
+        if type(thing) in _CHANNELS:
+            channels += 1
+        else:
             found[_side_of(thing)][type(thing).__name__] += 1
     return Living(
-        channels=kinds[trio.MemorySendChannel] + kinds[trio.MemoryReceiveChannel],
+        channels=channels,
         # sorted: the order in which the collector knows them says nothing and differs between processes
         objects={side: dict(sorted(counter.items())) for side, counter in found.items()},
     )

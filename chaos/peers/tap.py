@@ -6,6 +6,7 @@ for a pong. Here every end is seen where it happens, and those who wait are woke
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -44,9 +45,12 @@ class Tap(trio.abc.Stream):
             scope.cancel()
 
     @contextmanager
-    def while_alive(self) -> Iterator[trio.CancelScope]:
-        """Run a block that is cancelled when the stream dies. Look at `dead` afterwards, not at exceptions."""
-        with trio.CancelScope() as scope:
+    def while_alive(self, timeout_s: float = math.inf) -> Iterator[trio.CancelScope]:
+        """Run a block that is cancelled when the stream dies, or its time is over.
+
+        Look at `dead` afterwards, not at exceptions.
+        """
+        with trio.move_on_after(timeout_s) as scope:
             self._scopes.add(scope)
             if self.dead.is_set():
                 scope.cancel()

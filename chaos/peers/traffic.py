@@ -139,16 +139,14 @@ class Traffic:
             report("send", id=message.id, to=self.to)
 
     async def _listen(self, nursery: trio.Nursery) -> None:
-        while True:
-            try:
-                data = await self.connection.receive()
-            except ConnectionLost:
-                return
+        def take(data: str | bytes) -> None:
             self.heard_s = trio.current_time()
             self._handle(data)
             if not self._acknowledging and (ack := self.session.ack_due()) is not None:
                 self._acknowledging = True
                 nursery.start_soon(self._acknowledge, ack)
+
+        await self.connection.receive_each(take)
 
     def _handle(self, data: str | bytes) -> None:
         row = decode(data)

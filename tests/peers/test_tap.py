@@ -60,6 +60,19 @@ async def test_who_waits_for_a_living_stream_is_released_by_its_death(
     assert not tap._scopes
 
 
+async def test_a_block_that_needs_the_stream_may_have_a_limit_of_its_own(
+    autojump_clock: Any,
+) -> None:
+    ours, _ = trio.testing.memory_stream_pair()
+    tap = Tap(ours)
+    with tap.while_alive(3) as scope:
+        await trio.sleep(99)
+    assert trio.current_time() == 3
+    assert scope.cancelled_caught
+    assert not tap.dead.is_set()
+    assert not tap._scopes
+
+
 async def test_a_send_that_was_cancelled_half_way_poisons_the_stream(autojump_clock: Any) -> None:
     ours, _ = trio.testing.memory_stream_pair()
     ours.send_stream.send_all_hook = trio.sleep_forever

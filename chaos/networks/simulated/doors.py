@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
-from unittest.mock import patch
 
 import time_machine
 import trio
@@ -112,12 +111,32 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
             shown_s = now_s
 
         stack.callback(clock.follow(follow))
-        for name, follows in clocks.items():
-            stack.enter_context(patch.object(time, name, follows))
-        stack.enter_context(patch.object(time, "sleep", _refuse("time.sleep")))
-        stack.enter_context(patch.object(socket, "socket", StandIn))
-        stack.enter_context(patch.object(trio.socket, "from_stdlib_socket", hand_over))
-        stack.enter_context(patch.object(trio.to_thread, "run_sync", run_inline))
-        stack.enter_context(patch.object(threading.Thread, "start", _refuse("a thread")))
-        stack.enter_context(patch.object(subprocess.Popen, "__init__", _refuse("a subprocess")))
+        stack.enter_context(
+            _replaced(
+                *((time, name, follows) for name, follows in clocks.items()),
+                (time, "sleep", _refuse("time.sleep")),
+                (socket, "socket", StandIn),
+                (trio.socket, "from_stdlib_socket", hand_over),
+                (trio.to_thread, "run_sync", run_inline),
+                (threading.Thread, "start", _refuse("a thread")),
+                (subprocess.Popen, "__init__", _refuse("a subprocess")),
+            )
+        )
         yield
+
+
+@contextmanager
+def _replaced(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
+    """Put something else in the place of attributes of modules and classes while inside.
+
+    As `unittest.mock.patch.object` does, for attributes that are the object's own, but without a dozen objects for
+    each, which every count of what is alive would have to pass.
+    """
+    originals = [(owner, name, vars(owner)[name]) for owner, name, _ in replacements]
+    try:
+        for owner, name, stand_in in replacements:
+            setattr(owner, name, stand_in)
+        yield
+    finally:
+        for owner, name, original in originals:
+            setattr(owner, name, original)

@@ -65,7 +65,6 @@ class Endpoint:
 
     # what a program does
 
-    @property
     def readable(self) -> bool:
         """Whether a read would not block."""
         return bool(self.received) or self.eof or self.broken or self.error is not None
@@ -73,9 +72,9 @@ class Endpoint:
     @property
     def room(self) -> int:
         """How many bytes a send would take now."""
-        return max(0, SEND_BUFFER_BYTES - self._unsent_bytes - self._unacked_bytes)
+        taken = self._unsent_bytes + self._unacked_bytes
+        return SEND_BUFFER_BYTES - taken if taken < SEND_BUFFER_BYTES else 0
 
-    @property
     def writable(self) -> bool:
         """Whether a send would not block."""
         return self.room > 0 or self.broken or self.shut or self.error is not None
@@ -193,7 +192,7 @@ class Endpoint:
             self._round_trip_s += (sample_s - self._round_trip_s) / 8  # RFC 6298 section 2.3
         while self._unacked:
             first = self._unacked.popleft()
-            self._unacked_bytes -= len(first.payload or b"")
+            self._unacked_bytes -= first.size
             if first is segment:
                 break
         self._back_off_no_more()
@@ -229,22 +228,18 @@ class Endpoint:
 
     def _put(self, segment: Segment) -> None:
         self._unacked.append(segment)
-        self._unacked_bytes += len(segment.payload or b"")
+        self._unacked_bytes += segment.size
         self._pending += 1
         # behind a segment that was lost nothing can be delivered in order
         if self._pending == 1:
             self._fly(segment)
-        if (
-            not self._timer.running
-            or len(self._unacked) == 1
-            or (len(self._unacked) == 2 and not self._probed)
-        ):
+        under_way = len(self._unacked)
+        if under_way == 1 or (under_way == 2 and not self._probed) or not self._timer.running:
             self._arm()
 
     def _fly(self, segment: Segment) -> bool:
         """Send a segment; tell whether it will arrive."""
-        size = len(segment.payload or b"")
-        arrival_s = self.path_out.transit(self.fabric.now, size)
+        arrival_s = self.path_out.transit(self.fabric.now, segment.size)
         if arrival_s is None:
             return False
         segment.delivered = True
@@ -277,21 +272,20 @@ class Endpoint:
 
     def _arm(self) -> None:
         """Set the one timer of what was sent: its wait begins now."""
-        self._timer.stop()
-        if self.broken:
-            return
-        now, wait_s = self.fabric.now, self._rto_s
-        if self._unacked:
+        wait_s = self._rto_s
+        if self._unacked and not self.broken:
             if not self._probed and len(self._unacked) > 1:
                 # the probe waits for a delayed acknowledgement only if one segment is under way
                 wait_s = min(wait_s, 2 * self._round_trip_s + 2 * JIFFY_S)
             action = self._retransmit
-        elif self._unsent and self.established:
+        elif self._unsent and self.established and not self.broken:
             action = self._probe_window
         else:
+            self._timer.stop()
             return
         if self._impatient_since_s is not None and self.options.user_timeout_s:
-            wait_s = min(wait_s, self._impatient_since_s + self.options.user_timeout_s - now)
+            until_s = self._impatient_since_s + self.options.user_timeout_s
+            wait_s = min(wait_s, until_s - self.fabric.now)
         self._timer.start(wait_s, action)
 
     def _retransmit(self) -> None:

@@ -9,18 +9,19 @@ from __future__ import annotations
 import heapq
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from chaos.networks.simulated.paths import Home, Path
 from chaos.scenario.plan import generator
 
 
-@dataclass(slots=True, eq=False)
 class Timer:
     """Something that will happen, unless it is cancelled."""
 
-    at_s: float
-    action: Callable[[], None] | None
+    __slots__ = ("action", "at_s")
+
+    def __init__(self, at_s: float, action: Callable[[], None]) -> None:
+        self.at_s = at_s
+        self.action: Callable[[], None] | None = action
 
     def cancel(self) -> None:
         """Let it not happen. Idempotent."""
@@ -61,8 +62,9 @@ class Fabric:
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Let something happen at a time."""
-        timer = Timer(max(at_s, self.now), action)
-        heapq.heappush(self._timers, (timer.at_s, next(self._numbers), timer))
+        at_s = max(at_s, self.now)
+        timer = Timer(at_s, action)
+        heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer
 
     def wake_at(self) -> float | None:
@@ -77,7 +79,8 @@ class Fabric:
         timers = self._timers
         while timers and timers[0][0] <= now:
             at_s, _, timer = heapq.heappop(timers)
-            if timer.action is not None:
-                self.now = max(self.now, at_s)
-                timer.action()
+            action = timer.action
+            if action is not None:
+                self.now = at_s  # never back: what is added is due now at the earliest
+                action()
         self.now = max(self.now, now)

@@ -19,7 +19,7 @@ from chaos.networks.simulated.linux import Options, os_error
 from chaos.networks.simulated.world import ANY, Address, World, resolve
 
 BACKLOG_MAX = 4096
-
+_MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enum is slow
 
 Result = TypeVar("Result")
 
@@ -82,6 +82,7 @@ class SimulatedSocket(trio.socket.SocketType):
         self._shut_write = False
         self._reader = _Waiter("reading from")
         self._writer = _Waiter("writing to")
+        self._waiters = (self._reader, self._writer)
 
     # identity
 
@@ -243,31 +244,30 @@ class SimulatedSocket(trio.socket.SocketType):
 
     # data
 
-    async def send(self, data: Any, flags: int = 0) -> int:
+    def send(self, data: Any, flags: int = 0) -> Awaitable[int]:
         end = self._connected()
-        return await self._when(
-            self._writer, lambda: end.writable, lambda: end.send(bytes(memoryview(data)))
-        )
+        return self._when(self._writer, end.writable, lambda: end.send(bytes(memoryview(data))))
 
     def send_now(self, data: bytes) -> int:
         """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
         end = self._connected()
-        return end.send(data) if end.writable and not self.home.frozen else 0
+        return end.send(data) if end.writable() and not self.home.frozen else 0
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
         return self._receive(buflen, flags)
 
-    async def _receive(self, buflen: int, flags: int) -> bytes:
+    def _receive(self, buflen: int, flags: int) -> Awaitable[bytes]:
         end = self._connected()
         if operator.index(buflen) < 0:
             raise ValueError("negative buffersize in recv")
 
+        def peek() -> bytes:
+            return bytes(end.received[:buflen])
+
         def receive() -> bytes:
-            if flags & stdlib_socket.MSG_PEEK:
-                return bytes(end.received[:buflen])
             return end.receive(buflen)
 
-        return await self._when(self._reader, lambda: end.readable, receive)
+        return self._when(self._reader, end.readable, peek if flags & _MSG_PEEK else receive)
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)
@@ -277,14 +277,14 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def wait_writable(self) -> None:
         end = self._connected()
-        await self._when(self._writer, lambda: end.writable, _nothing)
+        await self._when(self._writer, end.writable, _nothing)
 
     async def wait_readable(self) -> None:
         end = self._connected()
-        await self._when(self._reader, lambda: end.readable, _nothing)
+        await self._when(self._reader, end.readable, _nothing)
 
     def is_readable(self) -> bool:
-        return bool(self._queue) or (self._end is not None and self._end.readable)
+        return bool(self._queue) or (self._end is not None and self._end.readable())
 
     def shutdown(self, flag: int) -> None:
         end = self._connected()
@@ -333,7 +333,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def wake(self) -> None:
         """Wake the tasks that wait for what is now so; those of a frozen host wait on."""
-        for waiter in (self._reader, self._writer):
+        for waiter in self._waiters:
             if waiter.task is None:
                 continue
             if self.home.frozen:

@@ -1,0 +1,39 @@
+"""One run after another in one process: what belonged to a run is gone when the next has begun."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from typing import Any
+
+import pytest
+
+from chaos import worker
+from chaos.checks.verdict import Outcome
+from chaos.runner import Run
+from chaos.scenario.load import load_text
+
+SCENARIO = """
+version: 1
+name: a-few-quiet-seconds
+duration: 5s
+expect:
+  - no_leaks
+"""
+
+
+def test_a_run_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    scenario = load_text(SCENARIO, "quiet.yaml")[0]
+    runs: list[weakref.ref[Run]] = []
+
+    def make_run(**settings: Any) -> Run:
+        run = Run(**settings)
+        runs.append(weakref.ref(run))
+        return run
+
+    monkeypatch.setattr(worker, "Run", make_run)
+    for seed in (1, 2, 3):
+        job = worker.make_job(scenario, network="simulated", seed=seed)
+        assert worker.run_job(job, lambda _: None).outcome is Outcome.PASS
+    gc.collect()  # what is frozen is not collected, and what it refers to neither
+    assert [run() for run in runs] == [None, None, None]
