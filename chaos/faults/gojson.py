@@ -14,6 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 MAX_DEPTH = 10_000  # encoding/json, maxNestingDepth
+# how deep json.loads goes depends on the Python and its stack; no body that means anything nests half as deep
+SHOWN_DEPTH = 64
 _SPACE = b" \t\r\n"
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -43,27 +45,27 @@ class Float32(float):
 def read(text: bytes) -> Any:
     """Return the first JSON value of a text; what follows it is ignored.
 
-    Objects come as Object, numbers as Number, everything else as json.loads gives it. Raises SyntaxMistake.
+    Objects come as Object, numbers as Number, everything else as json.loads gives it. Objects and arrays at
+    SHOWN_DEPTH come empty: what they hold is only checked. Raises SyntaxMistake.
     """
-    end = _Scanner(text).scan()
-    source = text[:end].decode("utf-8", "replace").strip(_SPACE.decode())
-    try:
-        value = json.loads(
-            source, object_pairs_hook=Object, parse_int=Number, parse_float=Number, strict=True
-        )
-    except RecursionError:
-        raise SyntaxMistake("exceeded max depth") from None
-    return value
+    source = _Scanner(text).scan().decode("utf-8", "replace").strip(_SPACE.decode())
+    return json.loads(
+        source, object_pairs_hook=Object, parse_int=Number, parse_float=Number, strict=True
+    )
 
 
 class _Scanner:
-    """Finds the end of the first value, or Go's words for why there is none."""
+    """Finds the first value, or Go's words for why there is none."""
 
     def __init__(self, text: bytes) -> None:
         self._text = text
         self._at = 0
+        self._shown: list[bytes] = []
+        self._shown_to = 0  # up to here the text is in _shown or left out
+        self._hidden_from = 0
 
-    def scan(self) -> int:
+    def scan(self) -> bytes:
+        """Return the text of the first value down to SHOWN_DEPTH."""
         self._skip()
         if self._at >= len(self._text):
             raise SyntaxMistake("EOF")
@@ -73,7 +75,7 @@ class _Scanner:
             while open_with and self._ends(open_with):
                 pass
             if not open_with:
-                return self._at
+                return b"".join(self._shown) + self._text[self._shown_to : self._at]
 
     def _value(self, open_with: list[int]) -> None:
         """Read a value, or open an object or array up to its first value."""
@@ -83,9 +85,11 @@ class _Scanner:
                 self._scalar(byte)
                 return
             if len(open_with) >= MAX_DEPTH:
-                raise SyntaxMistake("exceeded max depth")
+                self._refuse("exceeded max depth")
             open_with.append(byte)
             self._at += 1
+            if len(open_with) == SHOWN_DEPTH:
+                self._hidden_from = self._at
             if self._peek() == (b"}" if byte == ord("{") else b"]"):
                 return
             if byte == ord("{"):
@@ -96,6 +100,9 @@ class _Scanner:
         in_object = open_with[-1] == ord("{")
         byte = self._next("after object key:value pair" if in_object else "after array element")
         if byte == ord("}" if in_object else "]"):
+            if len(open_with) == SHOWN_DEPTH:
+                self._shown.append(self._text[self._shown_to : self._hidden_from])
+                self._shown_to = self._at
             open_with.pop()
             self._at += 1
             return True

@@ -24,6 +24,7 @@ from chaos.faults.gojson import (
 )
 from chaos.faults.ranges import RANGES, Range
 from chaos.trace import Stream
+from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.faults import FAULTS, Fault
 from chaos.vocabulary.toxics import TOXICS
 from chaos.vocabulary.toxics import Toxic as ToxicSettings
@@ -44,10 +45,12 @@ _GO_NAMES = {
 FAULT_TYPES: Mapping[str, type[Fault]] = {
     word: fault for word, fault in FAULTS.items() if word != "down" and not fault.on_path
 }
-_PROXY = {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool"}
+PROXY_FIELDS = {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool"}
 _PROXY_TYPE = "toxiproxy.Proxy"
 _POPULATE_TYPE = 'struct { toxiproxy.Proxy; Enabled *bool "json:\\"enabled\\"" }'
-_TOXIC = {"name": "string", "type": "string", "stream": "string", "toxicity": "float32"}
+TOXIC_FIELDS = {"name": "string", "type": "string", "stream": "string", "toxicity": "float32"}
+# beyond it a time of our faults is a mistake: floats no longer tell one ms from the next
+MS_MAX = (1 << 53) - 1
 _UPDATE_TYPE = 'struct { Attributes interface {} "json:\\"attributes\\""; Toxicity float32 "json:\\"toxicity\\"" }'
 
 
@@ -120,7 +123,7 @@ def read_body(text: bytes) -> Any:
 
 def read_proxy(value: Any) -> ProxyInput:
     """Read the body of a proxy's creation or update. Raises ApiError (400)."""
-    return ProxyInput(**_struct(value, _PROXY, "Proxy", _PROXY_TYPE, logger="Proxy.Logger"))
+    return ProxyInput(**_struct(value, PROXY_FIELDS, "Proxy", _PROXY_TYPE, logger="Proxy.Logger"))
 
 
 def read_populate(value: Any) -> list[ProxyInput]:
@@ -148,13 +151,12 @@ def require(proxy: ProxyInput, where: str = "") -> None:
 
 def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     """Read a new toxic. Raises ApiError: 409 if its name is among those taken, else 400."""
-    row = _struct(value, _TOXIC, "ToxicWrapper", "toxics.ToxicWrapper")
+    row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper")
     attributes = _attributes(value, "ToxicWrapper.attributes", "toxics.NoopToxic")
     word = row.get("type", "")
     default = "both" if word in FAULT_TYPES else "downstream"
     stream = row.get("stream", default)
-    streams = ("upstream", "downstream", "both")[: 3 if word in FAULT_TYPES else 2]
-    if stream.lower() not in streams:
+    if stream.lower() not in streams_of(word):
         raise ApiError("stream was invalid, can be either upstream or downstream", 400)
     if word not in _GO_NAMES and word not in FAULT_TYPES:
         raise ApiError("invalid toxic type", 400)
@@ -172,6 +174,11 @@ def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     )
 
 
+def streams_of(word: str) -> tuple[str, ...]:
+    """Return what the stream of a type of toxics may be; only our faults act on both at once."""
+    return ("upstream", "downstream", "both")[: 3 if word in FAULT_TYPES else 2]
+
+
 def update_toxic(toxic: Toxic, value: Any) -> Toxic:
     """Return a toxic as an update makes it; other keys than attributes and toxicity are ignored. Raises ApiError."""
     row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE)
@@ -184,7 +191,7 @@ def update_toxic(toxic: Toxic, value: Any) -> Toxic:
 
 
 def _populate_row(row: Any) -> ProxyInput:
-    fields = {key: type_ for key, type_ in _PROXY.items() if key != "enabled"}
+    fields = {key: type_ for key, type_ in PROXY_FIELDS.items() if key != "enabled"}
     found = _struct(row, fields, ".Proxy", _POPULATE_TYPE, logger=".Proxy.Logger")
     return ProxyInput(**found, **_struct(row, {"enabled": "bool"}, "", _POPULATE_TYPE))
 
@@ -262,11 +269,14 @@ def _fault_settings(
     type_: type[Fault], current: Mapping[str, Any], given: Object
 ) -> tuple[dict[str, Any], Fault]:
     """Read the attributes of one of our faults: durations with a unit as in scenario files, or a number of ms."""
+    keys = {field.alias or name: name for name, field in type_.model_fields.items()}
     wanted = dict(current)
     for key, item in given:
-        field = next((f for n, f in type_.model_fields.items() if n == f"{key}_s"), None)
-        timed = field is not None and isinstance(item, Number)
-        wanted[key] = f"{item}ms" if timed else plain(item)
+        if key not in keys:
+            known = ", ".join(keys) or "none"
+            raise bad_body(f"unknown attributes.{key}, expected {known}")
+        timed = keys[key].endswith("_s") and isinstance(item, Number)
+        wanted[key] = _milliseconds(key, item) if timed else plain(item)
     try:
         settings = type_.model_validate(wanted)
     except ValidationError as error:
@@ -275,6 +285,13 @@ def _fault_settings(
         raise bad_body(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
     shown = settings.model_dump(mode="json", by_alias=True, exclude_none=True)
     return shown, settings
+
+
+def _milliseconds(key: str, number: Number) -> Seconds:
+    ms = float(number)
+    if not 0 <= ms <= MS_MAX:
+        raise bad_body(f"expected attributes.{key} from 0 to {MS_MAX} ms, got {number}")
+    return Seconds(ms / 1000)
 
 
 def plain(item: Any) -> Any:

@@ -14,6 +14,8 @@ AVAILABLE = sys.platform == "linux"
 _CLOCK_MONOTONIC = 1
 # TFD_NONBLOCK and TFD_CLOEXEC are O_NONBLOCK and O_CLOEXEC (timerfd_create(2))
 _FLAGS = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0)
+# what fits into the kernel's time everywhere; who wants to be woken later than in 30 years is woken early
+_FAR_S = 1e9
 
 
 class _Timespec(ctypes.Structure):
@@ -42,7 +44,7 @@ class TimerFd:
 
     def arm(self, delay_s: float) -> None:
         """Have it readable in `delay_s` seconds, at once if that is not positive; replaces what was set before."""
-        nanoseconds = max(1, int(delay_s * 1e9))
+        nanoseconds = max(1, int(min(delay_s, _FAR_S) * 1e9))
         self._spec.value.seconds, self._spec.value.nanoseconds = divmod(nanoseconds, 1_000_000_000)
         if self._libc.timerfd_settime(self.fileno, 0, ctypes.byref(self._spec), None) < 0:
             raise OSError(ctypes.get_errno(), "timerfd_settime failed")

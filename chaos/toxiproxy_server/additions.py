@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import trio
 from starlette.requests import Request
@@ -13,8 +12,11 @@ from chaos.faults.wire import ApiError, bad_body
 from chaos.toxiproxy_server import page
 from chaos.toxiproxy_server.carried import Carried
 from chaos.toxiproxy_server.event_stream import EventStream
-from chaos.toxiproxy_server.events import LISTENERS_MAX
-from chaos.toxiproxy_server.handling import Api, Handler, body, json
+from chaos.toxiproxy_server.events import LISTENERS_MAX, Kind
+from chaos.toxiproxy_server.handling import Api, body, json
+from chaos.toxiproxy_server.operations import EVENT_STREAM, HTML, Operation, Table
+
+HOWS = ("fin", "rst")
 
 
 async def _connection_index(api: Api, _request: Request) -> Response:
@@ -24,8 +26,8 @@ async def _connection_index(api: Api, _request: Request) -> Response:
 
 async def _connection_delete(api: Api, request: Request) -> Response:
     """End one connection, with FIN or with RST."""
-    how = request.query_params.get("how", "fin")
-    if how not in ("fin", "rst"):
+    how = request.query_params.get("how", HOWS[0])
+    if how not in HOWS:
         raise bad_body(f"expected how=fin or how=rst, got {how}")
     carried = api.collection.connection(request.path_params["id"])
     if how == "rst":
@@ -49,7 +51,7 @@ def _connection_body(api: Api, carried: Carried) -> dict[str, Any]:
 
 
 async def _timeline_start(api: Api, request: Request) -> Response:
-    return json(api.player.play(await body(api, request)), 201)
+    return json(await api.player.play(await body(api, request)), 201)
 
 
 async def _timeline_show(api: Api, _request: Request) -> Response:
@@ -72,10 +74,47 @@ async def _page(_api: Api, _request: Request) -> Response:
     return page.answer()
 
 
-ROUTES: Mapping[str, Mapping[str, Handler]] = {
-    "/connections": {"GET": _connection_index},
-    "/connections/{id}": {"DELETE": _connection_delete},
-    "/timeline": {"GET": _timeline_show, "POST": _timeline_start, "DELETE": _timeline_stop},
-    "/events": {"GET": _events},
+ROUTES: Table = {
+    "/connections": {
+        "GET": Operation(
+            handler=_connection_index, does="List open connections", gives="Connections"
+        )
+    },
+    "/connections/{id}": {
+        "DELETE": Operation(
+            handler=_connection_delete,
+            does="End a connection, with FIN or RST",
+            status=204,
+            refuses=(400, 404),
+            query={"how": HOWS},
+        )
+    },
+    "/timeline": {
+        "GET": Operation(
+            handler=_timeline_show, does="Tell what timeline plays", gives="TimelineStatus"
+        ),
+        "POST": Operation(
+            handler=_timeline_start,
+            does="Play a timeline on a proxy",
+            takes="TimelineInput",
+            status=201,
+            gives="TimelineStatus",
+            refuses=(404, 409),
+        ),
+        "DELETE": Operation(
+            handler=_timeline_stop,
+            does="Stop the timeline and remove what it added",
+            status=204,
+            refuses=(404,),
+        ),
+    },
+    "/events": {
+        "GET": Operation(
+            handler=_events,
+            does=f"Tell of events as they happen: {', '.join(get_args(Kind))}",
+            media=EVENT_STREAM,
+            refuses=(503,),
+        )
+    },
 }
-PAGE_ROUTES: Mapping[str, Mapping[str, Handler]] = {"/": {"GET": _page}}
+PAGE_ROUTES: Table = {"/": {"GET": Operation(handler=_page, does="Show the live page", media=HTML)}}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import posixpath
 import secrets
 from collections.abc import Mapping
-from functools import partial
+from dataclasses import replace
+from functools import cache, partial
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -24,29 +26,29 @@ from chaos.faults.wire import (
 from chaos.toxiproxy_server import additions, metrics
 from chaos.toxiproxy_server.collection import Populating
 from chaos.toxiproxy_server.guard import HostCheck, is_browser, is_own_page
-from chaos.toxiproxy_server.handling import Api, Handler, body, error, json, text
+from chaos.toxiproxy_server.handling import JSON, Api, body, error, json, text
+from chaos.toxiproxy_server.openapi import document
+from chaos.toxiproxy_server.operations import TEXT, Operation, Table
 
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
 
 def make_app(api: Api, hosts: HostCheck) -> ASGIApp:
     """Return the application. It starts nothing and owns nothing."""
-    table = {**_ROUTES, **additions.ROUTES, **(additions.PAGE_ROUTES if api.page else {})}
-    routes: list[BaseRoute] = [_route(path, dict(methods), api) for path, methods in table.items()]
-    if api.proxy_metrics or api.runtime_metrics:
-        every = Route("/metrics", partial(_answer, api, _ANY_METRICS))
-        every.methods = None  # any method
-        routes.append(every)
+    table = _table(page=api.page, metrics_on=api.proxy_metrics or api.runtime_metrics)
+    routes: list[BaseRoute] = [_route(path, methods, api) for path, methods in table.items()]
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
     app.router.redirect_slashes = False
     return _Front(app, hosts)
 
 
-def _route(path: str, methods: dict[str, Handler], api: Api) -> Route:
-    route = Route(path, partial(_answer, api, methods), methods=list(methods))
+def _route(path: str, operations: Mapping[str, Operation], api: Api) -> Route:
+    route = Route(path, partial(_answer, api, operations), methods=list(operations))
     assert route.methods is not None
     # Starlette adds HEAD to GET; the original answers 405
     route.methods.discard("HEAD")
+    if path in _METRICS:
+        route.methods = None  # any method, as the original's
     return route
 
 
@@ -88,7 +90,7 @@ async def _not_allowed(_request: Request, _: Exception) -> Response:
     return Response(status_code=405)
 
 
-async def _answer(api: Api, methods: Mapping[str, Handler], request: Request) -> Response:
+async def _answer(api: Api, operations: Mapping[str, Operation], request: Request) -> Response:
     """Answer a request that a route has matched."""
     if not api.page and is_browser(request.headers.get("user-agent", "")):
         answer = text("User agent not allowed", 403)
@@ -96,7 +98,9 @@ async def _answer(api: Api, methods: Mapping[str, Handler], request: Request) ->
         answer = text("Origin not allowed", 403)
     else:
         try:
-            answer = await methods.get(request.method, _metrics)(api, request)
+            # a route that takes any method is described by one
+            operation = operations.get(request.method) or next(iter(operations.values()))
+            answer = await operation.handler(api, request)
         except ApiError as refused:
             answer = error(refused)
     answer.headers["X-Toxiproxy-Request-Id"] = _request_id()
@@ -203,23 +207,115 @@ async def _metrics(api: Api, _request: Request) -> Response:
     return Response(told, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-_ANY_METRICS: Mapping[str, Handler] = {}
-_ROUTES: Mapping[str, Mapping[str, Handler]] = {
-    "/reset": {"POST": _reset},
-    "/proxies": {"GET": _proxy_index, "POST": _proxy_create},
-    "/populate": {"POST": _populate},
+async def _openapi(api: Api, _request: Request) -> Response:
+    metrics_on = api.proxy_metrics or api.runtime_metrics
+    told = _description(api.page, metrics_on, api.version)
+    return Response(told, media_type=JSON)
+
+
+@cache
+def _description(page: bool, metrics_on: bool, version: str) -> str:
+    return write(document(_table(page=page, metrics_on=metrics_on), version))
+
+
+def _table(*, page: bool, metrics_on: bool) -> Table:
+    return {
+        **_ROUTES,
+        **(_METRICS if metrics_on else {}),
+        **additions.ROUTES,
+        **_DESCRIPTION,
+        **(additions.PAGE_ROUTES if page else {}),
+    }
+
+
+def described(version: str = "2.12.0") -> dict[str, Any]:
+    """Return the OpenAPI description of all that a server may have."""
+    return document(_table(page=True, metrics_on=True), version)
+
+
+_UPDATE_PROXY = Operation(
+    handler=_proxy_update,
+    does="Change where a proxy listens, where it leads, and whether it runs",
+    takes="ProxyUpdate",
+    gives="Proxy",
+    refuses=(404, 500),
+)
+_UPDATE_TOXIC = Operation(
+    handler=_toxic_update,
+    does="Change a toxic",
+    takes="ToxicUpdate",
+    gives="Toxic",
+    refuses=(404,),
+)
+_ROUTES: Table = {
+    "/reset": {
+        "POST": Operation(
+            handler=_reset,
+            does="Enable all proxies and remove all toxics",
+            status=204,
+            refuses=(500,),
+        )
+    },
+    "/proxies": {
+        "GET": Operation(handler=_proxy_index, does="List all proxies by name", gives="Proxies"),
+        "POST": Operation(
+            handler=_proxy_create,
+            does="Create a proxy",
+            takes="ProxyInput",
+            status=201,
+            gives="Proxy",
+            refuses=(409, 500),
+        ),
+    },
+    "/populate": {
+        "POST": Operation(
+            handler=_populate,
+            does="Create or replace proxies, in order, up to the first that fails",
+            takes="PopulateInput",
+            status=201,
+            gives="Populated",
+            refuses=(409, 500),
+            refused_as_json=True,
+        )
+    },
     "/proxies/{proxy}": {
-        "GET": _proxy_show,
-        "POST": _proxy_update,
-        "PATCH": _proxy_update,
-        "DELETE": _proxy_delete,
+        "GET": Operation(handler=_proxy_show, does="Show a proxy", gives="Proxy", refuses=(404,)),
+        "POST": replace(_UPDATE_PROXY, deprecated=True),
+        "PATCH": _UPDATE_PROXY,
+        "DELETE": Operation(
+            handler=_proxy_delete,
+            does="Remove a proxy and close its connections",
+            status=204,
+            refuses=(404,),
+        ),
     },
-    "/proxies/{proxy}/toxics": {"GET": _toxic_index, "POST": _toxic_create},
+    "/proxies/{proxy}/toxics": {
+        "GET": Operation(
+            handler=_toxic_index, does="List a proxy's toxics", gives="Toxics", refuses=(404,)
+        ),
+        "POST": Operation(
+            handler=_toxic_create,
+            does="Add a toxic",
+            takes="ToxicInput",
+            gives="Toxic",
+            refuses=(404, 409),
+        ),
+    },
     "/proxies/{proxy}/toxics/{toxic}": {
-        "GET": _toxic_show,
-        "POST": _toxic_update,
-        "PATCH": _toxic_update,
-        "DELETE": _toxic_delete,
+        "GET": Operation(handler=_toxic_show, does="Show a toxic", gives="Toxic", refuses=(404,)),
+        "POST": replace(_UPDATE_TOXIC, deprecated=True),
+        "PATCH": _UPDATE_TOXIC,
+        "DELETE": Operation(
+            handler=_toxic_delete, does="Remove a toxic", status=204, refuses=(404,)
+        ),
     },
-    "/version": {"GET": _version},
+    "/version": {
+        "GET": Operation(handler=_version, does="Tell the version", gives="Version"),
+    },
+}
+_METRICS: Table = {
+    "/metrics": {"GET": Operation(handler=_metrics, does="Count, for Prometheus", media=TEXT)}
+}
+_DESCRIPTION: Table = {
+    "/openapi.json": {"GET": Operation(handler=_openapi, does="Describe this API", gives="OpenAPI")}
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,6 +22,7 @@ Kind = Literal[
     "timeline_step",
     "timeline_ended",
 ]
+Watcher = Callable[[Kind, Mapping[str, Any]], None]
 LISTENERS_MAX = 100
 KEPT_MAX = 1000  # events that a listener may be behind before it is dropped
 
@@ -43,18 +44,31 @@ class Events:
         self._kept_max = kept_max
         self._told = 0
         self._listeners: dict[trio.MemorySendChannel[Happening], trio.CancelScope] = {}
+        self._watchers: list[Watcher] = []
 
     def tell(self, kind: Kind, **fields: Any) -> None:
         """Pass an event on to those who listen now; who has no room left is dropped."""
         self._told += 1
-        if not self._listeners:
-            return
-        happening = Happening(number=self._told, kind=kind, fields=fields)
+        if self._listeners:
+            self._pass_on(Happening(number=self._told, kind=kind, fields=fields))
+        for watcher in list(self._watchers):
+            watcher(kind, fields)
+
+    def _pass_on(self, happening: Happening) -> None:
         for channel in list(self._listeners):
             try:
                 channel.send_nowait(happening)
             except (trio.WouldBlock, trio.BrokenResourceError):
                 self._drop(channel)
+
+    @contextmanager
+    def watch(self, watcher: Watcher) -> Iterator[None]:
+        """Call `watcher` with each event, within `tell`: before anything comes of what happened."""
+        self._watchers.append(watcher)
+        try:
+            yield
+        finally:
+            self._watchers.remove(watcher)
 
     def close(self) -> None:
         """End the stream of every listener."""

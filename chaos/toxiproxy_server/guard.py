@@ -6,12 +6,14 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 
+import trio
 from starlette.requests import ClientDisconnect, Request
 
 from chaos.faults.wire import ApiError
 
 # names that no public name server answers for (RFC 6761, RFC 6762, and `internal`, reserved by ICANN in 2024)
 _HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?")
+READ_S = 15.0  # how long a body may take (api.go, ReadTimeout)
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test")
 
 
@@ -68,14 +70,17 @@ def is_own_page(headers: Mapping[str, str]) -> bool:
 
 
 async def read_limited(request: Request, limit: int) -> bytes:
-    """Return the body of a request. Raises ApiError (413) beyond the limit, before it is read to the end."""
+    """Return the body of a request. Raises ApiError: 413 beyond the limit, 400 if it does not come in time."""
     parts, size = [], 0
     try:
-        async for part in request.stream():
-            size += len(part)
-            if size > limit:
-                raise ApiError(f"request body too large, expected at most {limit} bytes", 413)
-            parts.append(part)
+        with trio.fail_after(READ_S):
+            async for part in request.stream():
+                size += len(part)
+                if size > limit:
+                    raise ApiError(f"request body too large, expected at most {limit} bytes", 413)
+                parts.append(part)
     except ClientDisconnect:
         raise ApiError("bad request body: unexpected EOF", 400) from None
+    except trio.TooSlowError:
+        raise ApiError("bad request body: i/o timeout", 400) from None
     return b"".join(parts)

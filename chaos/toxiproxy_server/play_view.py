@@ -70,14 +70,19 @@ class _Shown:
         return f"{count} open; {show_bytes(up)} to the upstream, {show_bytes(down)} from it"
 
     def state(self, entry: int) -> str:
-        """Return whether an entry is coming, in force or over."""
+        """Return whether an entry is coming, in force or over, or waits for a client."""
         if entry in self.timeline.in_force():
             return "in force"
+        if entry in self.timeline.waiting():
+            return "waiting"
         steps = self.timeline.plan.steps
         return "coming" if any(s.entry == entry for s in steps[self.timeline.done :]) else "over"
 
     def when(self, entry: int) -> str:
         """Return the times of an entry that matter now: those of its next window, or else of its last."""
+        on = self.timeline.plan.scenario.timeline[entry].on
+        if on is not None:
+            return f"at client {on.number}"
         steps = self.timeline.plan.steps
         own = [(n, s) for n, s in enumerate(steps) if s.entry == entry]
         occurrence = next((s.occurrence for n, s in own if n >= self.timeline.done), None)

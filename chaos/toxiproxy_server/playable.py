@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 from chaos.errors import InvalidScenario, Mistake, UsageError
 from chaos.scenario.load import load_text
-from chaos.scenario.model import Scenario
+from chaos.scenario.model import Scenario, Trigger
 from chaos.scenario.nodes import Mapping, Mistakes, Node, Scalar, Sequence
 from chaos.scenario.read import read_text
 from chaos.vocabulary.faults import FAULTS
 
 CELLS_SHOWN = 12
 _NO_PATHS = "a proxy cannot play `paths`"
+SEEN_EVENT = "attempt"  # a client connects: all that a proxy sees of what peers do
+REFUSED_KEYS = ("clients",)
 _SIMULATED = "toxics and faults of streams; what acts below sockets needs `--network simulated`"
 # what stands before the entries where they come as JSON: their line tells which they are
 _LINES_BEFORE = 4
@@ -101,6 +103,8 @@ def _refuse_entries(root: Mapping, mistakes: Mistakes) -> None:
 def _refuse_filled(root: Node, scenario: Scenario, mistakes: Mistakes) -> None:
     """Look again at words that came from variables."""
     for item, entry in zip(_entries(root), scenario.timeline, strict=True):
+        if entry.on is not None:
+            _refuse_event(entry.on.event, item.values["on"], mistakes)
         if entry.kind == "fault":
             _refuse_path_fault(entry.word, item.values["fault"], mistakes)
 
@@ -113,17 +117,25 @@ def _refuse_keys(item: Mapping, mistakes: Mistakes) -> None:
             value=item.values["action"],
             expected="`toxic` or `fault`",
         )
-    if "on" in item.keys:
-        mistakes.add(
-            item.keys["on"],
-            "a proxy cannot wait for an event: it sees bytes, not what peers do",
-            expected="`at`",
-        )
+    on = item.values.get("on")
+    event = on.values.get("event") if isinstance(on, Mapping) else None
+    # a variable's value is looked at once it is filled in; what is no event is told by the loader
+    if isinstance(event, Scalar) and "${" not in event.text:
+        _refuse_event(event.text, event, mistakes)
     if "clients" in item.keys:
         mistakes.add(
             item.keys["clients"],
             "a proxy cannot tell clients apart",
             expected="`toxicity` for a share of the connections",
+        )
+
+
+def _refuse_event(event: str, node: Node, mistakes: Mistakes) -> None:
+    if event in get_args(Trigger.model_fields["event"].annotation) and event != SEEN_EVENT:
+        mistakes.add(
+            node.mark,
+            f"a proxy cannot wait for `{event}`: it sees clients connect, not what peers do",
+            expected=f"`event: {SEEN_EVENT}`, or `at`",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import trio
@@ -14,8 +15,10 @@ from chaos.toxiproxy_server.collection import Collection
 from chaos.toxiproxy_server.playable import from_rows, read_playable
 from chaos.toxiproxy_server.proxy import Proxy
 from chaos.toxiproxy_server.timeline import Timeline
+from chaos.vocabulary.base import format_duration
 
-_KEYS = ("proxy", "scenario", "cell", "timeline", "duration")
+_KEYS = ("proxy", "scenario", "cell", "timeline", "duration", "loop")
+LOOP_S_MIN = 0.1  # of a round: a shorter one would keep the server busy with nothing else
 
 
 class Player:
@@ -25,15 +28,16 @@ class Player:
         self._collection = collection
         self._timeline: Timeline | None = None
         self._scope = trio.CancelScope()
+        self._round, self._loop = 1, False
 
     def shut(self) -> None:
         """Stop what plays, if anything does."""
         if self._current() is not None:
             self.stop()
 
-    def play(self, body: Any) -> dict[str, Any]:
+    async def play(self, body: Any) -> dict[str, Any]:
         """Start what a request asks for, and return `status`. Raises ApiError, and then nothing has started."""
-        name, scenario = _read(body)
+        name, scenario, loop = _read(body)
         proxy = self._collection.get(name)
         if self._current() is not None:
             raise ApiError("a timeline is already playing", 409)
@@ -43,7 +47,10 @@ class Player:
         )
         self._timeline, self._scope = timeline, trio.CancelScope()
         self._tell_of(timeline, "timeline_started")
-        self._collection.ground.nursery.start_soon(self._run, timeline, self._scope)
+        self._round, self._loop = 1, loop
+        run = partial(self._run, timeline, self._scope)
+        # who is told that it plays may count on that: the next client is the first
+        await self._collection.ground.nursery.start(run)
         return self.status()
 
     def status(self) -> dict[str, Any]:
@@ -59,6 +66,9 @@ class Player:
             "elapsed_s": round(timeline.elapsed_s, 3),
             "of": timeline.duration_s,
             "in_force": [timeline.name_of(entry) for entry in timeline.in_force()],
+            "waiting": [timeline.name_of(entry) for entry in timeline.waiting()],
+            "loop": self._loop,
+            "round": self._round,
             "next": None if step is None else _step_body(timeline, step),
         }
 
@@ -79,9 +89,18 @@ class Player:
     def _there(self, proxy: Proxy) -> bool:
         return self._collection.proxies.get(proxy.name) is proxy
 
-    async def _run(self, timeline: Timeline, scope: trio.CancelScope) -> None:
+    async def _run(
+        self,
+        timeline: Timeline,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
         with scope:
-            await timeline.run()
+            await timeline.run(task_status=task_status)
+            while self._loop and self._timeline is timeline:
+                self._round += 1
+                await timeline.run()
         if self._timeline is timeline:
             self._end(timeline)
 
@@ -115,29 +134,39 @@ def _step_body(timeline: Timeline, step: Step) -> dict[str, Any]:
     }
 
 
-def _read(request: Any) -> tuple[str, Scenario]:
-    """Return the proxy's name and the scenario of a request's body. Raises ApiError (400)."""
+def _read(request: Any) -> tuple[str, Scenario, bool]:
+    """Return the proxy's name, the scenario, and whether it plays again and again. Raises ApiError (400)."""
     body = plain(request)
     if not isinstance(body, dict):
         raise bad_body("expected an object with proxy, and scenario or timeline")
     unknown = [key for key in body if key not in _KEYS]
     if unknown:
         raise bad_body(f"unknown field {unknown[0]}, expected {', '.join(_KEYS)}")
-    name, text, cell = body.get("proxy"), body.get("scenario"), body.get("cell")
+    name, loop = body.get("proxy"), body.get("loop")
     if not isinstance(name, str) or not name:
         raise ApiError("missing required field: proxy", 400)
+    if not isinstance(loop, bool | None):
+        raise bad_body("expected loop to be true or false")
     if ("scenario" in body) == ("timeline" in body):
         raise bad_body("expected scenario or timeline, just one of them")
-    if not isinstance(cell, str | None):
-        raise bad_body("expected cell to be a text")
     try:
-        if "timeline" in body:
-            return name, _from_timeline(body)
-        if not isinstance(text, str):
-            raise bad_body("expected scenario to be a text of YAML")
-        return name, read_playable(text, "scenario", cell=cell)
+        scenario = _from_timeline(body) if "timeline" in body else _from_scenario(body)
     except (InvalidScenario, UsageError) as error:
         raise ApiError(str(error), 400) from None
+    if loop and scenario.duration_s < LOOP_S_MIN:
+        raise bad_body(f"expected a duration of at least {format_duration(LOOP_S_MIN)} with loop")
+    return name, scenario, bool(loop)
+
+
+def _from_scenario(body: dict[str, Any]) -> Scenario:
+    text, cell = body["scenario"], body.get("cell")
+    if not isinstance(text, str):
+        raise bad_body("expected scenario to be a text of YAML")
+    if not isinstance(cell, str | None):
+        raise bad_body("expected cell to be a text")
+    if "duration" in body:
+        raise bad_body("expected no duration beside scenario, which has its own")
+    return read_playable(text, "scenario", cell=cell)
 
 
 def _from_timeline(body: dict[str, Any]) -> Scenario:
@@ -145,4 +174,6 @@ def _from_timeline(body: dict[str, Any]) -> Scenario:
         raise bad_body("expected timeline to be a list of entries")
     if not isinstance(body.get("duration"), str):
         raise bad_body("expected duration to be a text such as 60s")
+    if "cell" in body:
+        raise bad_body("expected cell only beside scenario")
     return from_rows(body["timeline"], body["duration"])

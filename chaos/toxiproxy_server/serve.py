@@ -1,4 +1,4 @@
-"""The server as a whole: proxies, the API on Hypercorn's trio worker, the config file, and signals."""
+"""The server as a whole: proxies, the API over HTTP, the config file, and signals."""
 
 from __future__ import annotations
 
@@ -6,14 +6,10 @@ import logging
 import secrets
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio import serve as hypercorn_serve
 
 from chaos.errors import EXIT_PASSED, UsageError, first_message
 from chaos.faults.wire import ApiError, read_body, read_populate
@@ -25,16 +21,13 @@ from chaos.toxiproxy_server.api import make_app
 from chaos.toxiproxy_server.collection import Collection, Limits, Populating
 from chaos.toxiproxy_server.guard import HostCheck
 from chaos.toxiproxy_server.handling import Api
+from chaos.toxiproxy_server.http import serve_http
 from chaos.toxiproxy_server.player import Player
 from chaos.toxiproxy_server.proxy import Ground
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
-# how long calls that are being answered may take once a signal has come; none of ours waits for a peer
-GRACE_S = 1.0
-IDLE_S = 60.0  # api.go, IdleTimeout
 # a client that takes nothing for so long is given up: Hypercorn would wait for it for ever, also at the end
 STALLED_MS = 5_000
-HEAD_BYTES_MAX = 1 << 20  # net/http, DefaultMaxHeaderBytes: names in paths may be long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,9 +83,8 @@ async def serve(
             )
             app = make_app(api, HostCheck((*options.allow_hosts, options.host)))
             address = bound(listener)
-            run = partial(_serve_api, app, listener.detach())
             try:
-                await nursery.start(run)
+                await nursery.start(serve_http, app, listener)
                 task_status.started(address)
                 await trio.sleep_forever()
             finally:
@@ -102,23 +94,6 @@ async def serve(
                 nursery.cancel_scope.cancel()
     finally:
         listener.close()
-
-
-async def _serve_api(
-    app: Any, descriptor: int, *, task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """Run Hypercorn on a socket that listens. A cancel lets calls end first."""
-    config = Config()
-    config.bind = [f"fd://{descriptor}"]
-    config.include_server_header = False
-    config.keep_alive_timeout = IDLE_S
-    config.graceful_timeout = GRACE_S
-    config.h11_max_incomplete_size = HEAD_BYTES_MAX
-    config.loglevel = "WARNING"
-    config.accesslog = None
-    stop = trio.Event()
-    wait: Callable[..., Awaitable[None]] = stop.wait
-    await hypercorn_serve(app, config, shutdown_trigger=wait, task_status=task_status)
 
 
 async def _listen(options: Options) -> socket.socket:

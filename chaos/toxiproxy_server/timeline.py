@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import trio
 
 from chaos.faults.gojson import Float32
 from chaos.faults.wire import ApiError, Toxic
-from chaos.scenario.plan import Plan, Step
+from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, split
+from chaos.toxiproxy_server.events import Kind
 from chaos.toxiproxy_server.proxy import Proxy
 from chaos.vocabulary import faults as words
 from chaos.vocabulary.toxics import Toxic as ToxicSettings
@@ -40,6 +43,8 @@ class Timeline:
         self._zero_s = trio.current_time()
         self._added: dict[tuple[int, int], str] = {}  # entry, occurrence → name of the toxic
         self._down: set[tuple[int, int]] = set()
+        self._attempts = 0  # since its start: clients that have connected
+        self._fired: set[int] = set()  # entries that no longer wait for one
 
     @property
     def duration_s(self) -> float:
@@ -55,21 +60,30 @@ class Timeline:
         """Return the entries that act now, by their place in the timeline."""
         return sorted({entry for entry, _ in (*self._added, *self._down)})
 
+    def waiting(self) -> list[int]:
+        """Return the entries that wait for an attempt of a client."""
+        entries = {step.entry for row in self.plan.triggered for step in row.steps}
+        return sorted(entries - self._fired)
+
     def next_step(self) -> Step | None:
         """Return the step that comes next."""
         return self.plan.steps[self.done] if self.done < len(self.plan.steps) else None
 
-    async def run(self) -> None:
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Play until the end of the scenario. Cancelling is safe: what was added is removed in any case."""
         self._zero_s = trio.current_time()
-        self.done = 0
+        self.done = self._attempts = 0
+        self._fired = set()
         try:
-            for step in self.plan.steps:
-                await trio.sleep_until(self._zero_s + step.at_s)
-                self._apply(step)
-                self.done += 1
-                self.told(step)
-            await trio.sleep_until(self._zero_s + self.duration_s)
+            async with trio.open_nursery() as nursery:
+                with self.proxy.ground.events.watch(partial(self._see, nursery)):
+                    task_status.started()
+                    for step in self.plan.steps:
+                        await trio.sleep_until(self._zero_s + step.at_s)
+                        self.done += 1
+                        self._make(step)
+                    await trio.sleep_until(self._zero_s + self.duration_s)
+                nursery.cancel_scope.cancel()
         finally:
             self.undo()
 
@@ -84,6 +98,36 @@ class Timeline:
         """Return how an entry is spoken of: its own name, or what it is."""
         row = self.plan.scenario.timeline[entry]
         return row.name or f"{row.kind} {row.word}"
+
+    def _see(self, nursery: trio.Nursery, kind: Kind, fields: Mapping[str, Any]) -> None:
+        """Count the clients that connect; what waits for one of them begins before it is served."""
+        if kind != "connection_opened" or fields["proxy"] != self.proxy.name:
+            return
+        self._attempts += 1
+        for row in self.plan.triggered:
+            if row.trigger.number == self._attempts:
+                self._fire(nursery, row)
+
+    def _fire(self, nursery: trio.Nursery, row: Triggered) -> None:
+        start_s = trio.current_time() - self._zero_s
+        ordered = sorted(row.steps, key=lambda step: (step.at_s, step.order))
+        first = ordered[0]
+        steps = [replace(step, at_s=round(start_s + row.then_s + step.at_s, 3)) for step in ordered]
+        self._fired.add(first.entry)
+        begins = first.change == "on" and first.at_s == row.then_s == 0
+        # this client is among those whom `down` closes, and it is not yet ready to be closed
+        if begins and not isinstance(self.plan.settings[first.entry], words.Down):
+            self._make(steps.pop(0))
+        nursery.start_soon(self._play_steps, steps)
+
+    async def _play_steps(self, steps: list[Step]) -> None:
+        for step in steps:
+            await trio.sleep_until(self._zero_s + step.at_s)
+            self._make(step)
+
+    def _make(self, step: Step) -> None:
+        self._apply(step)
+        self.told(step)
 
     def _apply(self, step: Step) -> None:
         place = step.entry, step.occurrence

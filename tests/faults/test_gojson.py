@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.faults.gojson import (
+    MAX_DEPTH,
+    SHOWN_DEPTH,
     Float32,
     Number,
     Object,
@@ -67,10 +70,31 @@ def test_order_and_repetition_of_keys_and_numbers_as_written_are_kept() -> None:
     assert isinstance(read(b"1e5,"), Number)
 
 
-def test_nesting_without_end_is_a_mistake_and_no_crash() -> None:
-    for text in (b"[" * 100_000, b'{"a":' * 100_000, b"[" * 5000 + b"]" * 5000):
-        with pytest.raises(SyntaxMistake, match="exceeded max depth"):
-            read(text)
+@pytest.mark.parametrize("depth", [1, 61, 62, 63, 64, 500, 1500, MAX_DEPTH - 2])
+@pytest.mark.parametrize(
+    ("before", "behind", "empty"),
+    [("[true,", ",[]]", "[]"), ('{"x":{},"y":', ',"y":null}', "{}")],
+    ids=["arrays", "objects"],
+)
+def test_what_go_reads_is_read_on_every_python_and_comes_empty_beyond_a_depth(
+    depth: int, before: str, behind: str, empty: str
+) -> None:
+    def text(levels: int, inmost: str) -> str:
+        inner = before * levels + inmost + behind * levels
+        return f'[{inner},"between",{inner}]'
+
+    inside = SHOWN_DEPTH - 2  # the outer array is a level too, and so is the one that comes empty
+    shown = text(depth, "false") if depth <= inside else text(inside, empty)
+    assert read(text(depth, "false").encode()) == json.loads(shown, object_pairs_hook=Object)
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":'])
+def test_nesting_deeper_than_go_reads_is_a_mistake_in_gos_words(opening: str) -> None:
+    with pytest.raises(SyntaxMistake, match="unexpected EOF"):
+        read(opening.encode() * MAX_DEPTH)
+    told = re.escape(f"invalid character '{opening[0]}' exceeded max depth")
+    with pytest.raises(SyntaxMistake, match=told):
+        read(opening.encode() * (MAX_DEPTH + 1))
 
 
 @pytest.mark.parametrize(

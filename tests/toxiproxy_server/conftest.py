@@ -123,11 +123,15 @@ def port_of(listen: str) -> int:
 def running(ours: bool, *arguments: str) -> Iterator[Toxi]:
     port = free_port()
     command = [sys.executable, "-m", "chaos", "toxiproxy-server"] if ours else ["toxiproxy-server"]
+    with _running([*command, "-port", str(port), *arguments], port, ours) as toxi:
+        yield toxi
+
+
+@contextmanager
+def _running(command: list[str], port: int, ours: bool) -> Iterator[Toxi]:
     # into a file: the original writes a line per call, and would wait for a pipe that nobody reads
     log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
-    process = subprocess.Popen(
-        [*command, "-port", str(port), *arguments], stdout=log, stderr=subprocess.STDOUT
-    )
+    process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
     try:
         wait_for(port, process)
         yield Toxi(port=port, process=process, ours=ours, log=log)
@@ -212,6 +216,17 @@ def run_server() -> Callable[..., Any]:
 def run_paged() -> Callable[..., Any]:
     """Start a server for a whole module, with arguments of its own."""
     return running
+
+
+@pytest.fixture(scope="module")
+def run_script() -> Callable[[Path], Any]:
+    """Start a script that serves the API on the port that it is given."""
+
+    def run(script: Path) -> Any:
+        port = free_port()
+        return _running([sys.executable, str(script), str(port)], port, True)
+
+    return run
 
 
 class Peers:

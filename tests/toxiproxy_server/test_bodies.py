@@ -63,6 +63,27 @@ def test_a_body_that_is_no_proxy_is_told_in_gos_words(toxi: Any, body: str) -> N
 
 
 @pytest.mark.parametrize(
+    ("opening", "inmost", "closing", "kind"),
+    [("[", "", "]", "array"), ('{"a":', "1", "}", "object")],
+    ids=["arrays", "objects"],
+)
+@pytest.mark.parametrize("depth", [600, 1200, 10_000])
+def test_a_body_may_nest_ten_thousand_deep(
+    toxi: Any, depth: int, opening: str, inmost: str, closing: str, kind: str
+) -> None:
+    def nested(levels: int) -> str:
+        return opening * levels + inmost + closing * levels
+
+    body = f'{{"more":{nested(depth - 1)},"name":{nested(depth - 1)}}}'
+    answer = toxi.ask("POST", "/proxies", body)
+    told = f"bad request body: {PROXY} {kind} into Go struct field Proxy.name of type string"
+    assert (answer.status, answer.error) == (400, told)
+    answer = toxi.ask("POST", "/proxies", nested(10_001))
+    told = f"bad request body: invalid character '{opening[0]}' exceeded max depth"
+    assert (answer.status, answer.error) == (400, told)
+
+
+@pytest.mark.parametrize(
     ("body", "missing"),
     [("null", "name"), ("{}", "name"), ('{"name":null}', "name"), ('{"NAME":"q"}', "upstream")],
 )

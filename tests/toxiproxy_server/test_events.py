@@ -28,6 +28,9 @@ class Listener:
         self.socket.sendall(ASK)
         self._got = b""
         self.head = self._until(b"\r\n\r\n")
+        if b" 200 " not in self.head:
+            self.socket.close()
+        assert b" 200 " in self.head
         self._until(b"retry: 2000\n\n")
 
     def _until(self, mark: bytes) -> bytes:
@@ -160,6 +163,25 @@ async def test_who_is_too_far_behind_is_dropped_and_the_others_are_not(
             await trio.sleep_forever()
         assert events.listeners == 1
     assert events.listeners == 0
+
+
+async def test_what_a_watcher_does_is_told_after_what_it_has_seen() -> None:
+    events = Events()
+
+    def watcher(kind: str, fields: Any) -> None:
+        if kind == "connection_opened":
+            events.tell("toxic_added", of=fields["id"])
+
+    with events.listen() as listener:
+        with events.watch(watcher):
+            events.tell("connection_opened", id=1)
+        events.tell("connection_opened", id=2)
+        told = [await anext(listener) for _ in range(3)]
+    assert [(each.number, each.kind) for each in told] == [
+        (1, "connection_opened"),
+        (2, "toxic_added"),
+        (3, "connection_opened"),
+    ]
 
 
 async def test_silence_is_broken_by_a_heartbeat(autojump_clock: MockClock) -> None:

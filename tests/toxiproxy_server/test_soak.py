@@ -7,13 +7,12 @@ five minutes.
 from __future__ import annotations
 
 import hashlib
-import http.client
 import json
 import os
 import random
 import resource
-import time
-from dataclasses import dataclass, field, replace
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +30,6 @@ P99_S = 0.1
 # largest size. A leak of a connection (tens of kB, of a thousand) or of its data is a multiple of this.
 MEMORY_SLACK_BYTES = 16 * MIB
 MEMORY_SLACK_SHARE = 0.25  # the longer, the higher the peak that toxics pile up
-KINDS: tuple[dict[str, Any], ...] = (
-    {"type": "latency", "attributes": {"latency": 20, "jitter": 20}},
-    {"type": "bandwidth", "attributes": {"rate": 5_000}},
-    {"type": "slicer", "attributes": {"average_size": 500, "size_variation": 100}},
-    {"type": "slow_close", "attributes": {"delay": 10}},
-    {"type": "noop", "toxicity": 0.5},
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,56 +44,12 @@ SHORT = Size(connections=100, changes=400, for_s=8, pause_s=0.1)
 LONG = Size(connections=1_000, changes=10_000, for_s=300, pause_s=1.5)
 
 
-@dataclass
-class Changer:
-    """Changes toxics at random and takes the time of each call. Runs in a thread of its own."""
-
-    port: int
-    size: Size
-    took_s: list[float] = field(default_factory=list)
-    _toxics: dict[str, list[str]] = field(default_factory=dict)
-    _made: int = 0
-
-    def __post_init__(self) -> None:
-        # one for all calls: Hypercorn may keep a connection that its client closed for its keep-alive, a minute
-        self._calls = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
-
-    def run(self) -> None:
-        draw = random.Random(1)
-        self._toxics = {f"p{number}": [] for number in range(PROXIES)}
-        start = time.monotonic()
-        for number in range(self.size.changes):
-            self._change(draw, draw.choice(list(self._toxics)))
-            due = start + (number + 1) * self.size.for_s / self.size.changes
-            time.sleep(max(0.0, due - time.monotonic()))
-        for proxy, names in self._toxics.items():
-            for name in names:
-                self._ask("DELETE", f"/proxies/{proxy}/toxics/{name}")
-        self._calls.close()
-
-    def _change(self, draw: random.Random, proxy: str) -> None:
-        names = self._toxics[proxy]
-        what = draw.choice(["add", "add", "change", "remove"]) if names else "add"
-        if what == "add" and len(names) < 4:
-            self._made += 1
-            names.append(f"t{self._made}")
-            stream = draw.choice(["upstream", "downstream"])
-            body = draw.choice(KINDS) | {"name": names[-1], "stream": stream}
-            self._ask("POST", f"/proxies/{proxy}/toxics", body)
-        elif what == "change":
-            body = {"toxicity": draw.random(), "attributes": {"latency": draw.randrange(30)}}
-            self._ask("PATCH", f"/proxies/{proxy}/toxics/{draw.choice(names)}", body)
-        else:
-            name = names.pop(draw.randrange(len(names)))
-            self._ask("DELETE", f"/proxies/{proxy}/toxics/{name}")
-
-    def _ask(self, method: str, path: str, body: Any = None) -> None:
-        start = time.monotonic()
-        self._calls.request(method, path, None if body is None else json.dumps(body))
-        answer = self._calls.getresponse()
-        text = answer.read()
-        assert answer.status < 300, text
-        self.took_s.append(time.monotonic() - start)
+async def change(port: int, size: Size) -> list[float]:
+    """Change the toxics at random; return how many seconds each call took."""
+    numbers = (port, PROXIES, size.changes, size.for_s)
+    command = [sys.executable, str(Path(__file__).with_name("changer.py")), *map(str, numbers)]
+    done = await trio.run_process(command, capture_stdout=True)
+    return list(json.loads(done.stdout))
 
 
 async def echo(stream: trio.SocketStream) -> None:
@@ -141,28 +89,29 @@ async def converse(port: int, number: int, size: Size, for_s: float) -> int:
     return total[0]
 
 
-async def load(toxi: Any, size: Size, for_s: float, changer: Changer) -> int:
-    """Let all connections converse for so long; return how many bytes that were."""
+async def load(toxi: Any, size: Size) -> tuple[int, list[float]]:
+    """Let all connections converse; return how many bytes that were, and how long each change of a toxic took."""
     totals: list[int] = []
+    took_s: list[float] = []
     async with trio.open_nursery() as outer:
         listeners = await outer.start(trio.serve_tcp, echo, 0)
         upstream = f"127.0.0.1:{listeners[0].socket.getsockname()[1]}"
         ports = [toxi.create(upstream, name=f"p{number}") for number in range(PROXIES)]
 
         async def one(number: int) -> None:
-            totals.append(await converse(ports[number % PROXIES], number, size, for_s))
+            totals.append(await converse(ports[number % PROXIES], number, size, size.for_s + 1))
 
         async with trio.open_nursery() as nursery:
             for number in range(size.connections):
                 nursery.start_soon(one, number)
             await trio.sleep(0.5)
-            nursery.start_soon(trio.to_thread.run_sync, changer.run)
+            took_s = await change(toxi.port, size)
         with trio.fail_after(10):
             while toxi.get("/connections"):
                 await trio.sleep(0.05)
         outer.cancel_scope.cancel()
     toxi.clear()
-    return sum(totals)
+    return sum(totals), took_s
 
 
 def resident_bytes(toxi: Any) -> int:
@@ -178,12 +127,11 @@ async def test_a_soak_under_ever_changing_toxics(run_server: Any) -> None:
         with run_server(True) as toxi:
             # a load of the same kind comes first: what the allocator keeps of its peak is no leak
             first = replace(size, changes=size.changes // 20, for_s=size.for_s / 20)
-            await load(toxi, first, first.for_s + 1, Changer(port=toxi.port, size=first))
+            await load(toxi, first)
             memory, sockets = resident_bytes(toxi), toxi.sockets()
-            changer = Changer(port=toxi.port, size=size)
-            total = await load(toxi, size, size.for_s + 1, changer)
+            total, took_s = await load(toxi, size)
             grown = resident_bytes(toxi) - memory
-            slow = sorted(changer.took_s)
+            slow = sorted(took_s)
             p50, p99 = slow[len(slow) // 2], slow[len(slow) * 99 // 100]
             print(
                 f"{size.connections} connections, {len(slow)} calls, {total / 1e6:.0f} MB there and back; "

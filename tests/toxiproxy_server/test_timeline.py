@@ -80,6 +80,59 @@ def test_deleting_it_removes_what_it_added_at_once(ours: Any) -> None:
     assert ours.ask("DELETE", "/timeline").status == 404
 
 
+def test_in_a_loop_it_starts_again_until_it_is_stopped(ours: Any) -> None:
+    ours.create()
+    rows = [{"at": "100ms", "for": "50ms", "toxic": "noop"}]
+    body = {"proxy": "p", "timeline": rows, "duration": "200ms", "loop": True}
+    status = ours.do("POST", "/timeline", body)
+    assert (status["loop"], status["round"]) == (True, 1)
+    wait_until(lambda: ours.get("/timeline")["round"] == 3)
+    wait_until(lambda: len(names(ours)) == 1)
+    ours.do("DELETE", "/timeline")
+    assert (names(ours), ours.get("/timeline")) == ([], {"playing": False})
+    once = ours.do("POST", "/timeline", body | {"loop": None})
+    assert not once["loop"]
+    wait_until(lambda: not ours.get("/timeline")["playing"])
+
+
+def test_an_entry_may_wait_for_the_nth_client_to_connect(ours: Any, peers: Any, wire: Any) -> None:
+    port = ours.create(peers.address)
+    rows = [
+        {"on": {"event": "attempt", "number": 2}, "for": "200ms", "fault": "stall", "name": "held"},
+        {"on": {"event": "attempt", "number": 3}, "then": "50ms", "fault": "reset"},
+    ]
+    status = ours.do("POST", "/timeline", {"proxy": "p", "timeline": rows, "duration": "60s"})
+    assert (status["waiting"], status["in_force"]) == (["held", "fault reset"], [])
+    client, server = peers.warm_pair(port)
+    assert ours.get("/timeline")["waiting"] == ["held", "fault reset"]
+    second, other = peers.pair(port)
+    status = ours.get("/timeline")
+    assert (status["waiting"], status["in_force"]) == (["fault reset"], ["held"])
+    second.sendall(b"from the first byte on")
+    assert wire.silent(other, 0.1)
+    assert wire.read_all(other, 22)
+    start = time.monotonic()
+    third, _ = peers.pair(port)
+    for each in (client, second, third):
+        assert wire.end_of(each) == "rst"
+    assert 0.04 < time.monotonic() - start < 1
+    assert ours.get("/timeline")["waiting"] == []
+    ours.do("DELETE", "/timeline")
+
+
+def test_a_proxy_may_go_down_when_a_client_connects(ours: Any, peers: Any, wire: Any) -> None:
+    port = ours.create(peers.address)
+    rows = [{"on": {"event": "attempt"}, "for": "200ms", "fault": "down"}]
+    body = {"proxy": "p", "timeline": rows, "duration": "60s"}
+    ours.do("POST", "/timeline", body)
+    assert wire.end_of(peers.connect(port)) in ("fin", "rst")
+    wait_until(lambda: not ours.get("/proxies/p")["enabled"])
+    wait_until(lambda: ours.get("/proxies/p")["enabled"])
+    peers.connect(port)
+    assert ours.get("/proxies/p")["enabled"]
+    ours.do("DELETE", "/timeline")
+
+
 def test_it_ends_with_its_proxy_which_does_not_come_back(ours: Any, wire: Any) -> None:
     port = ours.create()
     rows = [{"at": "0s", "fault": "down"}]
@@ -122,11 +175,11 @@ def test_all_that_a_proxy_cannot_play_is_told_at_once_with_its_place(ours: Any) 
     told = answer.error.splitlines()
     assert [line.partition(": ")[0] for line in told] == [
         "scenario:6:14",
-        "scenario:7:5",
+        "scenario:7:17",
         "scenario:9:37",
         "scenario:10:30",
     ]
-    for line, why in zip(told, ("an action", "an event", "clients", "`loss`"), strict=True):
+    for line, why in zip(told, ("an action", "wait for `open`", "clients", "`loss`"), strict=True):
         assert why in line
     assert ours.get("/timeline") == {"playing": False}
 
@@ -152,6 +205,19 @@ def test_all_that_a_proxy_cannot_play_is_told_at_once_with_its_place(ours: Any) 
             {"proxy": "p", "timeline": [{"at": "0s", "action": "freeze"}], "duration": "1s"},
             "timeline[0]: a proxy cannot play an action",
         ),
+        (
+            {"proxy": "p", "timeline": [], "duration": "1s", "loop": 1},
+            "expected loop to be true or",
+        ),
+        (
+            {"proxy": "p", "timeline": [], "duration": "99ms", "loop": True},
+            "expected a duration of at least 100ms with loop",
+        ),
+        (
+            {"proxy": "p", "timeline": [], "duration": "1s", "cell": "a"},
+            "expected cell only beside",
+        ),
+        ({"proxy": "p", "scenario": YAML, "duration": "1s"}, "expected no duration beside"),
     ],
 )
 def test_what_cannot_be_read_is_400_and_says_why(ours: Any, body: Any, told: str) -> None:
