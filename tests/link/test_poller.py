@@ -190,5 +190,6 @@ async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
     for _ in range(3):
         count = len(seen)
         await trio.lowlevel.checkpoint()
-        assert len(seen) <= count + 1
+        # trio shuffles who runs in a pass of its loop: last in one and first in the next is two turns
+        assert len(seen) <= count + 2
     poller.forget(ours.fileno())
