@@ -27,9 +27,9 @@ AVAILABLE = sys.platform == "linux"
 # how long it looks for more after an event: what the kernel's documentation suggests for net.core.busy_poll
 BUSY_S = 50e-6
 # the other tasks of the loop (the HTTP API, those who accept) never wait longer than this and one event
-TURN_S = 1e-3
+TURN_S = 0.5e-3
 # events that are asked for at once: few, so that a turn can end between two batches
-_BATCH = 32
+_BATCH = 16
 # stays that may be in vain before it stays no more, and how many events it lets pass then before it tries again
 _CREDIT = 8
 _TRIES_EVERY = 32
@@ -151,7 +151,7 @@ class Poller:
             events = self._epoll.poll(0, _BATCH)
             if events:
                 self._call_readers(events)
-            called = self._call_due() or bool(events)
+            called = self._call_due(begun + TURN_S) or bool(events)
             now = trio.current_time()
             if called:
                 if stays:
@@ -173,22 +173,25 @@ class Poller:
             elif (ready := self._readers.get(fileno)) is not None:
                 ready()
 
-    def _call_due(self) -> bool:
-        """Make the calls whose time has come; return whether there were any."""
+    def _call_due(self, until_s: float) -> bool:
+        """Make the calls whose time has come, until a time; return whether there were any."""
         called = False
         for _ in range(len(self._soon)):
             self._soon.popleft()()
             called = True
-        timers = self._timers
-        while timers and timers[0][0] <= trio.current_time():
-            timer = heappop(timers)[2]
+            if trio.current_time() >= until_s:
+                return called
+        # the list may be another one after a call
+        while self._timers and self._timers[0][0] <= (now := trio.current_time()):
+            if called and now >= until_s:
+                return called
+            timer = heappop(self._timers)[2]
             call, timer.call = timer.call, None
             if call is None:
                 self._cancelled -= 1
             else:
                 call()
                 called = True
-            timers = self._timers
         return called
 
     def _arm(self, at_s: float) -> None:

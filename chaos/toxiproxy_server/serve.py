@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import secrets
 import signal
@@ -126,6 +127,9 @@ async def _load(collection: Collection, path: str) -> None:
 def serve_command(options: Options, echo: Callable[[str], None]) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     logging.basicConfig(format="%(levelname)s %(message)s")
+    # modules are here to stay: the collector need not walk them again while calls and connections wait for it
+    gc.collect()
+    gc.freeze()
     try:
         trio.run(_until_signal, options, echo, strict_exception_groups=True)
     except* UsageError as group:

@@ -193,3 +193,21 @@ async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
         # trio shuffles who runs in a pass of its loop: last in one and first in the next is two turns
         assert len(seen) <= count + 2
     poller.forget(ours.fileno())
+
+
+async def test_calls_that_are_all_due_at_once_do_not_keep_other_tasks_from_running(poller):
+    now, called = trio.current_time(), []
+
+    def slow() -> None:
+        called.append(trio.current_time())
+        while trio.current_time() < called[-1] + poller_module.TURN_S / 2:
+            pass
+
+    for _ in range(100):
+        poller.at(now, slow)
+        poller.soon(slow)
+    turns = 0
+    while len(called) < 200:
+        await trio.lowlevel.checkpoint()
+        turns += 1
+    assert turns > 50

@@ -23,9 +23,9 @@ pytestmark = pytest.mark.slow
 
 PROXIES = 10
 MIB = 1 << 20
-# The API shares its event loop with all connections. A hundredth of the calls may take longer than this: the one
-# that changes a toxic while the kernel runs something else on both processors of a small machine.
-P99_S = 0.1
+# The API shares its event loop with all connections. Every call of the long form is to be answered in this time, and
+# all but a hundredth of the short form's: other tests may run on the same two processors.
+CALL_S = 0.1
 # What a Python process keeps after its first load for its next one: arenas that are not empty, and tables at their
 # largest size. A leak of a connection (tens of kB, of a thousand) or of its data is a multiple of this.
 MEMORY_SLACK_BYTES = 16 * MIB
@@ -139,7 +139,7 @@ async def test_a_soak_under_ever_changing_toxics(run_server: Any) -> None:
                 f"memory {memory / MIB:.1f} MiB, grown by {grown / MIB:.1f} MiB"
             )
             assert len(slow) >= size.changes
-            assert p99 < P99_S
+            assert (slow[-1] if size is LONG else p99) < CALL_S
             assert grown < max(MEMORY_SLACK_BYTES, memory * MEMORY_SLACK_SHARE)
             # Hypercorn may keep a call's connection that its client has closed for as long as its keep-alive
             assert toxi.sockets() < sockets + size.connections // 10
