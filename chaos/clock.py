@@ -13,6 +13,8 @@ from typing import Any, Protocol
 
 import trio
 
+from chaos.errors import NetworkUnavailable
+
 _FOR_EVER_S = 1e9
 _NEVER = float("inf")
 # happenings in a row that wake no task, before trio looks at real signals and pipes
@@ -92,18 +94,20 @@ class VirtualClock(trio.abc.Clock):
         return 0
 
 
-def seed_scheduler(seed: int) -> None:
-    """Make trio's scheduling, and `random`, depend on the seed alone from now on.
-
-    Raises:
-        RuntimeError: this release of trio has no such switches; simulated runs would not be reproducible.
-    """
+def check_scheduler() -> None:
+    """Raise NetworkUnavailable if this release of trio lacks the switches: no run would be reproducible."""
     run: Any = trio._core._run
     if not hasattr(run, "_ALLOW_DETERMINISTIC_SCHEDULING") or not hasattr(run, "_r"):
-        raise RuntimeError(
+        raise NetworkUnavailable(
             f"trio {trio.__version__} has changed its scheduler: expected _ALLOW_DETERMINISTIC_SCHEDULING "
             "and _r in trio._core._run; simulated runs would not be reproducible"
         )
+
+
+def seed_scheduler(seed: int) -> None:
+    """Make trio's scheduling, and `random`, depend on the seed alone from now on. Raises NetworkUnavailable."""
+    check_scheduler()
+    run: Any = trio._core._run
     run._ALLOW_DETERMINISTIC_SCHEDULING = True
     run._r.seed(seed)
     random.seed(seed)

@@ -31,7 +31,7 @@ import trustme
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.clock import VirtualClock, seed_scheduler
+from chaos.clock import VirtualClock, check_scheduler, seed_scheduler
 from chaos.collector import collect_by_turns
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
@@ -183,6 +183,7 @@ def _run_and_judge(
         if world is None:
             trio.run(_supervise, run, parent)
         else:
+            check_scheduler()  # here, before trio makes a group of what is raised
             clock = VirtualClock(world.fabric)
             with collect_by_turns(clock, world.sockets.__len__):
                 trio.run(_supervise, run, parent, clock=clock)

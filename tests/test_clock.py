@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from chaos.clock import VirtualClock, seed_scheduler
+from chaos.errors import NetworkUnavailable
 
 ROOT = Path(__file__).parent.parent
 RECONNECTS = ROOT / "scenarios" / "11-half-open.yaml"
@@ -67,7 +68,7 @@ def test_a_trio_without_its_private_switches_is_refused_by_name(
     monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.delattr(trio._core._run, missing)
-    with pytest.raises(RuntimeError, match=rf"trio {trio.__version__} .*{missing}"):
+    with pytest.raises(NetworkUnavailable, match=rf"trio {trio.__version__} .*{missing}"):
         seed_scheduler(1)
 
 

@@ -7,9 +7,11 @@ import weakref
 from typing import Any
 
 import pytest
+import trio
 
 from chaos import worker
 from chaos.checks.verdict import Outcome
+from chaos.errors import NetworkUnavailable
 from chaos.runner import Run
 from chaos.scenario.load import load_text
 
@@ -20,6 +22,16 @@ duration: 5s
 expect:
   - no_leaks
 """
+
+
+def test_a_trio_without_its_switches_is_one_line_and_no_group(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delattr(trio._core._run, "_r")
+    scenario = load_text(SCENARIO, "quiet.yaml")[0]
+    job = worker.make_job(scenario, network="simulated", seed=1)
+    with pytest.raises(NetworkUnavailable, match="has changed its scheduler"):
+        worker.run_job(job, lambda _: None)
 
 
 def test_a_run_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
