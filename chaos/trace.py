@@ -179,7 +179,7 @@ def parse_trace(lines: Iterable[str]) -> Trace:
                 header = _parse_header(row)
             else:
                 events.append(_parse_event(row))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             if header is not None and not line.endswith("\n"):
                 break
             raise ValueError(f"line {number} is not part of a trace: {error}") from error

@@ -63,7 +63,7 @@ def test_a_broken_line_in_the_middle_is_named() -> None:
         parse_trace(lines)
 
 
-@pytest.mark.parametrize("text", ["", "hello\n", '{"trace": 99}\n', "[]\n"])
+@pytest.mark.parametrize("text", ["", "hello\n", '{"trace": 99}\n', "[]\n", "[" * 99_999 + "\n"])
 def test_what_is_no_trace_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"line 1|empty"):
         parse_trace(text.splitlines(keepends=True))

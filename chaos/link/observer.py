@@ -208,8 +208,10 @@ def _content(opcode: Opcode, payload: bytes) -> dict[str, Any]:
         return {"code": int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005}
     if opcode not in (Opcode.TEXT, Opcode.BINARY) or not payload.startswith(b"{"):
         return {}
-    if len(payload) < _ID_BYTES:
-        return _message(payload)
+    return _message(payload) if len(payload) < _ID_BYTES else _searched(payload)
+
+
+def _searched(payload: bytes) -> dict[str, Any]:
     number, sender = _ID.search(payload), _SENDER.search(payload)
     fields: dict[str, Any] = {"id": int(number[1])} if number else {}
     return fields | ({"sender": sender[1].decode()} if sender else {})
@@ -218,6 +220,8 @@ def _content(opcode: Opcode, payload: bytes) -> dict[str, Any]:
 def _message(payload: bytes) -> dict[str, Any]:
     try:
         row = json.loads(payload)
+    except RecursionError:  # how deep Python reads differs between its releases
+        return _searched(payload)
     except ValueError:
         return {}
     return {

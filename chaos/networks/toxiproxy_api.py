@@ -155,7 +155,7 @@ def read_version(text: str) -> str | None:
         return text
     try:
         row = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return str(row["version"]) if isinstance(row, dict) and "version" in row else None
 

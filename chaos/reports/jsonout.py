@@ -43,7 +43,10 @@ def parse_run(text: str) -> tuple[Verdict, ...]:
     Raises:
         ValueError: the text is no JSON, or not a run of this format.
     """
-    data = json.loads(text)
+    try:
+        data = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("expected a run, got JSON that is nested too deeply") from error
     if not isinstance(data, Mapping) or data.get("run") != FORMAT_VERSION:
         raise ValueError(f"expected a run of format {FORMAT_VERSION}, got something else")
     try:

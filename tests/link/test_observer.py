@@ -211,3 +211,14 @@ def test_most_frames_are_read_without_the_decoder() -> None:
     plain = read_plain(b"\x89\x80abcd", 0, masked=True)
     assert plain == (6, ("frame", {"opcode": "ping", "bytes": 0}))
     assert read_plain(b"\x89\x80abcd", 0, masked=False) is None
+
+
+@pytest.mark.parametrize(("opening", "named"), [(b'{"id": 5, "a": ', {"id": 5}), (b'{"a": ', {})])
+def test_a_message_nested_deeper_than_python_reads_is_no_harm(
+    opening: bytes, named: dict[str, Any]
+) -> None:
+    payload = opening + b"[" * 2000 + b"]" * 2000 + b"}"
+    assert len(payload) < 4096
+    seen = read_plain(b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload, 0, masked=False)
+    assert seen is not None
+    assert seen[1] == ("frame", {"opcode": "text", "bytes": len(payload), **named})

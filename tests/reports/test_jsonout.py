@@ -35,7 +35,7 @@ def test_counts_and_invalid_files_are_there():
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[]", '{"run": 2}', '{"run": 1, "verdicts": [{}]}', '{"run": 1}']
+    "text", ["", "[]", '{"run": 2}', '{"run": 1, "verdicts": [{}]}', '{"run": 1}', "[" * 99_999]
 )
 def test_anything_else_is_refused(text):
     with pytest.raises(ValueError, match=r"expected|Expecting"):
