@@ -46,6 +46,8 @@ async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bo
     turn = 0
     with _pipe() as (out, into):
         while go_on():
+            # who sends and who reads may share this processor: what they do meanwhile makes the move a large one
+            os.sched_yield()
             try:
                 count = os.splice(source.fileno, into, PIPE_BYTES, flags=_FLAGS)
             except BlockingIOError:
