@@ -121,6 +121,8 @@ def port_of(listen: str) -> int:
 
 @contextmanager
 def running(ours: bool, *arguments: str) -> Iterator[Toxi]:
+    if not ours:
+        see_original()
     port = free_port()
     command = [sys.executable, "-m", "chaos", "toxiproxy-server"] if ours else ["toxiproxy-server"]
     with _running([*command, "-port", str(port), *arguments], port, ours) as toxi:
