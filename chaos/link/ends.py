@@ -17,7 +17,7 @@ from chaos.faults.units import Data, Fin, Rst
 READ_BYTES = 64 * 1024
 # for bulk that nobody looks at: a fourth of the turns
 BULK_READ_BYTES = 256 * 1024
-_RST_ON_CLOSE = struct.pack("ii", 1, 0)
+RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class End(ABC):
@@ -131,7 +131,7 @@ class StreamEnd(End):
 
     def reset(self) -> None:
         if not self.closed:
-            self._socket.socket.setsockopt(SOL_SOCKET, SO_LINGER, _RST_ON_CLOSE)
+            self._socket.socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
             self.close()
 
 

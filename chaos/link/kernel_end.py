@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import struct
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.ends import READ_BYTES, End, StreamEnd, own_send_now
+from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, End, StreamEnd, own_send_now
 from chaos.link.poller import Poller
 
 
@@ -138,7 +137,7 @@ class KernelEnd(End):
 
     def reset(self) -> None:
         if not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
             self.close()
 
 
