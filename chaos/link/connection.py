@@ -11,10 +11,9 @@ import trio
 
 from chaos.faults.pipe import Flows, Pipe, Stage
 from chaos.faults.units import Cut, Rst, Unit
+from chaos.link.caller import Caller
 from chaos.link.direction import SIDES, Direction
-from chaos.link.ends import End
-from chaos.link.kernel_end import KernelEnd
-from chaos.link.poller import Poller
+from chaos.link.ends import BareEnd, End
 from chaos.link.story import Story
 from chaos.recorder import Recorder
 from chaos.trace import Side, Stream
@@ -49,13 +48,13 @@ class Connection:
         watch: Watch,
         rng_for: Callable[[Stream, str], Random],
         ends_are: EndPolicy = "faithful",
-        poller: Poller | None = None,
+        caller: Caller | None = None,
     ) -> None:
-        """Make a connection between two ends. With a `poller` there are tasks only where somebody must wait."""
+        """Make a connection between two ends. With a `caller` there are tasks only where somebody must wait."""
         self.number = number
         self.closes_fully = ends_are == "toxiproxy"
         self.is_observed = bool(watch.sides)
-        self.poller = poller
+        self.caller = caller
         self._ends = ends
         self._watch = watch
         self._story = Story(number=number, watch=watch)
@@ -97,7 +96,7 @@ class Connection:
                     for direction in directions.values():
                         if direction.pipe.wake_at() is not None:
                             direction.tell()
-                    if self.poller is None:
+                    if self.caller is None:
                         nursery.start_soon(directions["downstream"].read)
                         await directions["upstream"].read()
                     else:
@@ -115,7 +114,7 @@ class Connection:
 
     def _watch_ends(self, nursery: trio.Nursery) -> None:
         for direction in self._directions.values():
-            if isinstance(direction.source, KernelEnd):
+            if isinstance(direction.source, BareEnd):
                 direction.watch()
             else:
                 nursery.start_soon(direction.read)
@@ -124,8 +123,8 @@ class Connection:
         """Run a task of one of the directions until the connection is over."""
         assert self._nursery is not None
         self._nursery.start_soon(task)
-        if self.poller is not None:
-            self.poller.hurry()
+        if self.caller is not None:
+            self.caller.hurry()
 
     def fail(self, error: Exception) -> None:
         """End it for a mistake of ours, which `run` raises."""
@@ -238,8 +237,8 @@ class Connection:
     def _stop(self) -> None:
         """End all tasks. Readers that have met the end do so by themselves, which costs less than a cancellation."""
         self._over.set()
-        if self._nursery is not None and self.poller is not None:
-            self.poller.hurry()
+        if self._nursery is not None and self.caller is not None:
+            self.caller.hurry()
             needed = bool(self._nursery.child_tasks)
         else:
             directions = self._directions.values()

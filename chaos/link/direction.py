@@ -1,7 +1,7 @@
 """One direction of a connection: what its source sends goes through its pipe to its target.
 
 A reader takes in what comes and delivers at once what the target takes. A writer does what has to wait: it is started
-when there is first something to wait for, and most connections never need one. With a poller there is no task that
+when there is first something to wait for, and most connections never need one. With a caller there is no task that
 reads, and none that waits for the time of a toxic: functions are called.
 """
 
@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 import trio
 
 from chaos.faults.pipe import Pipe
-from chaos.faults.units import Cut, Data, Fin, Unit
-from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End
+from chaos.faults.units import Cut, Data, Fin, Rst, Unit
+from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, BareEnd, End
 from chaos.link.kernel_end import KernelEnd
 from chaos.link.outbox import Outbox, Parcel
 from chaos.link.splice import AVAILABLE, Stopped, splice
 from chaos.trace import Side, Stream
 
 if TYPE_CHECKING:
+    from chaos.link.caller import Timer
     from chaos.link.connection import Connection
-    from chaos.link.poller import Timer
 
 SIDES: dict[Stream, tuple[Side, Side]] = {
     "upstream": ("client", "server"),
@@ -90,21 +90,21 @@ class Direction:
                 await self._splice()
 
     def watch(self) -> None:
-        """Have what the source sends taken in by calls of the poller."""
-        assert self._connection.poller is not None
-        assert isinstance(self.source, KernelEnd)
-        self.source.watch(self._connection.poller, self._readable)
+        """Have what the source sends taken in by calls."""
+        assert self._connection.caller is not None
+        assert isinstance(self.source, BareEnd)
+        self.source.watch(self._connection.caller, self._readable)
 
     def unwatch(self) -> None:
         """Have no more calls."""
-        if isinstance(self.source, KernelEnd):
+        if isinstance(self.source, BareEnd):
             self.source.unwatch()
         if self._timer is not None:
             self._timer.cancel()
 
     def _readable(self) -> None:
         source = self.source
-        assert isinstance(source, KernelEnd)
+        assert isinstance(source, BareEnd)
         try:
             if self.full:
                 source.unwatch()
@@ -213,11 +213,9 @@ class Direction:
         """Deliver the first of what is left without waiting; return False if the writer must go on with it."""
         parcel = self.left.first
         target, unit = self.target, parcel.unit
-        if isinstance(unit, Fin) and self._connection.closes_fully:
-            self._connection.close_fully(self)
-            return True
         if not isinstance(unit, Data):
-            return False
+            self._deliver_end(unit)
+            return True
         if target.closed:
             return True
         # recorded before it is sent: the peer may act on it before this task runs again; only once, though this may
@@ -234,12 +232,31 @@ class Direction:
             return False
         return True
 
+    def _deliver_end(self, unit: Fin | Rst | Cut) -> None:
+        """Deliver what ends the stream, or what cuts it; that never has to wait."""
+        connection = self._connection
+        if connection.closes_fully and (isinstance(unit, Fin) or unit == Cut()):
+            if isinstance(unit, Cut):
+                connection.cut_off_other(self)
+            connection.close_fully(self)
+        elif isinstance(unit, Cut):
+            connection.carry_out(self, unit)
+        elif self.target.closed:
+            return
+        elif isinstance(unit, Fin):
+            connection.observe(self.stream, self.target_side, unit)
+            self.target.send_fin()
+            self.fin_passed = True
+            connection.finish_if_over()
+        else:
+            connection.pass_rst(self)
+
     def tell(self) -> None:
         """Have it look soon what has changed; before the connection runs nobody does."""
         if self._changed is not None:
             self._changed.set()
-        elif self._connection.running and self._connection.poller is not None:
-            self._connection.poller.soon(self._due)
+        elif self._connection.running and self._connection.caller is not None:
+            self._connection.caller.soon(self._due)
         else:
             self._need_writer()
 
@@ -252,19 +269,21 @@ class Direction:
 
     def _need_at(self, wake_at_s: float) -> None:
         """Have what leaves the pipe at a time delivered then."""
-        poller = self._connection.poller
-        if poller is None:
+        caller = self._connection.caller
+        if caller is None:
             self._need_writer()
         elif self._connection.running and (self._timer is None or wake_at_s < self._timer.at_s):
             if self._timer is not None:
                 self._timer.cancel()
-            self._timer = poller.at(wake_at_s, self._due)
+            self._timer = caller.at(wake_at_s, self._rung)
+
+    def _rung(self) -> None:
+        self._timer = None
+        self._due()
 
     def _due(self) -> None:
-        """See to what has changed, or whose time has come; the poller calls this."""
+        """See to what has changed, or whose time has come; the caller calls this."""
         try:
-            if self._timer is not None and self._timer.call is None:
-                self._timer = None
             if self._connection.running:
                 self.pass_on()
                 self._settle()
@@ -290,7 +309,7 @@ class Direction:
             self._settle()
             wake_at_s = self.pipe.wake_at()
             if wake_at_s is None or wake_at_s > trio.current_time():
-                if self._connection.poller is not None and not self._changed.is_set():
+                if self._connection.caller is not None and not self._changed.is_set():
                     break
                 await self._wait_for_change(wake_at_s)
         self._changed = None
@@ -312,23 +331,10 @@ class Direction:
 
     async def _deliver(self, parcel: Parcel) -> None:
         connection, target, unit = self._connection, self.target, parcel.unit
-        if connection.closes_fully and (isinstance(unit, Fin) or unit == Cut()):
-            if isinstance(unit, Cut):
-                connection.cut_off_other(self)
-            connection.close_fully(self)
-        elif isinstance(unit, Cut):
-            connection.carry_out(self, unit)
-        elif target.closed:
-            return
-        elif isinstance(unit, Data):
+        if not isinstance(unit, Data):
+            self._deliver_end(unit)
+        elif not target.closed:
             if not parcel.observed:
                 connection.observe(self.stream, self.target_side, unit)
             if not await target.send(parcel.payload):
                 connection.lose(self)
-        elif isinstance(unit, Fin):
-            connection.observe(self.stream, self.target_side, unit)
-            await target.send_fin()
-            self.fin_passed = True
-            connection.finish_if_over()
-        else:
-            connection.pass_rst(self)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import errno
-import socket
 import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from socket import SO_LINGER, SOL_SOCKET
+from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
+from chaos.link.caller import Caller
 
 # Large enough for most, and allocated only while bytes are being read: an idle connection holds none.
 READ_BYTES = 64 * 1024
@@ -49,7 +49,7 @@ class End(ABC):
         """Send all of it; return False when the peer is gone. A cancelled send leaves the stream unusable."""
 
     @abstractmethod
-    async def send_fin(self) -> None:
+    def send_fin(self) -> None:
         """Half-close. A TLS stream cannot: its close_notify ends both ways, so the socket's FIN is sent alone."""
 
     @abstractmethod
@@ -70,21 +70,65 @@ class End(ABC):
         return Rst() if self._peer_reset else Fin()
 
 
-class StreamEnd(End):
-    """An end on a stream of trio: over TLS, or on a socket that no kernel knows."""
+class BareEnd(End):
+    """An end on a socket with nothing in between. It can be watched instead of having a task that waits."""
 
-    def __init__(
-        self, stream: trio.SocketStream, tls: trio.SSLStream[trio.SocketStream] | None = None
-    ) -> None:
+    @abstractmethod
+    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
+        """Have `ready` called when `receive_now` has something to say, the close of this end included."""
+
+    @abstractmethod
+    def unwatch(self) -> None:
+        """Have it called no more; idempotent."""
+
+    @abstractmethod
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        """Return what there is to read or the end of the stream; None when we closed it. Never waits.
+
+        Raises BlockingIOError when there is nothing.
+        """
+
+    @abstractmethod
+    async def wait_readable(self) -> bool:
+        """Wait until `receive_now` has something to say; False if the socket was closed meanwhile."""
+
+    @abstractmethod
+    async def wait_writable(self) -> bool:
+        """Wait until the socket takes bytes; False if it was closed meanwhile."""
+
+    async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        while not self.closed:
+            await self.wait_readable()
+            try:
+                return self.receive_now(at_most)
+            except BlockingIOError:
+                continue
+        return None
+
+    async def send(self, payload: bytes | memoryview) -> bool:
+        left = memoryview(payload)
+        while left:
+            taken = self.send_now(left)
+            if taken is None:
+                return False
+            left = left[taken:]
+            if left and not await self.wait_writable():
+                return False
+        return True
+
+
+class TlsEnd(End):
+    """An end over TLS."""
+
+    def __init__(self, tls: trio.SSLStream[trio.SocketStream]) -> None:
+        """Own the stream, whose handshake may still be to come."""
         super().__init__()
-        self._socket = stream
-        self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = tls or stream
-        self._tls = tls is not None
-        self._send_now = None if tls else own_send_now(stream.socket)
+        self._stream = tls
+        self._socket = tls.transport_stream.socket
 
     @property
     def port(self) -> int | None:
-        return _port(self._socket.socket)
+        return port_of(self._socket)
 
     async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
         try:
@@ -96,19 +140,11 @@ class StreamEnd(End):
                 return None
             self.finished = True
             # TLS without close_notify is how most peers just close; only a socket error is a reset
-            return Rst() if self._peer_reset or _is_reset(error) or not self._tls else Fin()
+            return Rst() if self._peer_reset or _is_reset(error) else Fin()
         return Data(payload) if payload else self._end()
 
-    def send_now(self, payload: bytes | memoryview) -> int | None:
-        if self._send_now is None:
-            return 0
-        try:
-            return self._send_now(payload)
-        except BlockingIOError:
-            return 0
-        except OSError:
-            self._peer_reset = True
-            return None
+    def send_now(self, payload: bytes | memoryview) -> int:
+        return 0
 
     async def send(self, payload: bytes | memoryview) -> bool:
         try:
@@ -118,20 +154,20 @@ class StreamEnd(End):
             return False
         return True
 
-    async def send_fin(self) -> None:
+    def send_fin(self) -> None:
         try:
-            await self._socket.send_eof()
-        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            self._socket.shutdown(SHUT_WR)
+        except OSError:
             self._peer_reset = True
 
     def close(self) -> None:
         if not self.closed:
             self.closed = True
-            self._socket.socket.close()
+            self._socket.close()
 
     def reset(self) -> None:
         if not self.closed:
-            self._socket.socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
+            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
             self.close()
 
 
@@ -155,7 +191,7 @@ class SilentEnd(End):
     async def send(self, payload: bytes | memoryview) -> bool:
         return True
 
-    async def send_fin(self) -> None:
+    def send_fin(self) -> None:
         return
 
     def close(self) -> None:
@@ -165,12 +201,8 @@ class SilentEnd(End):
         self.closed = True
 
 
-def own_send_now(sock: trio.socket.SocketType) -> Callable[[bytes | memoryview], int] | None:
-    """Return what a socket brings for that which no kernel knows: a simulated one. None for the kernel's."""
-    return getattr(sock, "send_now", None)
-
-
-def _port(sock: trio.socket.SocketType | socket.socket) -> int | None:
+def port_of(sock: trio.socket.SocketType) -> int | None:
+    """Return the peer's port, or None when the socket no longer knows it."""
     try:
         name = sock.getpeername()
     except OSError:

@@ -10,11 +10,12 @@ from typing import Any
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, End, StreamEnd, own_send_now
+from chaos.link.caller import Caller
+from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, BareEnd
 from chaos.link.poller import Poller
 
 
-class KernelEnd(End):
+class KernelEnd(BareEnd):
     """Owns a socket that does not block. Waits by trio, or is watched by a poller."""
 
     def __init__(self, sock: socket.socket) -> None:
@@ -41,35 +42,27 @@ class KernelEnd(End):
         peer = self.peer
         return None if peer is None else int(peer[1])
 
-    def watch(self, poller: Poller, ready: Callable[[], None]) -> None:
-        """Have `ready` called when `receive_now` has something to say, the close of this end included."""
+    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
         if self.closed:
-            poller.soon(ready)
+            caller.soon(ready)
             return
-        poller.watch(self.fileno, ready)
-        self._watched = poller, ready
+        assert isinstance(caller, Poller), "what the kernel knows only a poller can watch"
+        caller.watch(self.fileno, ready)
+        self._watched = caller, ready
 
     def unwatch(self) -> None:
-        """Have it called no more; idempotent."""
         if self._watched is not None:
             poller, _ = self._watched
             self._watched = None
             poller.forget(self.fileno)
 
-    async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
-        while not self.closed:
-            await self.wait(trio.lowlevel.wait_readable)
-            try:
-                return self.receive_now(at_most)
-            except BlockingIOError:
-                continue
-        return None
+    async def wait_readable(self) -> bool:
+        return await self._wait(trio.lowlevel.wait_readable)
+
+    async def wait_writable(self) -> bool:
+        return await self._wait(trio.lowlevel.wait_writable)
 
     def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
-        """Return what there is to read or the end of the stream; None when we closed it. Never waits.
-
-        Raises BlockingIOError when there is nothing.
-        """
         if self.closed:
             return None
         try:
@@ -81,8 +74,7 @@ class KernelEnd(End):
             return Rst()
         return Data(payload) if payload else self._end()
 
-    async def wait(self, what: Callable[[int], Awaitable[None]]) -> bool:
-        """Wait until the socket is readable or writable; False if it was closed meanwhile."""
+    async def _wait(self, what: Callable[[int], Awaitable[None]]) -> bool:
         if self.closed:
             return False
         self._waits += 1
@@ -103,18 +95,7 @@ class KernelEnd(End):
             self._peer_reset = True
             return None
 
-    async def send(self, payload: bytes | memoryview) -> bool:
-        left = memoryview(payload)
-        while left:
-            taken = self.send_now(left)
-            if taken is None:
-                return False
-            left = left[taken:]
-            if left and not await self.wait(trio.lowlevel.wait_writable):
-                return False
-        return True
-
-    async def send_fin(self) -> None:
+    def send_fin(self) -> None:
         try:
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
@@ -141,11 +122,10 @@ class KernelEnd(End):
             self.close()
 
 
-def end_of(stream: trio.SocketStream) -> End:
-    """Return an end that owns what a stream has owned."""
-    if own_send_now(stream.socket) is not None:
-        return StreamEnd(stream)
-    return KernelEnd(detached(stream))
+def end_of(stream: trio.SocketStream) -> BareEnd:
+    """Return an end that owns what a stream has owned. A socket that no kernel knows brings its own (`end`)."""
+    own: Callable[[], BareEnd] | None = getattr(stream.socket, "end", None)
+    return KernelEnd(detached(stream)) if own is None else own()
 
 
 def detached(stream: trio.SocketStream) -> socket.socket:

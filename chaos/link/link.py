@@ -13,8 +13,9 @@ import trio
 from chaos.errors import NetworkUnavailable
 from chaos.faults.pipe import Stage
 from chaos.faults.units import Data
+from chaos.link.caller import Caller
 from chaos.link.connection import STREAMS, Connection, Watch
-from chaos.link.ends import End, SilentEnd, StreamEnd
+from chaos.link.ends import End, SilentEnd, TlsEnd
 from chaos.link.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 from chaos.link.kernel_end import end_of
 from chaos.scenario.plan import Plan, Step, generator
@@ -63,13 +64,20 @@ class Link:
         numbering: Numbering | None = None,
         tls: ssl.SSLContext | None = None,
         address: str = "127.0.0.1",
+        caller: Caller | None = None,
     ) -> None:
-        """Make a link; nothing listens yet. `tls` is the context with which it answers clients."""
+        """Make a link; nothing listens yet.
+
+        Args:
+            tls: the context with which it answers clients.
+            caller: calls where a task would have to wait; without one each connection has tasks.
+        """
         self._plan = plan
         self._watch = watch
         self._dial = dial
         self._numbering = numbering or counting()
         self._tls = tls
+        self._caller = caller
         self._active: dict[int, words.Fault | None] = {}  # entry → fault, None for a toxic
         self._connections: dict[int, Connection] = {}
         self._address: tuple[str, int] = (address, 0)
@@ -172,7 +180,7 @@ class Link:
     async def _handle(self, stream: trio.SocketStream) -> None:
         number = self._numbering.next()
         tls = self._secured(stream)
-        client = end_of(stream) if tls is None else StreamEnd(stream, tls)
+        client = end_of(stream) if tls is None else TlsEnd(tls)
         if "client" in self._watch.sides:
             self._record(number, "attempt", port=client.port)
         try:
@@ -234,6 +242,7 @@ class Link:
             rng_for=lambda stream, key: generator(
                 self._plan.seed, "link", self._watch.client, number, stream, key
             ),
+            caller=self._caller,
         )
         connection.replace(self._stages())
         self._connections[number] = connection
@@ -273,7 +282,7 @@ class Link:
         self._watch.felt(number, "upstream", f"{entry}", f"answered {fault.status}")
         connection.observe("downstream", "client", answer)
         if await client.send(answer.payload):
-            await client.send_fin()
+            client.send_fin()
             self._record(number, "fin", stream="downstream", side="client")
             with trio.move_on_after(LINGER_S):
                 while isinstance(unit := await client.receive(), Data):

@@ -72,7 +72,7 @@ async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bo
 async def _readable(source: KernelEnd) -> bool:
     """Wait until there is something to read; False if there is nothing for a while, or the socket was closed."""
     with trio.move_on_after(PATIENCE_S):
-        return await source.wait(trio.lowlevel.wait_readable)
+        return await source.wait_readable()
     return False
 
 
@@ -82,7 +82,7 @@ async def _empty(out: int, target: KernelEnd, count: int) -> bool:
         try:
             count -= os.splice(out, target.fileno, count, flags=_FLAGS)
         except BlockingIOError:
-            if not await target.wait(trio.lowlevel.wait_writable):
+            if not await target.wait_writable():
                 return False
         except OSError:
             return False

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import trio
 
-from chaos.link.ends import End, StreamEnd
+from chaos.link.ends import End, TlsEnd
 from chaos.link.kernel_end import end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.scenario.plan import Plan, Step
@@ -77,4 +77,4 @@ async def _start_tls(stream: trio.SocketStream, tls: Tls) -> End:
     except BaseException:
         stream.socket.close()
         raise
-    return StreamEnd(stream, secure)
+    return TlsEnd(secure)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import trio
 
+from chaos.link.caller import Caller
 from chaos.link.connection import Watch
 from chaos.link.link import Link
 from chaos.networks.base import Felt, Tls, affected, dialer
@@ -20,9 +21,17 @@ class EmbeddedNetwork:
     """A link per client; each applies the toxics and faults itself."""
 
     def __init__(
-        self, *, plan: Plan, recorder: Recorder, host: str, port: int, tls: Tls | None, felt: Felt
+        self,
+        *,
+        plan: Plan,
+        recorder: Recorder,
+        host: str,
+        port: int,
+        tls: Tls | None,
+        felt: Felt,
+        caller: Caller | None = None,
     ) -> None:
-        """Prepare the links; nothing listens before `serve`."""
+        """Prepare the links; nothing listens before `serve`. `caller` is theirs."""
         self._plan = plan
         self._links = {
             client: Link(
@@ -35,6 +44,7 @@ class EmbeddedNetwork:
                 ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
+                caller=caller,
             )
             for client in range(1, plan.scenario.client.count + 1)
         }

@@ -150,7 +150,7 @@ class Carried:
             watch=UNWATCHED,
             rng_for=self.origin.rng,
             ends_are=self.origin.ends_are,
-            poller=self.origin.poller,
+            caller=self.origin.poller,
         )
         try:
             self._connection.replace(self._stages)

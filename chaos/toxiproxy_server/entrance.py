@@ -43,7 +43,7 @@ async def reject(client: End, fault: words.RejectUpgrade) -> None:
     if await read_head(client) is None:
         return
     if await client.send(rejection(fault)):
-        await client.send_fin()
+        client.send_fin()
         with trio.move_on_after(LINGER_S):
             while isinstance(await client.receive(), Data):
                 pass

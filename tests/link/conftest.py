@@ -40,7 +40,7 @@ class Line:
     @property
     def own_files(self) -> int:
         """What a poller is made of: an epoll and a timerfd."""
-        return 2 if self.connection.poller else 0
+        return 2 if self.connection.caller else 0
 
     @property
     def spliced(self) -> int:
@@ -76,7 +76,7 @@ async def open_line(
             ),
             rng_for=lambda *_: random.Random(1),
             ends_are=ends_are,
-            poller=await start_poller(nursery) if polled else None,
+            caller=await start_poller(nursery) if polled else None,
         )
         nursery.start_soon(connection.run)
         yield Line(client, server, connection, ends)

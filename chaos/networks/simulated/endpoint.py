@@ -79,7 +79,7 @@ class Endpoint:
         """Whether a send would not block."""
         return self.room > 0 or self.broken or self.shut or self.error is not None
 
-    def send(self, payload: bytes) -> int:
+    def send(self, payload: bytes | memoryview) -> int:
         """Take as many bytes as there is room for; the caller has seen that it is writable.
 
         Raises:

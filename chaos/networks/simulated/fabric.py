@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Callable
 
 from chaos.networks.simulated.paths import Home, Path
@@ -37,6 +38,7 @@ class Fabric:
         # numbered, so that of equal times the first made is the first to come
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
+        self._soon: deque[Callable[[], None]] = deque()
         self._homes: dict[str, Home] = {}
         self._paths: dict[tuple[str, str], Path] = {}
 
@@ -67,8 +69,14 @@ class Fabric:
         heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer
 
+    def soon(self, action: Callable[[], None]) -> None:
+        """Let something happen now, before time passes, once whoever runs has ended its turn."""
+        self._soon.append(action)
+
     def wake_at(self) -> float | None:
         """Return when something will happen next, or None."""
+        if self._soon:
+            return self.now
         timers = self._timers
         while timers and timers[0][2].action is None:
             heapq.heappop(timers)
@@ -76,8 +84,12 @@ class Fabric:
 
     def advance(self, now: float) -> None:
         """Let everything happen that is due by now."""
-        timers = self._timers
-        while timers and timers[0][0] <= now:
+        timers, soon = self._timers, self._soon
+        while True:
+            while soon:
+                soon.popleft()()
+            if not timers or timers[0][0] > now:
+                break
             at_s, _, timer = heapq.heappop(timers)
             action = timer.action
             if action is not None:

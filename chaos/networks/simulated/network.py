@@ -9,6 +9,7 @@ import trio
 
 from chaos.networks.base import Felt, Tls, affected
 from chaos.networks.embedded import EmbeddedNetwork
+from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.hosts import DnsFault
 from chaos.networks.simulated.layout import hosts_of, lay_paths
 from chaos.networks.simulated.paths import Obstacle, Why
@@ -48,7 +49,13 @@ class SimulatedNetwork:
         self._plan = plan
         self._recorder = recorder
         self._links = EmbeddedNetwork(
-            plan=plan, recorder=recorder, host=host, port=port, tls=tls, felt=felt
+            plan=plan,
+            recorder=recorder,
+            host=host,
+            port=port,
+            tls=tls,
+            felt=felt,
+            caller=FabricCaller(world.fabric),
         )
         self._undo: dict[int, list[Callable[[], None]]] = {}
         lay_paths(world, plan, lambda: recorder.zero_s)

@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 import trio
 
 from chaos.networks.simulated.attempt import Attempt
+from chaos.networks.simulated.end import SimulatedEnd
 from chaos.networks.simulated.endpoint import Endpoint
 from chaos.networks.simulated.hosts import LOOPBACK
 from chaos.networks.simulated.linux import Options, os_error
+from chaos.networks.simulated.waiter import Waiter
 from chaos.networks.simulated.world import ANY, Address, World, resolve
 
 BACKLOG_MAX = 4096
@@ -26,32 +28,6 @@ Result = TypeVar("Result")
 
 def _nothing() -> None:
     return
-
-
-class _Waiter:
-    """The place where one task at a time waits for a socket, and for what."""
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self.task: trio.lowlevel.Task | None = None
-        self.ready: Callable[[], bool] = lambda: False
-
-    async def wait(self, ready: Callable[[], bool]) -> None:
-        """Wait until woken. Raises trio.BusyResourceError if another task does."""
-        if self.task is not None:
-            raise trio.BusyResourceError(f"another task is already {self._doing} this socket")
-        self.task, self.ready = trio.lowlevel.current_task(), ready
-        await trio.lowlevel.wait_task_rescheduled(self._give_up)
-
-    def _give_up(self, _: Any) -> trio.lowlevel.Abort:
-        self.task = None
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def wake(self) -> None:
-        """Let the task go on that waits, if one does."""
-        task, self.task = self.task, None
-        if task is not None:
-            trio.lowlevel.reschedule(task)
 
 
 class SimulatedSocket(trio.socket.SocketType):
@@ -80,9 +56,11 @@ class SimulatedSocket(trio.socket.SocketType):
         )
         self._backlog = 0
         self._shut_write = False
-        self._reader = _Waiter("reading from")
-        self._writer = _Waiter("writing to")
+        self._reader = Waiter("reading from")
+        self._writer = Waiter("writing to")
         self._waiters = (self._reader, self._writer)
+        self._ready: Callable[[], None] | None = None  # called instead of waking a task that reads
+        self._called = True  # or about to be
 
     # identity
 
@@ -231,6 +209,10 @@ class SimulatedSocket(trio.socket.SocketType):
         """Return the socket for a connection that this one listened for."""
         return SimulatedSocket(self.world, self.family, self.type, self._proto, self.home.address)
 
+    def end(self) -> SimulatedEnd:
+        """Return an end of a link's connection that owns this socket."""
+        return SimulatedEnd(self)
+
     @property
     def full(self) -> bool:
         """Whether a listener takes no more connections; the kernel's queue holds one more than its backlog."""
@@ -248,10 +230,17 @@ class SimulatedSocket(trio.socket.SocketType):
         end = self._connected()
         return self._when(self._writer, end.writable, lambda: end.send(bytes(memoryview(data))))
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
         end = self._connected()
         return end.send(data) if end.writable() and not self.home.frozen else 0
+
+    def receive_now(self, buflen: int) -> bytes:
+        """Return what there is, b"" at the end of the stream. No checkpoint. Raises OSError as `recv` does."""
+        end = self._connected()
+        if self.home.frozen or not end.readable():
+            raise BlockingIOError(errno.EAGAIN, "nothing to read")
+        return end.receive(buflen)
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
         return self._receive(buflen, flags)
@@ -298,6 +287,7 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._fileno == -1:
             return
         self._fileno = -1
+        self._ready = None
         self._do(self._let_go)
         self._reader.wake()
         self._writer.wake()
@@ -331,8 +321,32 @@ class SimulatedSocket(trio.socket.SocketType):
 
     # waiting
 
+    def watch(self, ready: Callable[[], None] | None) -> None:
+        """Call `ready` whenever there is something to read, again and again until all is read; None ends that.
+
+        The calls are made by the fabric, in nobody's task. None is made for a frozen host, nor for a closed socket.
+        """
+        self._ready, self._called = ready, False
+        self._call_if_readable()
+
+    def _call_if_readable(self) -> None:
+        if self._ready is None or self._called or not self._connected().readable():
+            return
+        if self.home.frozen:
+            self.world.hold(self.home.address)
+        else:
+            self._called = True
+            self.world.fabric.soon(self._call)
+
+    def _call(self) -> None:
+        self._called = False
+        if self._ready is not None:
+            self._ready()
+            self._call_if_readable()
+
     def wake(self) -> None:
         """Wake the tasks that wait for what is now so; those of a frozen host wait on."""
+        self._call_if_readable()
         for waiter in self._waiters:
             if waiter.task is None:
                 continue
@@ -342,7 +356,7 @@ class SimulatedSocket(trio.socket.SocketType):
                 waiter.wake()
 
     async def _when(
-        self, waiter: _Waiter, ready: Callable[[], bool], action: Callable[[], Result]
+        self, waiter: Waiter, ready: Callable[[], bool], action: Callable[[], Result]
     ) -> Result:
         """Do something once it would not block, as trio's sockets do: a checkpoint in any case.
 
