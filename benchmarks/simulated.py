@@ -36,6 +36,7 @@ from chaos.explore.vary import Bounds
 from chaos.link.connection import Watch
 from chaos.link.link import Link
 from chaos.networks.base import dialer
+from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
@@ -238,7 +239,10 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
             port = listeners[0].socket.getsockname()[1]
             nursery.start_soon(trio.serve_listeners, serve, listeners)
             link = Link(
-                plan=make_plan(scenario, 1), watch=watch, dial=dialer("localhost", port, None)
+                plan=make_plan(scenario, 1),
+                watch=watch,
+                dial=dialer("localhost", port, None),
+                caller=FabricCaller(world.fabric),
             )
             entrance = await nursery.start(link.serve)
 

@@ -15,7 +15,7 @@ import signal
 import ssl
 import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -58,7 +58,7 @@ _NEWS = frozenset({"open", "apply", "attempt", "refused", "steady", "closed"})
 class Job:
     """One run: a scenario cell, where it runs, and where its results go. Crosses process borders as it is."""
 
-    scenario: Mapping[str, Any]  # Scenario.to_json()
+    scenario: Scenario
     network: str
     seed: int
     title: str
@@ -73,7 +73,7 @@ class Job:
 def make_job(scenario: Scenario, **rest: Any) -> Job:
     """Return the job of a scenario."""
     return Job(
-        scenario=scenario.to_json(),
+        scenario=scenario,
         title=scenario.title,
         clients=scenario.client.count,
         duration_s=scenario.duration_s,
@@ -109,7 +109,7 @@ def failed_verdict(job: Job, outcome: Outcome, check: str, reason: str) -> Verdi
     finding = Finding(check=check, outcome=outcome, reason=reason, guard=True)
     return Verdict(
         scenario=job.title,
-        path=str(job.scenario.get("path", "")),
+        path=job.scenario.path,
         network=job.network,
         seed=job.seed,
         outcome=outcome,
@@ -131,7 +131,7 @@ def run_trace(
     Raises:
         ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
     """
-    scenario = Scenario.from_json(job.scenario)
+    scenario = job.scenario
     raise_descriptors(scenario.client.count)
     base = Path(scenario.path).parent if scenario.path else None
     server = load(job.server or scenario.server.use or "reference", "server", base=base)
@@ -140,17 +140,17 @@ def run_trace(
     # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
     # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
     gc.freeze()
-    return _run_and_judge(job, scenario, (server, client), see, parent)
+    return _run_and_judge(job, (server, client), see, parent)
 
 
 def _run_and_judge(
     job: Job,
-    scenario: Scenario,
     subjects: tuple[Callable[..., Any], Callable[..., Any]],
     see: Callable[[Event], None],
     parent: Connection | None,
 ) -> tuple[Verdict, Trace]:
     """Run a job with these subjects, server and client, and judge it; `run_trace` has prepared the process."""
+    scenario = job.scenario
     base = Path(scenario.path).parent if scenario.path else None
     world = World(job.seed) if job.network == "simulated" else None
     run = Run(
@@ -163,13 +163,18 @@ def _run_and_judge(
         tls=make_tls() if scenario.server.tls else None,
         world=world,
     )
+    overrides = _overrides(job)
     random.seed(job.seed)
     with _Log(job, run) as log, _recorded_warnings(run):
 
         def conclude() -> tuple[Verdict, Trace]:
             trace = with_overrides(run.trace, job)
-            verdict = judge(trace, check_loader=lambda name: load_name(name, base=base))
-            verdict = replace(verdict, options=_overrides(job))
+            verdict = judge(
+                trace,
+                check_loader=lambda name: load_name(name, base=base),
+                scenario=None if overrides else scenario,
+            )
+            verdict = replace(verdict, options=overrides)
             log.conclude(verdict)
             return verdict, trace
 
@@ -198,6 +203,8 @@ def _overrides(job: Job) -> tuple[str, ...]:
 
 def with_overrides(trace: Trace, job: Job) -> Trace:
     """Return the trace with `--client` and `--server` noted in its scenario, as the checks must know them."""
+    if job.client is None and job.server is None:
+        return trace
     scenario = dict(trace.header.scenario)
     for side, use in (("client", job.client), ("server", job.server)):
         if use is not None:

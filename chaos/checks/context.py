@@ -27,12 +27,17 @@ class Context:
     end_s: float
 
     @classmethod
-    def of(cls, trace: Trace) -> Context:
-        """Return the context of a trace; events after its end are left out, `resources` apart."""
+    def of(cls, trace: Trace, scenario: Scenario | None = None) -> Context:
+        """Return the context of a trace, whose scenario this is; without one it is read from the header.
+
+        Events after the trace's end are left out, `resources` apart.
+        """
         end_s = trace.end_s()
         kept = tuple(e for e in trace.events if e.at_s <= end_s or e.kind == "resources")
-        scenario = Scenario.from_json(trace.header.scenario)
-        return cls(Trace(trace.header, kept), scenario, end_s)
+        read = scenario or Scenario.from_json(trace.header.scenario)
+        # its index serves others too
+        judged = trace if len(kept) == len(trace.events) else Trace(trace.header, kept)
+        return cls(judged, read, end_s)
 
     @property
     def virtual(self) -> bool:

@@ -26,7 +26,7 @@ from chaos.checks.leaks import no_leaks
 from chaos.checks.recovery import never_reconnects, reconnects
 from chaos.checks.refusals import handshake
 from chaos.checks.verdict import Finding, Outcome, Verdict, combine
-from chaos.scenario.model import Expectation
+from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.rules import speaks_of
 from chaos.trace import Trace
 from chaos.vocabulary.checks import CHECKS
@@ -53,18 +53,21 @@ JUDGES: Mapping[str, Check] = {
 }
 
 
-def judge(trace: Trace, *, check_loader: CheckLoader | None = None) -> Verdict:
+def judge(
+    trace: Trace, *, check_loader: CheckLoader | None = None, scenario: Scenario | None = None
+) -> Verdict:
     """Return the verdict on a run.
 
     Args:
         trace: the run; its header holds the whole scenario.
         check_loader: resolves `my.module:check` of a `use:` expectation to a function; without one such an
             expectation is INCONCLUSIVE.
+        scenario: that of the header, where the caller has it; it is read from the header otherwise.
 
     Raises:
         pydantic.ValidationError: the header's scenario is not one (the trace is of another version).
     """
-    context = Context.of(trace)
+    context = Context.of(trace, scenario)
     guards = run_guards(context)
     loader = check_loader or _no_loader
     findings = [

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.explore.vary import Bounds
 from chaos.scenario.model import Scenario
-from chaos.trace import Trace, dump_event
+from chaos.trace import Trace, dump_events
 
 Keep = Literal["none", "failures", "all"]
 
@@ -120,6 +120,5 @@ def digest_of(trace: Trace) -> str:
     header = trace.header
     head = {"network": header.network, "seed": header.seed, "scenario": dict(header.scenario)}
     digest = hashlib.sha256(json.dumps(head, separators=(",", ":"), sort_keys=True).encode())
-    for event in trace.events:
-        digest.update(b"\n" + dump_event(event).encode())
+    digest.update(b"\n" + dump_events(trace.events).encode())
     return digest.hexdigest()

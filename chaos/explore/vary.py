@@ -68,6 +68,8 @@ def vary(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
     """
     kept = swarm(scenario, seed) if bounds.swarm else scenario
     for candidate in (_move(kept, seed, bounds), kept):
+        if candidate is scenario:
+            break
         if candidate.duration_s <= DURATION_S_MAX and not find_problems(candidate):
             return candidate
     return scenario

@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from chaos.errors import SubjectNotFound
@@ -95,6 +96,9 @@ def _load_file(place: str, base: Path | None) -> Any:
 
 def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
     """Return those options that a callable names, or all of them if it takes `**options`."""
+    plain = isinstance(function, FunctionType) and not hasattr(function, "__wrapped__")
+    if plain and function.__code__.co_flags & inspect.CO_VARKEYWORDS:
+        return dict(options)  # most do; a signature takes long to make
     parameters = inspect.signature(function).parameters
     if any(row.kind is inspect.Parameter.VAR_KEYWORD for row in parameters.values()):
         return dict(options)

@@ -236,6 +236,8 @@ class Scenario(Settings):
             name: REDACTED if name.lower() in SECRET_HEADERS else value
             for name, value in self.client.headers.items()
         }
+        if headers == self.client.headers:
+            return self
         return self.model_copy(
             update={"client": self.client.model_copy(update={"headers": headers})}
         )

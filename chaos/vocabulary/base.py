@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
@@ -41,9 +42,17 @@ def parse_duration(value: Any) -> float:
     """
     if isinstance(value, Seconds):
         return float(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", value) if isinstance(value, str) else None
-    if match is None:
+    seconds = _seconds_of(value) if isinstance(value, str) else None
+    if seconds is None:
         raise ValueError(f"a duration needs a number and a unit, expected {DURATION_EXAMPLES}")
+    return seconds
+
+
+@lru_cache(4096)  # every run of a sweep reads the same few
+def _seconds_of(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
+    if match is None:
+        return None
     # one division keeps 100ms at exactly 0.1 where 100 * 0.001 would not
     amount = float(match[1])
     return amount / 1000 if match[2] == "ms" else amount * _UNIT_S[match[2]]
@@ -53,6 +62,7 @@ class Seconds(float):
     """A number that is known to be seconds: what code passes where YAML writes a duration."""
 
 
+@lru_cache(4096)
 def format_duration(seconds: float) -> str:
     """Return the shortest exact text of a duration: `250ms`, `20s`, `15m`, `2h`."""
     text = _short_text(seconds)

@@ -71,9 +71,8 @@ class ScriptedBench:
 
 
 def load_text_of(job):
-    from chaos.scenario.model import Scenario
 
-    return Scenario.from_json(job.scenario)
+    return job.scenario
 
 
 def small_ground(**given):

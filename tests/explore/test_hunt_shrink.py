@@ -15,7 +15,6 @@ from chaos.explore.kinds import kind_of
 from chaos.explore.schedules import Schedule, admitted, make_entry
 from chaos.explore.shrink import fewer, shrink
 from chaos.scenario.load import load_text
-from chaos.scenario.model import Scenario
 from chaos.worker import failed_verdict
 
 TEXT = """\
@@ -138,7 +137,7 @@ class Stuck:
         self.other = other
 
     def run(self, job):
-        scenario = Scenario.from_json(job.scenario)
+        scenario = job.scenario
         told = {row.word for row in scenario.timeline}
         bad = told == WORDS or self.other(scenario.timeline)
         rows = [
