@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
 from wsproto.connection import ConnectionState
-from wsproto.events import CloseConnection
+from wsproto.events import CloseConnection, Ping
 from wsproto.utilities import LocalProtocolError
 
 from chaos.peers.outcome import Ended
@@ -160,28 +160,33 @@ class Connection:
     async def ping(self, timeout_s: float) -> bool:
         """Return whether a pong came within `timeout_s`; false at once when the stream dies.
 
-        A ping that cannot even be sent in time is not cancelled, which would cut its frame, but left behind: it
-        goes when the connection goes.
+        A ping that cannot even be sent in time is given up before it begins, which does no harm to the stream.
         """
         self._pings += 1
         payload = struct.pack("!I", self._pings & 0xFFFF_FFFF)
         answered = trio.Event()
+        # where trio-websocket looks who waits for a pong; it never forgets a ping without one
+        waiting = self.websocket._pings
+        waiting[payload] = answered
         with self.tap.while_alive(timeout_s):
-            self._readers.nursery.start_soon(self._ping, payload, answered)
+            await self._send_ping(payload)
             await answered.wait()
-        came = answered.is_set()
-        # trio-websocket never forgets a ping without a pong, and never wakes who waits for it
-        waiting = self.websocket._pings.pop(payload, None)
-        if waiting is not None:
-            waiting.set()
-        return came
+        waiting.pop(payload, None)
+        if self.tap.poisoned:
+            self._stop()
+        return answered.is_set()
 
-    async def _ping(self, payload: bytes, answered: trio.Event) -> None:
-        try:
-            await self.websocket.ping(payload)
-        except (ConnectionClosed, LocalProtocolError):
-            return
-        answered.set()
+    async def _send_ping(self, payload: bytes) -> None:
+        """Send a ping once it can be sent without waiting: to cancel it half way would cut its frame."""
+        websocket = self.websocket
+        async with websocket._stream_lock:
+            try:
+                await self.tap.wait_send_all_might_not_block()
+                await self.tap.send_all(websocket._wsproto.send(Ping(payload)))
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
+                await websocket._abort_web_socket()
+            except LocalProtocolError:  # a Close has been sent
+                return
 
     def close_soon(self, code: int, reason: str = "", *, timeout_s: float | None = None) -> None:
         """Ask the owner for the closing handshake, bounded by `timeout_s` (default: `close_timeout_s`)."""

@@ -127,10 +127,22 @@ async def test_a_ping_behind_a_full_send_buffer_is_missed_without_cutting_a_fram
 ) -> None:
     async with opened(hold) as connection:
         unblocked = trio.Event()
-        connection.tap.inner.send_stream.send_all_hook = unblocked.wait  # type: ignore[attr-defined]
+        connection.tap.inner.send_stream.wait_send_all_might_not_block_hook = unblocked.wait  # type: ignore[attr-defined]
         assert not await connection.ping(1.0)
         assert connection.usable
+        assert not connection.websocket._pings
         unblocked.set()
+        assert not await connection.ping(1.0), "nobody answers, but now it is sent"
+        assert connection.usable
+
+
+async def test_a_ping_on_a_stream_that_blocks_after_all_ends_the_connection(
+    autojump_clock: Any, opened: Open
+) -> None:
+    async with opened(hold) as connection:
+        connection.tap.inner.send_stream.send_all_hook = trio.sleep_forever  # type: ignore[attr-defined]
+        assert not await connection.ping(1.0)
+        assert not connection.usable
 
 
 async def test_a_send_cancelled_half_way_ends_the_connection(

@@ -77,7 +77,15 @@ class Endpoint:
 
     def writable(self) -> bool:
         """Whether a send would not block."""
-        return self.room > 0 or self.broken or self.shut or self.error is not None
+        return self.room > 0 or self._over()
+
+    def roomy(self) -> bool:
+        """Whether poll calls it writable: a third of the buffer is free (`sk_stream_is_writable`)."""
+        return 3 * self.room >= SEND_BUFFER_BYTES or self._over()
+
+    def _over(self) -> bool:
+        """Whether a send fails, and so does not block."""
+        return self.broken or self.shut or self.error is not None
 
     def send(self, payload: bytes | memoryview) -> int:
         """Take as many bytes as there is room for; the caller has seen that it is writable.

@@ -266,7 +266,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def wait_writable(self) -> None:
         end = self._connected()
-        await self._when(self._writer, end.writable, _nothing)
+        await self._when(self._writer, end.roomy, _nothing)
 
     async def wait_readable(self) -> None:
         end = self._connected()
