@@ -241,7 +241,7 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
             link = Link(
                 plan=make_plan(scenario, 1),
                 watch=watch,
-                dial=dialer("localhost", port, None),
+                dial=dialer("127.0.0.1", port, None),
                 caller=FabricCaller(world.fabric),
             )
             entrance = await nursery.start(link.serve)

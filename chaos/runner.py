@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -88,12 +87,15 @@ class Run:
         check_abilities(self.plan, self.server, self.client)
         time = self.world.fabric.time if self.world else trio.current_time
         self._recorder = Recorder(time, sink=self._see)
-        self._steady = SteadyWatch(scenario)
-        self._cycles = CycleWatch(scenario.client.count)
+        self._steady = SteadyWatch(scenario, lambda: self._start(self._wait_steady))
+        self._cycles = CycleWatch(
+            scenario.client.count, lambda number: self._start(self._wait_cycle, number)
+        )
         self._watchers = [self._steady.see, self._cycles.see]
         if self.plan.triggered:
             self._watchers.append(TriggerWatch(self.plan.triggered, self._fire).see)
         self._ledger = Ledger()
+        self._waits: trio.Nursery | None = None  # of those who wait for the time of a sample
         self._timeline: trio.Nursery | None = None
         self._network: Network | None = None
 
@@ -159,8 +161,7 @@ class Run:
         self._recorder.record("start")
         if self.world is None:  # virtual time does not lag
             nursery.start_soon(self._watch_lag)
-        nursery.start_soon(self._watch_steady)
-        nursery.start_soon(self._watch_cycles)
+        self._waits = nursery
         async with trio.open_nursery() as subjects:
             self._start_clients(subjects, ports)
             await self._play()
@@ -169,7 +170,6 @@ class Run:
             nursery.start_soon(self._watch_stop, "client")
             subjects.cancel_scope.cancel()
         await self._count_left("client")
-        nursery.start_soon(self._watch_stop, "server")
         await self._stop_server(server)
 
     # subjects
@@ -221,11 +221,15 @@ class Run:
             # hundreds of connections take longer to cancel than the grace, on a busy machine
             while server.tasks():  # noqa: ASYNC110 - it may have crashed before, and then says nothing
                 await trio.sleep(STOP_POLL_S)
+        self._tell_stuck("server")
         await self._count_left("server")
 
     async def _watch_stop(self, side: Side) -> None:
-        """Say so when a subject outlives its cancellation, and end the run as it stands."""
         await trio.sleep(STOP_S)
+        self._tell_stuck(side)
+
+    def _tell_stuck(self, side: Side) -> None:
+        """Say so when a subject has outlived its cancellation, and end the run as it stands."""
         if not any(host.tasks() for (its, _), host in self._hosts.items() if its == side):
             return
         self.warn(f"the {side} did not stop within {STOP_S:g} s of being cancelled")
@@ -361,31 +365,23 @@ class Run:
             if lag_s >= LAG_RECORDED_S:
                 self._recorder.record("lag", lag_s=round(lag_s, 4))
 
-    async def _watch_steady(self) -> None:
-        watch = self._steady
-        while True:
-            changed = watch.changed
-            wake_s = math.inf
-            if watch.reached:
-                wake_s = self._recorder.zero_s + watch.quiet_since_s + STEADY_QUIET_S
-                if trio.current_time() >= wake_s:
-                    break
-            with trio.move_on_at(wake_s):
-                await changed.wait()
+    def _start(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
+        if self._waits is not None:
+            self._waits.start_soon(task, *arguments)
+
+    async def _wait_steady(self) -> None:
+        watch, wake_s = self._steady, 0.0
+        while wake_s < (quiet_s := watch.quiet_since_s + STEADY_QUIET_S):
+            wake_s = quiet_s
+            await self._sleep_until(wake_s)
         self._watchers.remove(watch.see)
         self._recorder.record("steady")
         self._sample("steady")
 
-    async def _watch_cycles(self) -> None:
-        sampled = 0
-        while sampled < CYCLES_MAX:
-            changed = self._cycles.changed
-            if self._cycles.cycles == sampled:
-                await changed.wait()
-            sampled = self._cycles.cycles
-            await trio.sleep(CYCLE_SETTLE_S)
-            if self._cycles.cycles == sampled:
-                self._sample("cycle", cycle=sampled)
+    async def _wait_cycle(self, number: int) -> None:
+        await trio.sleep(CYCLE_SETTLE_S)
+        if self._cycles.cycles == number <= CYCLES_MAX:
+            self._sample("cycle", cycle=number)
 
     def _sample(
         self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")

@@ -1,12 +1,10 @@
-"""Watches the events of a run as they are recorded, for what the runner waits for. Pure but for trio events."""
+"""Watches the events of a run as they are recorded, for what the runner waits for. Pure."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-
-import trio
 
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Triggered
@@ -17,13 +15,14 @@ STEADY_QUIET_S = 1.0
 
 @dataclass(slots=True)
 class SteadyWatch:
-    """Knows when every client is open and one workload message has passed each declared way."""
+    """Knows when every client is open and one workload message has passed each declared way; says so once."""
 
     scenario: Scenario
+    told: Callable[[], None]
     quiet_since_s: float = 0.0
     _open: set[int] = field(default_factory=set)
     _passed: set[tuple[int, str]] = field(default_factory=set)
-    changed: trio.Event = field(default_factory=trio.Event)
+    _has_told: bool = False
 
     def see(self, event: Event) -> None:
         """Take one event."""
@@ -36,8 +35,9 @@ class SteadyWatch:
                 self._passed.add((event.client, str(event.stream)))
         else:
             return
-        self.changed.set()
-        self.changed = trio.Event()
+        if not self._has_told and self.reached:
+            self._has_told = True
+            self.told()
 
     @property
     def reached(self) -> bool:
@@ -87,8 +87,8 @@ class CycleWatch:
     """Counts reconnect cycles: cycle n is over when each client has opened n + 1 connections."""
 
     clients: int
+    told: Callable[[int], None]  # the number of the cycle that is over
     cycles: int = 0
-    changed: trio.Event = field(default_factory=trio.Event)
     _opens: Counter[int] = field(default_factory=Counter)
     _given_up: set[tuple[int | None, int | None]] = field(default_factory=set)
 
@@ -105,5 +105,4 @@ class CycleWatch:
         done = min(self._opens.values()) - 1 if len(self._opens) == self.clients else 0
         if done > self.cycles:
             self.cycles = done
-            self.changed.set()
-            self.changed = trio.Event()
+            self.told(done)

@@ -14,8 +14,9 @@ def event(kind: str, at_s: float = 0.0, client: int = 1, stream: Any = None, **d
     return Event(at_s=at_s, kind=kind, client=client, connection=1, stream=stream, data=data)
 
 
-def steady(clients: int, *senders: str) -> SteadyWatch:
-    return SteadyWatch(
+def steady(clients: int, *senders: str) -> tuple[SteadyWatch, list[bool]]:
+    told: list[bool] = []
+    watch = SteadyWatch(
         Scenario.model_validate(
             {
                 "version": 1,
@@ -24,12 +25,14 @@ def steady(clients: int, *senders: str) -> SteadyWatch:
                 "client": {"use": "reference", "count": clients},
                 "workload": [{"from": sender, "every": "1s"} for sender in senders],
             }
-        )
+        ),
+        lambda: told.append(watch.reached),
     )
+    return watch, told
 
 
 async def test_steady_takes_every_client_open_and_a_message_each_declared_way() -> None:
-    watch = steady(2, "server", "client")
+    watch, told = steady(2, "server", "client")
     for number in (1, 2):
         assert not watch.reached
         watch.see(event("open", client=number))
@@ -40,20 +43,22 @@ async def test_steady_takes_every_client_open_and_a_message_each_declared_way() 
             event("frame", client=number, stream="upstream", side="client", opcode="text", id=1)
         )
         assert not watch.reached
+        assert not told
         watch.see(
             event("frame", client=number, stream="upstream", side="server", opcode="text", id=1)
         )
-    assert watch.reached
+    assert told == [True]
 
 
 async def test_without_a_workload_open_connections_are_enough() -> None:
-    watch = steady(1)
+    watch, told = steady(1)
     watch.see(event("open"))
-    assert watch.reached
+    watch.see(event("open"))
+    assert told == [True]
 
 
 async def test_any_close_starts_the_quiet_second_anew() -> None:
-    watch = steady(1)
+    watch, _ = steady(1)
     for at_s, what in (
         (1.0, event("fin", 1.0, side="client")),
         (2.0, event("frame", 2.0, side="client", opcode="close")),
@@ -86,15 +91,17 @@ def test_triggers_fire_once_at_the_nth_event_over_all_clients() -> None:
 
 
 async def test_a_cycle_is_over_when_each_client_has_come_back() -> None:
-    watch = CycleWatch(clients=2)
+    told: list[int] = []
+    watch = CycleWatch(clients=2, told=told.append)
     for client, cycles in ((1, 0), (2, 0), (1, 0), (1, 0), (2, 1), (2, 2)):
         watch.see(event("open", client=client))
         assert watch.cycles == cycles
+    assert told == [1, 2]
 
 
 async def test_an_attempt_that_opens_after_the_client_gave_it_up_is_no_cycle() -> None:
     for stream, cycles in (("upstream", 0), ("downstream", 1)):
-        watch = CycleWatch(1)
+        watch = CycleWatch(1, lambda _: None)
         for kind, number in (("open", 1), ("fin", 2), ("open", 2)):
             watch.see(
                 Event(

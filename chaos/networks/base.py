@@ -56,17 +56,28 @@ def affected(plan: Plan, step: Step) -> Sequence[int]:
 
 
 def dialer(host: str, port: int, tls: Tls | None) -> Dial:
-    """Return a dial to the server. It raises OSError when the server cannot be reached."""
+    """Return a dial to the server at an IPv4 address. It raises OSError when the server cannot be reached."""
 
     async def dial() -> End:
         with trio.move_on_after(DIAL_S):
-            stream = await trio.open_tcp_stream(host, port)
+            stream = await _connect(host, port)
             if tls is None:
                 return end_of(stream)
             return await _start_tls(stream, tls)
         raise TimeoutError(f"no answer from {host}:{port} within {DIAL_S:g} s")
 
     return dial
+
+
+async def _connect(host: str, port: int) -> trio.SocketStream:
+    """Connect to an address, with nothing of what `open_tcp_stream` does for names."""
+    sock = trio.socket.socket()
+    try:
+        await sock.connect((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return trio.SocketStream(sock)
 
 
 async def _start_tls(stream: trio.SocketStream, tls: Tls) -> End:

@@ -169,7 +169,7 @@ class ReferenceClient:
             options=self.options,
             lines=self.options.lines_of("client"),
             keep=self.options.pending == "resend" and not self.session.resume_out,
-            before=self._before_sending,
+            before=self._before_sending if self.on_resume is not None or self._kept else None,
             on_message=self.on_message,
         )
         self.traffic = traffic

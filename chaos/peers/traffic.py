@@ -53,7 +53,11 @@ class Traffic:
         async with trio.open_nursery() as nursery:
             if self.options.heartbeat is not None:
                 nursery.start_soon(self._watch)
-            nursery.start_soon(self._talk)
+            first = self.session.opened()
+            if first is not None or self.before is not None or self.lines or self._is_behind():
+                nursery.start_soon(self._talk, first)
+            else:
+                self._ready.set()
             await self._listen(nursery)
             nursery.cancel_scope.cancel()
 
@@ -82,9 +86,11 @@ class Traffic:
             self.heard_s = trio.current_time()
         return came
 
-    async def _talk(self) -> None:
+    def _is_behind(self) -> bool:
+        return self.session.resume_out or bool(self.session.kept)
+
+    async def _talk(self, first: str | None) -> None:
         try:
-            first = self.session.opened()
             if first is not None:
                 await self.connection.send(first)
             if self.before is not None:
