@@ -101,6 +101,14 @@ class Pipe:
             return False
         return all(slot.machine is None or type(slot.machine) is Machine for slot in self._slots)
 
+    def lets_by(self, payload: bytes) -> bool:
+        """Take bytes that nothing here acts on, and count their frames; False if they must be fed instead."""
+        if self._out or self._cut or any(slot.machine is not None for slot in self._slots):
+            return False
+        if not self._cutter.opaque:
+            self._cutter.feed(payload)
+        return True
+
     @property
     def takes_bulk(self) -> bool:
         """Whether it does not matter how many bytes come at once: nothing here paces, cuts or looks at them."""

@@ -131,43 +131,49 @@ class Direction:
         if unit is None:
             return 0
         size = len(unit.payload) if isinstance(unit, Data) else 0
-        rest = self._pass_by(unit)
-        if rest is not None:
-            connection.observe(self.stream, self.source_side, rest)
-            self.pipe.feed(trio.current_time(), rest)
+        by = isinstance(unit, Data) and self._passes_by(unit)
+        if not by:
+            connection.observe(self.stream, self.source_side, unit)
+            self.pipe.feed(trio.current_time(), unit)
         if not size:
             self.ended = True
             self.pass_on()
             if not self.fin_passed:
                 self.tell()  # its writer stays until the end comes out
             connection.finish_if_over()
-        elif rest is not None:
+        elif not by:
             self.pass_on()
         bulk = size >= READ_BYTES and not connection.is_observed and self.pipe.takes_bulk
         self._at_most = BULK_READ_BYTES if bulk else READ_BYTES
         return size
 
-    def _pass_by(self, unit: Unit) -> Unit | None:
-        """Deliver bytes beside a pipe that does nothing; return what is still to be delivered."""
-        if not isinstance(unit, Data) or not self._bare():
-            return unit
-        taken = self.target.send_now(unit.payload)
+    def _passes_by(self, unit: Data) -> bool:
+        """Deliver bytes beside a pipe that does nothing with them; False if it does."""
+        connection, payload = self._connection, unit.payload
+        if not self._clear():
+            return False
+        if connection.is_observed:
+            if not self.pipe.lets_by(payload):
+                return False
+            connection.observe(self.stream, self.source_side, unit)
+            connection.observe(self.stream, self.target_side, unit)
+        elif not self.pipe.transparent:
+            return False
+        taken = self.target.send_now(payload)
         if taken is None:
-            self._connection.lose(self)
-        elif taken < len(unit.payload):
-            return Data(unit.payload[taken:])
-        return None
+            connection.lose(self)
+        elif taken < len(payload):
+            self.left.add_rest(unit, taken)
+            self._need_writer()
+        return True
+
+    def _clear(self) -> bool:
+        """Whether nothing is on its way, and both ends are open."""
+        return self._idle and not self.left and not self.source.closed and not self.target.closed
 
     def _bare(self) -> bool:
         """Whether nobody here needs to see the bytes: not now, and not those on their way."""
-        return (
-            not self._connection.is_observed
-            and self._idle
-            and not self.left
-            and self.pipe.transparent
-            and not self.source.closed
-            and not self.target.closed
-        )
+        return not self._connection.is_observed and self._clear() and self.pipe.transparent
 
     def _is_for_kernel(self, size: int) -> bool:
         return (

@@ -120,10 +120,11 @@ class Observer:
     def _read_frames(self, payload: bytes) -> Iterator[Observation]:
         assert self._decoder is not None
         if self._plain and self._decoder.header is None and not len(self._decoder.buffer):
-            start = 0
-            while (
-                seen := read_plain(payload, start, masked=self._stream == "upstream")
-            ) is not None:
+            start, masked = 0, self._stream == "upstream"
+            while start < len(payload):
+                seen = read_plain(payload, start, masked=masked)
+                if seen is None:
+                    break
                 start, observation = seen
                 yield observation
             payload = payload[start:]

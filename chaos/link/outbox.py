@@ -42,6 +42,11 @@ class Outbox:
             self._parcels.append(Parcel(timed.unit))
             self.held_bytes += size(timed.unit)
 
+    def add_rest(self, unit: Data, taken: int) -> None:
+        """Put a unit behind what is there whose first bytes are delivered; the trace has all of it."""
+        self._parcels.append(Parcel(unit, observed=True, taken=taken))
+        self.held_bytes += size(unit) - taken
+
     @property
     def first(self) -> Parcel:
         """The parcel whose turn it is."""
