@@ -15,7 +15,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.abilities import check_abilities
-from chaos.peers.census import take_census
+from chaos.peers.census import Census
 from chaos.peers.host import Host, client_options, server_options
 from chaos.peers.probes import Ledger, recording_sockets
 from chaos.recorder import Recorder
@@ -126,6 +126,7 @@ class Run:
         if self.world is not None:
             self.world.hosts.settle(self.plan.scenario.client.count)
         with recording_sockets(self.world) as self._ledger, inside(self.world):
+            self._census = Census(self._hosts.values(), self._ledger)
             try:
                 async with trio.open_nursery() as nursery:
                     await self._run_inside(nursery)
@@ -386,9 +387,12 @@ class Run:
     def _sample(
         self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
     ) -> None:
-        """Record what the subjects own now. Collects garbage, which takes some 20 ms."""
-        for side, owned in take_census(self._hosts.values(), self._ledger, sides).items():
+        """Record what the subjects own now. Collecting garbage for that may take some 20 ms."""
+        # at the start there is nothing, and at the end mostly what was there before
+        found = self._census.take(sides, collected=point not in {"start", "end"})
+        for side, owned in found.items():
+            fields = dict(owned)
             if point == "stopped" and side == "client":
                 # the count is of the whole process, and the server still runs
-                del owned["channels"]
-            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
+                del fields["channels"]
+            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **fields)

@@ -135,15 +135,6 @@ class Trace:
 
 def dump_event(event: Event) -> str:
     """Return one JSON line (without the line end). Times keep microseconds."""
-    return _to_json(_row(event))
-
-
-def dump_events(events: Iterable[Event]) -> str:
-    """Return all events as one JSON array: quicker than line by line, for what is not written to a file."""
-    return _to_json([_row(event) for event in events])
-
-
-def _row(event: Event) -> dict[str, Any]:
     row: dict[str, Any] = {"at_s": round(event.at_s, 6), "kind": event.kind}
     if event.client is not None:
         row["client"] = event.client
@@ -152,8 +143,8 @@ def _row(event: Event) -> dict[str, Any]:
     if event.stream is not None:
         row["stream"] = event.stream
     if event.data:
-        row["data"] = event.data if type(event.data) is dict else dict(event.data)
-    return row
+        row["data"] = dict(event.data)
+    return _to_json(row)
 
 
 def dump_header(header: Header) -> str:

@@ -172,19 +172,17 @@ class Living:
 
 
 def count_living() -> Living:
-    """Count memory channel ends and the WebSocket connections that libraries make. Collects garbage first.
+    """Count memory channel ends and the WebSocket connections that libraries make, garbage included.
 
     A connection object says whose it is by `is_client` (trio-websocket) or `client` (wsproto); one that does
     not say so is counted for the client, who makes a new one with each reconnection.
     """
-    gc.collect()
     things = gc.get_objects()
     # by class first, of which there are few: both passes over everything there is stay in C
-    kinds = list(map(type, things))
-    wanted = {kind for kind in set(kinds) if kind in _CHANNELS or _is_connection(kind)}
+    wanted = set(filter(_is_wanted, set(map(type, things))))
     channels = 0
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
-    for thing in compress(things, map(wanted.__contains__, kinds)):
+    for thing in compress(things, map(wanted.__contains__, map(type, things))) if wanted else ():
         if type(thing) in _CHANNELS:
             channels += 1
         else:
@@ -204,9 +202,9 @@ def _side_of(connection: Any) -> Side:
 
 
 @cache
-def _is_connection(kind: type) -> bool:
+def _is_wanted(kind: type) -> bool:
     name = kind.__name__
-    return (
+    return kind in _CHANNELS or (
         (name.endswith("Connection") or name.startswith("WebSocket"))
         and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
         and not issubclass(kind, (BaseException, type))

@@ -7,12 +7,33 @@ for a pong. Here every end is seen where it happens, and those who wait are woke
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from types import TracebackType
 
 import trio
 
 from chaos.peers.head import ResponseHead
+
+
+class WhileAlive:
+    """What `Tap.while_alive` gives: a class, since each ping enters one and a generator would take twice as long."""
+
+    def __init__(self, tap: Tap, timeout_s: float) -> None:
+        self._tap = tap
+        self._scope = trio.CancelScope(deadline=trio.current_time() + timeout_s)
+
+    def __enter__(self) -> trio.CancelScope:
+        scope = self._scope.__enter__()
+        self._tap.join(scope)
+        return scope
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> bool:
+        self._tap.leave(self._scope)
+        return self._scope.__exit__(kind, error, traceback)
 
 
 class Tap(trio.abc.Stream):
@@ -44,20 +65,22 @@ class Tap(trio.abc.Stream):
         for scope in self._scopes:
             scope.cancel()
 
-    @contextmanager
-    def while_alive(self, timeout_s: float = math.inf) -> Iterator[trio.CancelScope]:
-        """Run a block that is cancelled when the stream dies, or its time is over.
+    def while_alive(self, timeout_s: float = math.inf) -> WhileAlive:
+        """Run a block that is cancelled when the stream dies, or its time is over; gives its cancel scope.
 
         Look at `dead` afterwards, not at exceptions.
         """
-        with trio.move_on_after(timeout_s) as scope:
-            self._scopes.add(scope)
-            if self.dead.is_set():
-                scope.cancel()
-            try:
-                yield scope
-            finally:
-                self._scopes.discard(scope)
+        return WhileAlive(self, timeout_s)
+
+    def join(self, scope: trio.CancelScope) -> None:
+        """Have a scope cancelled when the stream dies, at once if it has died."""
+        self._scopes.add(scope)
+        if self.dead.is_set():
+            scope.cancel()
+
+    def leave(self, scope: trio.CancelScope) -> None:
+        """Have it cancelled no more."""
+        self._scopes.discard(scope)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:
         """Receive, holding the answer to the handshake back until its head is complete."""

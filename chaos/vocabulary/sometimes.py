@@ -41,7 +41,7 @@ def _windows(trace: Trace) -> list[tuple[int, str, float, float]]:
 def _during(trace: Trace, kind: str, word: str | None = None) -> bool:
     """Whether an event of this kind happened in a window (of this word)."""
     windows = [row for row in _windows(trace) if word is None or row[1].split()[-1] == word]
-    return any(
+    return bool(windows) and any(
         start_s <= event.at_s < end_s
         for event in trace.select(kind)
         for _, _, start_s, end_s in windows
@@ -89,6 +89,8 @@ def _gave_up(trace: Trace, side: str) -> bool:
     """This peer was the first to end a connection, inside a window."""
     told: set[tuple[int | None, int | None]] = set()
     windows = _windows(trace)
+    if not windows:
+        return False
     stream = "upstream" if side == "client" else "downstream"
     for event in trace.select("fin", "rst", "frame"):
         key = (event.client, event.connection)

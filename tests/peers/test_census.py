@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
 import trio
 import trio.testing
 
-from chaos.peers.census import take_census
+from chaos.peers.census import Census
 from chaos.peers.host import Host
 from chaos.peers.probes import Ledger, count_living
 from chaos.recorder import Recorder
@@ -29,6 +30,7 @@ async def keeps_a_channel(url: str, commands: Any = None) -> None:
 async def test_channels_of_the_run_itself_are_not_counted_as_a_subjects(
     function: Any, own: int
 ) -> None:
+    gc.collect()
     before = count_living().channels
     host = Host(
         side="client",
@@ -38,12 +40,13 @@ async def test_channels_of_the_run_itself_are_not_counted_as_a_subjects(
         ledger=Ledger(),
         options={},
     )
+    census = Census([host], Ledger())
     async with trio.open_nursery() as nursery:
         nursery.start_soon(host.run, "ws://127.0.0.1:1")
         await trio.testing.wait_all_tasks_blocked()
-        running = take_census([host], Ledger(), ("client",))["client"]
+        running = census.take(("client",))["client"]
         host.stop()
-    stopped = take_census([host], Ledger(), ("client",))["client"]
+    stopped = census.take(("client",))["client"]
     kept.clear()
     assert running["channels"] - before == own
     assert stopped["channels"] - before == own
