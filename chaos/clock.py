@@ -31,7 +31,7 @@ class Happenings(Protocol):
         ...
 
     def advance(self, now: float) -> None:
-        """Let everything happen that is due by now; `now` is the time from then on."""
+        """Let everything happen that is due by now; `now` is the time from then on. It never goes back."""
         ...
 
 
@@ -46,7 +46,7 @@ class Nothing:
 
     def advance(self, now: float) -> None:
         """Let time pass."""
-        self.now = now
+        self.now = max(self.now, now)
 
 
 class VirtualClock(trio.abc.Clock):
@@ -85,7 +85,7 @@ class VirtualClock(trio.abc.Clock):
                 wake_at = deadline
             if wake_at == _NEVER:
                 return _FOR_EVER_S
-            happenings.advance(max(wake_at, happenings.now))
+            happenings.advance(wake_at)
             if runner.runq or wake_at == deadline:
                 break
         if happenings.now > started_s:

@@ -246,11 +246,10 @@ class Run:
 
     async def _play(self) -> None:
         """Apply every step at its time, until the scenario's duration is over."""
-        with trio.CancelScope() as scope:
+        with trio.move_on_at(self._recorder.zero_s + self.plan.scenario.duration_s):
             async with trio.open_nursery() as self._timeline:
-                self._timeline.start_soon(self._play_steps, self.plan.steps, 0.0)
-                await self._sleep_until(self.plan.scenario.duration_s)
-                scope.cancel()
+                await self._play_steps(self.plan.steps, 0.0)
+                await trio.sleep_forever()
 
     def _fire(self, row: Triggered) -> None:
         if self._timeline is not None:

@@ -179,14 +179,20 @@ class Connection:
     async def _send_ping(self, payload: bytes) -> None:
         """Send a ping once it can be sent without waiting: to cancel it half way would cut its frame."""
         websocket = self.websocket
-        async with websocket._stream_lock:
-            try:
-                await self.tap.wait_send_all_might_not_block()
-                await self.tap.send_all(websocket._wsproto.send(Ping(payload)))
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                await websocket._abort_web_socket()
-            except LocalProtocolError:  # a Close has been sent
-                return
+        lock = websocket._stream_lock
+        try:
+            lock.acquire_nowait()  # what waits comes right below
+        except trio.WouldBlock:
+            await lock.acquire()
+        try:
+            await self.tap.wait_send_all_might_not_block()
+            await self.tap.send_all(websocket._wsproto.send(Ping(payload)))
+        except (trio.BrokenResourceError, trio.ClosedResourceError):
+            await websocket._abort_web_socket()
+        except LocalProtocolError:  # a Close has been sent
+            return
+        finally:
+            lock.release()
 
     def close_soon(self, code: int, reason: str = "", *, timeout_s: float | None = None) -> None:
         """Ask the owner for the closing handshake, bounded by `timeout_s` (default: `close_timeout_s`)."""
@@ -210,8 +216,10 @@ class Connection:
         """Close the connection for good, after the closing handshake if there is one to be had.
 
         Takes `close_timeout_s` at most, or what `close_soon` was given. Cancelling it cuts the rest short; the
-        socket is closed either way.
+        socket is closed either way. Safe to repeat.
         """
+        if self.closed.is_set():
+            return
         try:
             if self.tap.usable:
                 await self._say_goodbye()

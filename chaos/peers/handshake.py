@@ -235,10 +235,11 @@ async def accept(
             failure = error
         finally:
             try:
-                if connection is not None:
+                if connection is None:
+                    await trio.aclose_forcefully(tap)
+                else:
                     await connection.finish()
             finally:
-                await trio.aclose_forcefully(tap)
                 nursery.cancel_scope.cancel()
     if failure is not None:
         try:

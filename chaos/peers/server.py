@@ -100,18 +100,13 @@ class ReferenceServer:
             await self._handle(stream)
         except Exception as error:
             report("note", text=f"a connection failed: {error!r}")
-        finally:
-            await trio.aclose_forcefully(stream)
 
     async def _handle(self, stream: trio.abc.Stream) -> None:
         with trio.move_on_after(HANDSHAKE_TIMEOUT_S) as handshake:
             self._handshakes.add(handshake)
             try:
                 if self.ssl_context is not None:
-                    stream = trio.SSLStream(
-                        stream, self.ssl_context, server_side=True, https_compatible=True
-                    )
-                    await stream.do_handshake()
+                    stream = await _secured(stream, self.ssl_context)
                 async with accept(
                     stream,
                     self._answer,
@@ -218,6 +213,17 @@ class ReferenceServer:
                 size, binary = parameters.get("size", 64), parameters.get("binary", False)
                 for traffic in tuple(self.connections):
                     nursery.start_soon(_burst, traffic, size, binary)
+
+
+async def _secured(stream: trio.abc.Stream, context: ssl.SSLContext) -> trio.abc.Stream:
+    """Return a stream over TLS, handshake done; if that fails the one below is closed."""
+    secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
+    try:
+        await secure.do_handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secure
 
 
 async def _burst(traffic: Traffic, size: int, binary: bool) -> None:

@@ -64,7 +64,8 @@ class Fabric:
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Let something happen at a time."""
-        at_s = max(at_s, self.now)
+        if at_s < self.now:
+            at_s = self.now
         timer = Timer(at_s, action)
         heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer
@@ -95,4 +96,5 @@ class Fabric:
             if action is not None:
                 self.now = at_s  # never back: what is added is due now at the earliest
                 action()
-        self.now = max(self.now, now)
+        if now > self.now:
+            self.now = now
