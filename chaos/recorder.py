@@ -46,6 +46,17 @@ class Recorder:
         **data: Any,
     ) -> Event:
         """Record an event now and return it."""
+        return self.note(kind, client, connection, stream, data)
+
+    def note(
+        self,
+        kind: str,
+        client: int | None,
+        connection: int | None,
+        stream: Stream | None,
+        data: dict[str, Any],
+    ) -> Event:
+        """Record an event whose fields are `data`, which becomes the event's own, and return it."""
         event = Event(
             # what is judged now must be what is read from the file later: microseconds
             at_s=round(self.clock() - self.zero_s, 6),

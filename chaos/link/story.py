@@ -32,7 +32,7 @@ class Story:
             return
         if isinstance(unit, Data):
             for kind, fields in observer.feed(unit.payload):
-                self.record(kind, stream, side, **fields)
+                self._note(kind, stream, {"side": side, **fields})
                 if kind == "response" and fields["status"] == 101:
                     self._upgraded(side, observer)
             if stream == "upstream" and side == "client" and observer.waiting:
@@ -43,21 +43,15 @@ class Story:
     def record(self, kind: str, stream: Stream, side: Side, **fields: Any) -> None:
         """Record an event of one stream at one side."""
         if side in self._watch.sides:
-            self._watch.recorder.record(
-                kind,
-                client=self._watch.client,
-                connection=self._number,
-                stream=stream,
-                side=side,
-                **fields,
-            )
+            self._note(kind, stream, {"side": side, **fields})
 
     def tell(self, kind: str, **fields: Any) -> None:
         """Record what belongs to the connection as a whole: told by the link that observes the client."""
         if "client" in self._watch.sides:
-            self._watch.recorder.record(
-                kind, client=self._watch.client, connection=self._number, **fields
-            )
+            self._note(kind, None, fields)
+
+    def _note(self, kind: str, stream: Stream | None, fields: dict[str, Any]) -> None:
+        self._watch.recorder.note(kind, self._watch.client, self._number, stream, fields)
 
     def _upgraded(self, side: Side, observer: Observer) -> None:
         if side == "client":

@@ -93,12 +93,13 @@ class Endpoint:
         Raises:
             OSError: the pending error, once; then EPIPE.
         """
-        self._raise_pending()
+        if self.error is not None:
+            self._raise_pending()
         if self.broken or self.shut:
             raise os_error(errno.EPIPE)
-        taken = payload[: self.room]
+        taken = bytes(payload[: self.room])
         if taken:
-            self._unsent.append(bytes(taken))
+            self._unsent.append(taken)
             self._unsent_bytes += len(taken)
             self._transmit()
         return len(taken)
@@ -204,8 +205,10 @@ class Endpoint:
             if first is segment:
                 break
         self._back_off_no_more()
-        self._fly_pending()
-        self._transmit()
+        if self._pending:
+            self._fly_pending()
+        if self._unsent or self.shut:
+            self._transmit()
         self.on_change()
 
     # sending
@@ -259,8 +262,6 @@ class Endpoint:
 
     def _fly_pending(self) -> None:
         """Send what has not arrived, until something is lost again."""
-        if not self._pending:
-            return
         for segment in self._unacked:
             if not segment.delivered:
                 segment.again = True

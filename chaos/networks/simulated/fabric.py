@@ -64,8 +64,7 @@ class Fabric:
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Let something happen at a time."""
-        if at_s < self.now:
-            at_s = self.now
+        at_s = max(at_s, self.now)
         timer = Timer(at_s, action)
         heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer
@@ -96,5 +95,4 @@ class Fabric:
             if action is not None:
                 self.now = at_s  # never back: what is added is due now at the earliest
                 action()
-        if now > self.now:
-            self.now = now
+        self.now = max(self.now, now)

@@ -125,9 +125,7 @@ class Path:
         sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
         if sent_s is None:
             return None
-        arrival_s = sent_s + self.delay(now)
-        if arrival_s > self._last_arrival_s:  # in order
-            self._last_arrival_s = arrival_s
+        self._last_arrival_s = max(self._last_arrival_s, sent_s + self.delay(now))
         return self._last_arrival_s
 
     def _serialise(self, now: float, size: int) -> float | None:

@@ -228,7 +228,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def send(self, data: Any, flags: int = 0) -> Awaitable[int]:
         end = self._connected()
-        return self._when(self._writer, end.writable, lambda: end.send(bytes(memoryview(data))))
+        return self._when(self._writer, end.writable, lambda: end.send(memoryview(data)))
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
@@ -330,7 +330,8 @@ class SimulatedSocket(trio.socket.SocketType):
         self._call_if_readable()
 
     def _call_if_readable(self) -> None:
-        if self._ready is None or self._called or not self._connected().readable():
+        end = self._end
+        if self._ready is None or self._called or end is None or not end.readable():
             return
         if self.home.frozen:
             self.world.hold(self.home.address)
@@ -346,7 +347,8 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def wake(self) -> None:
         """Wake the tasks that wait for what is now so; those of a frozen host wait on."""
-        self._call_if_readable()
+        if self._ready is not None:
+            self._call_if_readable()
         for waiter in self._waiters:
             if waiter.task is None:
                 continue
