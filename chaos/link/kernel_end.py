@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
+from chaos.link.aside import aside
 from chaos.link.caller import Caller
 from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, BareEnd
 from chaos.link.poller import Poller
@@ -100,6 +102,10 @@ class KernelEnd(BareEnd):
             self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._peer_reset = True
+
+    def aside(self) -> AbstractContextManager[Callable[[], None]]:
+        """Return what keeps this thread out of the way of who sends; see `chaos.link.aside`."""
+        return aside(self._socket)
 
     def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
         """Note bytes that went beside this. Does nothing; for those who count."""

@@ -18,8 +18,8 @@ import trio
 from chaos.link.kernel_end import KernelEnd
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "splice")
-# what the kernel lends without privilege (fs.pipe-max-size); with less this works too
-PIPE_BYTES = 1 << 20
+# half of what the kernel lends without privilege (fs.pipe-max-size): what is moved at once stays in the caches
+PIPE_BYTES = 1 << 19
 # moved before other tasks get a turn: a millisecond or two
 TURN_BYTES = 4 << 20
 # a source that is silent for as long gives its pipe back
@@ -44,8 +44,9 @@ async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bo
     Both ends are told what has moved. Cancelling loses what is in the pipe; the caller must close both ends then.
     """
     turn = 0
-    with _pipe() as (out, into):
+    with _pipe() as (out, into), source.aside() as look:
         while go_on():
+            look()
             # who sends and who reads may share this processor: what they do meanwhile makes the move a large one
             os.sched_yield()
             try:

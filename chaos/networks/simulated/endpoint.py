@@ -2,9 +2,7 @@
 
 Modelled: handshake with Linux's SYN schedule, buffers and back-pressure, FIN and half-close, RST and which call sees
 which error, retransmission after loss, giving up, keepalive and TCP_USER_TIMEOUT. Figures are those measured on
-Linux 6.18 (docs/explanation/simulation.md).
-
-What is not modelled, and what a program could notice of that, is told there too.
+Linux 6.18 (docs/explanation/simulation.md, which also tells what is not modelled, and who could notice).
 """
 
 from __future__ import annotations
