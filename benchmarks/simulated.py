@@ -50,7 +50,6 @@ QUIET = """
 version: 1
 name: two-quiet-minutes
 duration: 2m
-server: {heartbeat: {interval: 20s, timeout: 10s}}
 client: {heartbeat: {interval: 20s, timeout: 10s}}
 expect:
   - no_false_alarm
@@ -58,6 +57,10 @@ expect:
   - availability: {at_least: 1}
   - no_leaks
 """
+BOTH = QUIET.replace(
+    "two-quiet-minutes\n",
+    "two-quiet-minutes-both-beat\nserver: {heartbeat: {interval: 20s, timeout: 10s}}\n",
+)
 EXAMPLE = """
 version: 1
 name: half-open-socket
@@ -132,6 +135,7 @@ def runs() -> None:
     """Print seeds and simulated seconds per second on one core."""
     scenarios = [
         load_text(QUIET, "quiet.yaml")[0],
+        load_text(BOTH, "both.yaml")[0],
         load_text(EXAMPLE, "example.yaml")[0],
     ]
     found = medians({scenario.name: sweep(scenario) for scenario in scenarios})
