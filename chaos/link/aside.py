@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 # of socket(7): the processor on which the kernel has handled the last packet; over loopback that is the sender's
-_INCOMING = getattr(socket, "SO_INCOMING_CPU", None)
+_INCOMING: int = getattr(socket, "SO_INCOMING_CPU", -1)
 _steering = False
 
 
@@ -29,7 +29,7 @@ def aside(source: socket.socket) -> Iterator[Callable[[], None]]:
     """
     global _steering  # noqa: PLW0603 - where a thread may run is the thread's, and there is one loop in it
     allowed = os.sched_getaffinity(0)
-    if _steering or _INCOMING is None or len(allowed) < 2:
+    if _steering or _INCOMING < 0 or len(allowed) < 2:
         yield _nothing
         return
     avoided: int | None = None

@@ -23,6 +23,7 @@ class Caller(Protocol):
 
     def at(self, at_s: float, call: Callable[[], None]) -> Timer:
         """Call it at a time of trio's clock."""
+        ...
 
     def hurry(self) -> None:
         """Let tasks run soon: one was started or woken."""

@@ -28,7 +28,7 @@ Stages = Mapping[Stream, Sequence[Stage]]
 class _Nothing(Recorder):
     """Keeps nothing: what a connection without observers has to record."""
 
-    def note(self, *_: Any) -> Any:
+    def note(self, *_: Any, **__: Any) -> Any:
         return None
 
 

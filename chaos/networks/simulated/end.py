@@ -22,7 +22,10 @@ class FabricCaller:
 
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
-        self.soon = fabric.soon
+
+    def soon(self, call: Callable[[], None]) -> None:
+        """Call it now, once whoever runs has ended its turn."""
+        self._fabric.soon(call)
 
     def at(self, at_s: float, call: Callable[[], None]) -> Timer:
         """Call it at a time of the run."""
