@@ -7,6 +7,7 @@ import struct
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from typing import Any
 
 import trio
 
@@ -70,7 +71,28 @@ class End(ABC):
         return Rst() if self._peer_reset else Fin()
 
 
-class BareEnd(End):
+class SocketEnd(End):
+    """An end that owns a socket."""
+
+    _socket: Any  # of the kernel, of trio or simulated: each kind of end declares its own
+
+    @property
+    def port(self) -> int | None:
+        return port_of(self._socket)
+
+    def send_fin(self) -> None:
+        try:
+            self._socket.shutdown(SHUT_WR)
+        except OSError:
+            self._peer_reset = True
+
+    def reset(self) -> None:
+        if not self.closed:
+            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
+            self.close()
+
+
+class BareEnd(SocketEnd):
     """An end on a socket with nothing in between. It can be watched instead of having a task that waits."""
 
     @abstractmethod
@@ -117,7 +139,7 @@ class BareEnd(End):
         return True
 
 
-class TlsEnd(End):
+class TlsEnd(SocketEnd):
     """An end over TLS."""
 
     def __init__(self, tls: trio.SSLStream[trio.SocketStream]) -> None:
@@ -125,10 +147,6 @@ class TlsEnd(End):
         super().__init__()
         self._stream = tls
         self._socket = tls.transport_stream.socket
-
-    @property
-    def port(self) -> int | None:
-        return port_of(self._socket)
 
     async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
         try:
@@ -154,21 +172,10 @@ class TlsEnd(End):
             return False
         return True
 
-    def send_fin(self) -> None:
-        try:
-            self._socket.shutdown(SHUT_WR)
-        except OSError:
-            self._peer_reset = True
-
     def close(self) -> None:
         if not self.closed:
             self.closed = True
             self._socket.close()
-
-    def reset(self) -> None:
-        if not self.closed:
-            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
-            self.close()
 
 
 class SilentEnd(End):

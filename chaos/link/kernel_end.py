@@ -13,7 +13,7 @@ import trio
 from chaos.faults.units import Data, Fin, Rst
 from chaos.link.aside import aside
 from chaos.link.caller import Caller
-from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, BareEnd
+from chaos.link.ends import READ_BYTES, BareEnd
 from chaos.link.poller import Poller
 
 
@@ -22,7 +22,7 @@ class KernelEnd(BareEnd):
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
-        self._socket = sock
+        self._socket: socket.socket = sock
         self._waits = 0  # how many tasks wait for the socket
         self._watched: tuple[Poller, Callable[[], None]] | None = None
 
@@ -38,11 +38,6 @@ class KernelEnd(BareEnd):
             return tuple(self._socket.getpeername())
         except OSError:
             return None
-
-    @property
-    def port(self) -> int | None:
-        peer = self.peer
-        return None if peer is None else int(peer[1])
 
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
         if self.closed:
@@ -97,12 +92,6 @@ class KernelEnd(BareEnd):
             self._peer_reset = True
             return None
 
-    def send_fin(self) -> None:
-        try:
-            self._socket.shutdown(socket.SHUT_WR)
-        except OSError:
-            self._peer_reset = True
-
     def aside(self) -> AbstractContextManager[Callable[[], None]]:
         """Return what keeps this thread out of the way of who sends; see `chaos.link.aside`."""
         return aside(self._socket)
@@ -121,11 +110,6 @@ class KernelEnd(BareEnd):
         if self._waits:
             trio.lowlevel.notify_closing(self._socket)
         self._socket.close()
-
-    def reset(self) -> None:
-        if not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
-            self.close()
 
 
 def end_of(stream: trio.SocketStream) -> BareEnd:

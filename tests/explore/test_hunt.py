@@ -71,7 +71,6 @@ class ScriptedBench:
 
 
 def load_text_of(job):
-
     return job.scenario
 
 

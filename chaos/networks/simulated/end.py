@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
 from typing import TYPE_CHECKING
 
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
 from chaos.link.caller import Caller
-from chaos.link.ends import READ_BYTES, RST_ON_CLOSE, BareEnd, port_of
+from chaos.link.ends import READ_BYTES, BareEnd
 
 if TYPE_CHECKING:
     from chaos.networks.simulated.fabric import Fabric, Timer
@@ -40,12 +39,8 @@ class SimulatedEnd(BareEnd):
 
     def __init__(self, sock: SimulatedSocket) -> None:
         super().__init__()
-        self._socket = sock
+        self._socket: SimulatedSocket = sock
         self._watched: tuple[Caller, Callable[[], None]] | None = None
-
-    @property
-    def port(self) -> int | None:
-        return port_of(self._socket)
 
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
         if self.closed:
@@ -93,12 +88,6 @@ class SimulatedEnd(BareEnd):
             self._peer_reset = True
             return None
 
-    def send_fin(self) -> None:
-        try:
-            self._socket.shutdown(SHUT_WR)
-        except OSError:
-            self._peer_reset = True
-
     def close(self) -> None:
         if self.closed:
             return
@@ -108,8 +97,3 @@ class SimulatedEnd(BareEnd):
             self.unwatch()
             caller.soon(ready)
         self._socket.close()
-
-    def reset(self) -> None:
-        if not self.closed:
-            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
-            self.close()
