@@ -172,7 +172,7 @@ def _run_and_judge(
             verdict = judge(
                 trace,
                 check_loader=lambda name: load_name(name, base=base),
-                scenario=None if overrides else scenario,
+                scenario=None if overrides else scenario.redacted(),
             )
             verdict = replace(verdict, options=overrides)
             log.conclude(verdict)

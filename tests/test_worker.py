@@ -10,10 +10,13 @@ import pytest
 import trio
 
 from chaos import worker
-from chaos.checks.verdict import Outcome
+from chaos.checks.judge import judge
+from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
 from chaos.runner import Run
 from chaos.scenario.load import load_text
+from chaos.scenario.model import Scenario
+from chaos.trace import Trace
 
 SCENARIO = """
 version: 1
@@ -49,3 +52,22 @@ def test_a_run_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         assert worker.run_job(job, lambda _: None).outcome is Outcome.PASS
     gc.collect()  # what is frozen is not collected, and what it refers to neither
     assert [run() for run in runs] == [None, None, None]
+
+
+def test_checks_read_the_scenario_of_the_trace_whose_secrets_are_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    text = SCENARIO + "client: {headers: {Authorization: Bearer hush}}\n"
+    scenario = load_text(text, "quiet.yaml")[0]
+    judged: list[tuple[Scenario, Scenario]] = []
+
+    def spy(trace: Trace, *, scenario: Scenario, **settings: Any) -> Verdict:
+        judged.append((scenario, Scenario.from_json(trace.header.scenario)))
+        return judge(trace, scenario=scenario, **settings)
+
+    monkeypatch.setattr(worker, "judge", spy)
+    job = worker.make_job(scenario, network="simulated", seed=1)
+    assert worker.run_job(job, lambda _: None).outcome is Outcome.PASS
+    [(given, recorded)] = judged
+    assert given == recorded
+    assert "hush" not in repr(given)
