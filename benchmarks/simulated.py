@@ -213,7 +213,7 @@ def over_simulated_tcp(
     """Return the same conversation through the link, client, link and server on hosts of their own."""
 
     def run() -> None:
-        world = World(1)
+        world = World()
         world.hosts.settle(connections)
         seed_scheduler(1)
         clock = VirtualClock(world.fabric)

@@ -152,7 +152,7 @@ def _run_and_judge(
     """Run a job with these subjects, server and client, and judge it; `run_trace` has prepared the process."""
     scenario = job.scenario
     base = Path(scenario.path).parent if scenario.path else None
-    world = World(job.seed) if job.network == "simulated" else None
+    world = World() if job.network == "simulated" else None
     run = Run(
         plan=make_plan(scenario, job.seed),
         server=subjects[0],

@@ -240,17 +240,18 @@ class ReferenceClient:
             await trio.sleep(delay_s - floor_s)
         self._resting = None
 
-    async def obey(self, commands: trio.MemoryReceiveChannel[Command]) -> None:
-        """Carry out the timeline's actions until the channel is closed."""
-        async with trio.open_nursery() as nursery:
-            async for command in commands:
-                parameters = command.parameters
-                if command.action == "close" and not command.ends:
-                    self.close(parameters.get("code", 1000), parameters.get("reason", ""))
-                elif command.action == "offline":
-                    (self.online if command.ends else self.offline)()
-                elif command.action == "send":
-                    nursery.start_soon(self._burst, parameters)
+    async def obey(
+        self, commands: trio.MemoryReceiveChannel[Command], nursery: trio.Nursery
+    ) -> None:
+        """Carry out the timeline's actions until the channel is closed; what takes time runs in `nursery`."""
+        async for command in commands:
+            parameters = command.parameters
+            if command.action == "close" and not command.ends:
+                self.close(parameters.get("code", 1000), parameters.get("reason", ""))
+            elif command.action == "offline":
+                (self.online if command.ends else self.offline)()
+            elif command.action == "send":
+                nursery.start_soon(self._burst, parameters)
 
     async def _burst(self, parameters: Any) -> None:
         if self.traffic is None:
@@ -282,7 +283,7 @@ async def client(url: str, **options: Any) -> None:
     sessions[number] = reference.session
     async with trio.open_nursery() as nursery:
         if options.get("commands") is not None:
-            nursery.start_soon(reference.obey, options["commands"])
+            nursery.start_soon(reference.obey, options["commands"], nursery)
         reason = await reference.run()
         report("note", text=f"final: {reason}")
         if not options.get("exit_on_final", False):

@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from itertools import compress
 from typing import Any, TypeAlias
 
@@ -178,11 +177,10 @@ def count_living() -> Living:
     not say so is counted for the client, who makes a new one with each reconnection.
     """
     things = gc.get_objects()
-    # by class first, of which there are few: both passes over everything there is stay in C
-    wanted = set(filter(_is_wanted, set(map(type, things))))
     channels = 0
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
-    for thing in compress(things, map(wanted.__contains__, map(type, things))) if wanted else ():
+    # the pass over everything there is stays in C
+    for thing in compress(things, map(_wanted.__getitem__, map(type, things))):
         if type(thing) in _CHANNELS:
             channels += 1
         else:
@@ -201,11 +199,17 @@ def _side_of(connection: Any) -> Side:
     return "client" if flag is not False else "server"
 
 
-@cache
-def _is_wanted(kind: type) -> bool:
-    name = kind.__name__
-    return kind in _CHANNELS or (
-        (name.endswith("Connection") or name.startswith("WebSocket"))
-        and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
-        and not issubclass(kind, (BaseException, type))
-    )
+class _Wanted(dict[type, bool]):
+    """Whether objects of a class are counted: looked at once for each class."""
+
+    def __missing__(self, kind: type) -> bool:
+        name = kind.__name__
+        wanted = self[kind] = kind in _CHANNELS or (
+            (name.endswith("Connection") or name.startswith("WebSocket"))
+            and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
+            and not issubclass(kind, (BaseException, type))
+        )
+        return wanted
+
+
+_wanted = _Wanted()

@@ -192,11 +192,12 @@ class ReferenceServer:
         self.draining = False
         self._listen_again.set()
 
-    async def obey(self, commands: trio.MemoryReceiveChannel[Command]) -> None:
-        """Carry out the timeline's actions until the channel is closed."""
-        async with trio.open_nursery() as nursery:
-            async for command in commands:
-                self._carry_out(command, nursery)
+    async def obey(
+        self, commands: trio.MemoryReceiveChannel[Command], nursery: trio.Nursery
+    ) -> None:
+        """Carry out the timeline's actions until the channel is closed; what takes time runs in `nursery`."""
+        async for command in commands:
+            self._carry_out(command, nursery)
 
     def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
         parameters = command.parameters
@@ -258,5 +259,5 @@ async def serve(
     )
     async with trio.open_nursery() as nursery:
         if options.get("commands") is not None:
-            nursery.start_soon(server.obey, options["commands"])
+            nursery.start_soon(server.obey, options["commands"], nursery)
         await server.run(host, port, task_status=task_status)

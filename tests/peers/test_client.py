@@ -544,7 +544,7 @@ async def test_commands_are_carried_out(
     server = ReferenceServer()
     one = reference(wire(server.handle_stream))
     send, receive = trio.open_memory_channel[Command](9)
-    nursery.start_soon(one.obey, receive)
+    nursery.start_soon(one.obey, receive, nursery)
     nursery.start_soon(one.run)
     await one.opened.wait()
     await send.send(Command("send", {"size": 500, "binary": True}))

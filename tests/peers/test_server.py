@@ -341,7 +341,7 @@ async def test_commands_are_carried_out(
 ) -> None:
     server = ReferenceServer()
     send, receive = trio.open_memory_channel[Command](9)
-    nursery.start_soon(server.obey, receive)
+    nursery.start_soon(server.obey, receive, nursery)
     peer = await joined(server)
     await send.send(Command("send", {"size": 100, "binary": False}))
     assert len((await peer.next()).data) == 100

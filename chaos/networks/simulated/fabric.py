@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Callable
 
 from chaos.networks.simulated.paths import Home, Path
-from chaos.scenario.plan import generator
 
 
 class Timer:
@@ -30,11 +29,10 @@ class Timer:
 
 
 class Fabric:
-    """The queue of everything that will happen, and the paths between hosts. Paths draw from the seed."""
+    """The queue of everything that will happen, and the paths between hosts."""
 
-    def __init__(self, seed: int = 0) -> None:
+    def __init__(self) -> None:
         self.now = 0.0
-        self._seed = seed
         # numbered, so that of equal times the first made is the first to come
         self._timers: list[tuple[float, int, Timer]] = []
         self._numbers = itertools.count()
@@ -57,9 +55,7 @@ class Fabric:
         """Return the path between two hosts in one direction."""
         path = self._paths.get((source, target))
         if path is None:
-            rng = generator(self._seed, "path", source, target)
-            path = Path(self.home(source), self.home(target), rng)
-            self._paths[source, target] = path
+            path = self._paths[source, target] = Path(self.home(source), self.home(target))
         return path
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:

@@ -9,6 +9,7 @@ from chaos.networks.simulated.paths import (
     Delay,
     constant,
     lognormal,
+    lossy,
     normal,
     pareto,
     traced,
@@ -51,7 +52,8 @@ def lay_paths(world: World, plan: Plan, zero: Zero) -> None:
                 path.delay = make_delay(row.delay, rng, zero)
             path.bandwidth = row.bytes_per_s
             path.queue_bytes = row.queue_bytes
-            path.loss = row.loss or 0.0
+            if row.loss:
+                path.loss = lossy(generator(plan.seed, "path", source, target), row.loss)
 
 
 def _legs(plan: Plan) -> Iterator[tuple[described.Leg, int | None]]:

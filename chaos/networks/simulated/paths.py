@@ -17,6 +17,7 @@ DEFAULT_DELAY_S = 0.000_025
 HEADER_BYTES = 40
 
 Delay = Callable[[float], float]  # time of sending → seconds
+Loss = Callable[[], bool]  # whether a packet never arrives
 Why = Literal["partition", "loss", "syn_drop"]
 
 
@@ -46,6 +47,11 @@ def pareto(rng: Random, least_s: float, alpha: float) -> Delay:
     return lambda _now: least_s * rng.paretovariate(alpha)
 
 
+def lossy(rng: Random, share: float) -> Loss:
+    """Return a loss of this share of all packets, of each by itself."""
+    return lambda: rng.random() < share
+
+
 def traced(rows: Sequence[tuple[float, float]]) -> Delay:
     """Return a delay as it was recorded: each (time, delay) holds until the next.
 
@@ -56,6 +62,9 @@ def traced(rows: Sequence[tuple[float, float]]) -> Delay:
     if not rows or times != sorted(times):
         raise ValueError(f"expected at least one (time, delay) with rising times, got {rows!r}")
     return lambda now: rows[max(0, bisect_right(times, now) - 1)][1]
+
+
+_DEFAULT_DELAY = constant(DEFAULT_DELAY_S)
 
 
 @dataclass(eq=False, slots=True)
@@ -91,16 +100,15 @@ class Path:
     """One direction between two hosts.
 
     `delay` is drawn anew for each packet. `bandwidth` is in bytes per second; `queue_bytes` bounds what waits for it,
-    and what does not fit is lost (tail drop). `loss` is the share of packets that never arrive.
+    and what does not fit is lost (tail drop). `loss` is asked about each packet.
     """
 
     source: Home
     target: Home
-    rng: Random = field(default_factory=lambda: Random(0))
-    delay: Delay = field(default_factory=lambda: constant(DEFAULT_DELAY_S))
+    delay: Delay = _DEFAULT_DELAY
     bandwidth: float | None = None
     queue_bytes: int | None = None
-    loss: float = 0.0
+    loss: Loss | None = None
     up: bool = True
     obstacles: list[Obstacle] = field(default_factory=list)
     _free_s: float = 0.0  # when the last bit of what waits has been sent
@@ -120,7 +128,7 @@ class Path:
             taken = [row.takes(syn=syn) for row in self.obstacles]
             if any(taken):
                 return None
-        if self.loss and self.rng.random() < self.loss:
+        if self.loss is not None and self.loss():
             return None
         sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
         if sent_s is None:

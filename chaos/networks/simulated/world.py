@@ -54,8 +54,8 @@ class Perishable(Protocol):
 class World:
     """Every simulated socket of a run: who listens where, which ports are taken, and the fabric between hosts."""
 
-    def __init__(self, seed: int = 0) -> None:
-        self.fabric = Fabric(seed)
+    def __init__(self) -> None:
+        self.fabric = Fabric()
         self.hosts = Hosts()
         # by file number, so that their order is certain
         self.sockets: weakref.WeakValueDictionary[int, Sleeper] = weakref.WeakValueDictionary()

@@ -22,6 +22,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
+from random import Random
 from typing import Any, Literal
 
 import trio
@@ -166,9 +167,9 @@ class SimulatedNet(Net):
         self.there.up = self.back.up = True
 
     async def lose(self, rate: float) -> None:
-        for path in (self.there, self.back):
+        for number, path in enumerate((self.there, self.back)):
             path.obstacles.append(
-                Obstacle(why="loss", felt=lambda _: None, rate=rate, rng=path.rng)
+                Obstacle(why="loss", felt=lambda _: None, rate=rate, rng=Random(number))
             )
 
     async def reboot(self, server: Sock) -> None:

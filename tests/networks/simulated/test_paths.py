@@ -20,6 +20,7 @@ from chaos.networks.simulated.paths import (
     Path,
     constant,
     lognormal,
+    lossy,
     normal,
     pareto,
     traced,
@@ -34,7 +35,7 @@ DRAWS = 20_000
 
 
 def path(**settings: Any) -> Path:
-    return Path(Home("a"), Home("b"), Random(1), **settings)
+    return Path(Home("a"), Home("b"), **settings)
 
 
 def drawn(make: Callable[[Random], Delay]) -> list[float]:
@@ -87,7 +88,7 @@ def test_bandwidth_takes_time_for_each_byte_and_the_queue_drops_its_tail() -> No
 
 
 def test_loss_is_the_share_that_it_says() -> None:
-    one = path(loss=0.3)
+    one = path(loss=lossy(Random(1), 0.3))
     lost = sum(one.transit(0.0) is None for _ in range(DRAWS))
     assert lost / DRAWS == pytest.approx(0.3, rel=0.05)
 
@@ -141,7 +142,8 @@ def test_whatever_the_path_loses_every_byte_arrives_once_and_in_order(
 
     async def body(world: Any, _: trio.Nursery) -> Any:
         for name, value in settings.items():
-            setattr(world.fabric.path(THERE, HERE), name, value)
+            given = lossy(Random(1), value) if name == "loss" else value
+            setattr(world.fabric.path(THERE, HERE), name, given)
         with trio.fail_after(3600):
             return await transfer(world, size)
 
