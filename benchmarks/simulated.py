@@ -4,7 +4,8 @@
 
 Times are of this process's processor, medians of interleaved rounds. Both sides of each ratio are measured in one go.
 
-* runs: seeds per second on one core, with all checks and traces, and simulated seconds per second;
+* runs: seeds per second on one core, with all checks and traces, and simulated seconds per second; and the
+  same two minutes of bare trio-websocket over trio's memory streams on MockClock;
 * messages: one echoed message between trio-websocket's own client and server: over trio's memory streams on
   MockClock, and over simulated TCP through the link with its observers and trace, without and with latency;
 * growth: the same with ever more connections at once, and what a connection holds in memory; then with Python's
@@ -87,6 +88,7 @@ expect:
   - no_leaks
 """
 HALF_OPEN = Path(__file__).parents[1] / "scenarios" / "11-half-open.yaml"
+BARE = "two quiet minutes of bare trio-websocket over memory streams, five pings"
 ROUNDS = 9
 SEEDS = 20
 MESSAGES = 1_000
@@ -138,13 +140,28 @@ def runs() -> None:
         load_text(BOTH, "both.yaml")[0],
         load_text(EXAMPLE, "example.yaml")[0],
     ]
-    found = medians({scenario.name: sweep(scenario) for scenario in scenarios})
+    found = medians({BARE: bare, **{scenario.name: sweep(scenario) for scenario in scenarios}})
+    print(f"{BARE}: {1000 * found[BARE] / SEEDS:.1f} ms each")
     for scenario in scenarios:
         each_s = found[scenario.name] / SEEDS
         print(
-            f"{scenario.name}: {1 / each_s:.0f} seeds/s on one core ({1000 * each_s:.1f} ms each), "
+            f"{scenario.name}: {1 / each_s:.0f} seeds/s on one core ({1000 * each_s:.1f} ms each, "
+            f"{found[scenario.name] / found[BARE]:.1f} x the bare two minutes), "
             f"{scenario.duration_s / each_s:,.0f} simulated seconds per second"
         )
+
+
+def bare() -> None:
+    """Run the quiet two minutes without link, checks and trace: what depends on the machine alone."""
+
+    async def ping(websocket: trio_websocket.WebSocketConnection) -> None:
+        for _ in range(5):
+            await trio.sleep(20)
+            await websocket.ping()
+        await trio.sleep(20)
+
+    for _ in range(SEEDS):
+        over_memory(1, ping)()
 
 
 # messages
