@@ -7,7 +7,7 @@ from typing import Protocol, cast
 
 from chaos.networks.simulated.endpoint import Endpoint
 from chaos.networks.simulated.fabric import Timer
-from chaos.networks.simulated.linux import Options
+from chaos.networks.simulated.options import Options
 from chaos.networks.simulated.paths import Home
 from chaos.networks.simulated.timers import due, syn_patience, syn_wait
 from chaos.networks.simulated.world import Address, World
@@ -37,6 +37,8 @@ class Connecting(Protocol):
 
 class Listening(Protocol):
     """What an attempt needs of the socket that listens for it."""
+
+    options: Options
 
     @property
     def full(self) -> bool:
@@ -117,6 +119,7 @@ class Attempt:
             world.fabric, world.fabric.path(self._here, self._there), self._sock.options
         )
         accepted = listener.spawn()
+        accepted.options.inherit(listener.options)
         theirs = Endpoint(
             world.fabric, world.fabric.path(self._there, self._here), accepted.options
         )

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -22,7 +22,6 @@ import trio
 
 from chaos.clock import VirtualClock
 from chaos.errors import ChaosError
-from chaos.networks.simulated.world import ANY, Address, resolve
 
 # 2026-01-01T00:00:00Z: where the wall clock of every simulated run starts, so that dates do not differ between runs
 EPOCH_S = 1_767_225_600.0
@@ -33,24 +32,49 @@ class EscapeError(ChaosError):
 
 
 class StandIn(socket.socket):
-    """A standard library socket that is never bound or connected: it only remembers what it was asked for."""
+    """A standard library socket that is never bound or connected: once it is bound, a simulated one stands behind it.
 
-    address: Address = (ANY, 0)
-    bound: bool = False
-    listening: int | None = None
+    So a program learns the port that it will have, or that the port is taken, before it hands the socket to trio.
+    """
+
+    _behind: Any = None
+
+    @property
+    def behind(self) -> Any:
+        """The simulated socket, made when it is first asked for."""
+        if self._behind is None:
+            self._behind = trio.socket.socket(self.family, self.type, self.proto)
+        return self._behind
 
     def bind(self, address: Any) -> None:
-        """Remember the address."""
-        self.bound = True
-        self.address = (resolve(address[0]), int(address[1]))
+        """Bind the simulated socket. Raises OSError as it does."""
+        self.behind.bind_now(address)
 
     def listen(self, backlog: int = 128) -> None:
-        """Remember the backlog."""
-        self.listening = backlog
+        """Let the simulated socket listen."""
+        self.behind.listen(backlog)
 
     def getsockname(self) -> Any:
         """Return what it was bound to."""
-        return self.address
+        return self.behind.getsockname()
+
+    def setsockopt(self, level: int, optname: int, *value: Any) -> None:
+        """Set an option of both."""
+        super().setsockopt(level, optname, *value)
+        if (self.family, self.type) == (socket.AF_INET, socket.SOCK_STREAM):
+            self.behind.setsockopt(level, optname, *value)
+
+    def close(self) -> None:
+        """Close both."""
+        super().close()
+        if self._behind is not None:
+            self._behind.close()
+
+    def hand_over(self) -> Any:
+        """Return the simulated socket, which belongs to the caller from now on; this one is closed."""
+        behind, self._behind = self.behind, None
+        self.close()
+        return behind
 
     def connect(self, address: Any) -> None:
         """Refuse: the standard library would block the event loop, in reality too."""
@@ -78,10 +102,11 @@ def _refuse(what: str) -> Callable[..., Any]:
 
 
 @contextmanager
-def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator[None]:
+def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """Close the doors while inside. Must be used inside `trio.run` with a virtual clock.
 
-    `adopt` makes the simulated socket for a standard library one that is handed to trio.
+    `simulated` has what stands for functions of trio that know real sockets: `socketpair` of `trio.socket`,
+    `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`.
     """
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, VirtualClock), "real time and simulated sockets do not go together"
@@ -92,7 +117,10 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
         return clock.current_time() - start_s
 
     def hand_over(sock: socket.socket) -> trio.socket.SocketType:
-        return adopt(sock) if isinstance(sock, StandIn) else from_stdlib(sock)
+        if isinstance(sock, StandIn):
+            behind: trio.socket.SocketType = sock.hand_over()
+            return behind
+        return from_stdlib(sock)
 
     clocks = {
         "monotonic": elapsed,
@@ -117,6 +145,11 @@ def doors_closed(adopt: Callable[[StandIn], trio.socket.SocketType]) -> Iterator
                 (time, "sleep", _refuse("time.sleep")),
                 (socket, "socket", StandIn),
                 (trio.socket, "from_stdlib_socket", hand_over),
+                (trio.socket, "socketpair", simulated["socketpair"]),
+                *(
+                    (trio.lowlevel, name, simulated[name])
+                    for name in ("wait_readable", "wait_writable", "notify_closing")
+                ),
                 (trio.to_thread, "run_sync", run_inline),
                 (threading.Thread, "start", _refuse("a thread")),
                 (subprocess.Popen, "__init__", _refuse("a subprocess")),

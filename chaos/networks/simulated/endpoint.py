@@ -20,9 +20,9 @@ from chaos.networks.simulated.linux import (
     SEGMENT_BYTES,
     SEGMENT_BYTES_LIMITED,
     SEND_BUFFER_BYTES,
-    Options,
     os_error,
 )
+from chaos.networks.simulated.options import Options
 from chaos.networks.simulated.paths import Path
 from chaos.networks.simulated.segments import Segment
 from chaos.networks.simulated.timers import RestartedTimer, patience, retransmission_timeout

@@ -9,9 +9,9 @@ from typing import Any
 
 import trio
 
-from chaos.networks.simulated.doors import StandIn, doors_closed
+from chaos.networks.simulated.doors import doors_closed
 from chaos.networks.simulated.sockets import SimulatedSocket
-from chaos.networks.simulated.world import World
+from chaos.networks.simulated.world import World, is_address
 from chaos.recorder import current_reporter
 
 _INET = stdlib_socket.AF_INET
@@ -40,7 +40,7 @@ class WorldResolver(trio.abc.HostnameResolver):
         if family not in (0, _INET):
             raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
         name = (host or b"0.0.0.0").decode()
-        if not name.replace(".", "").isdigit():
+        if not is_address(name):
             await self._meet_faults()
         return [
             (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
@@ -65,8 +65,10 @@ class WorldResolver(trio.abc.HostnameResolver):
                 raise error
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        """Return the address and port as text: the world has no reverse names."""
+        """Return the address and port as text: the world has no reverse names. Raises gaierror for a name."""
         await trio.lowlevel.checkpoint()
+        if not is_address(str(sockaddr[0])):
+            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "expected an address")
         return str(sockaddr[0]), str(sockaddr[1])
 
 
@@ -81,19 +83,49 @@ def inside(world: World | None) -> Iterator[None]:
         return
     previous = trio.socket.set_custom_hostname_resolver(WorldResolver(world))
     try:
-        with doors_closed(_adopt):
+        with doors_closed(_simulated(world)):
             yield
     finally:
         trio.socket.set_custom_hostname_resolver(previous)
 
 
-def _adopt(stand_in: StandIn) -> trio.socket.SocketType:
-    """Return a simulated socket that is bound and listens as the stand-in was told to."""
-    sock = trio.socket.socket(stand_in.family, stand_in.type, stand_in.proto)
-    assert isinstance(sock, SimulatedSocket)
-    if stand_in.bound:
-        sock.bind_now(stand_in.address)
-    if stand_in.listening is not None:
-        sock.listen(stand_in.listening)
-    stdlib_socket.socket.close(stand_in)
-    return sock
+def _pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tuple[Any, Any]:  # noqa: A002
+    """Stand in for `trio.socket.socketpair`: two simulated sockets that are connected."""
+    ours, theirs = (trio.socket.socket(_INET, type, proto) for _ in range(2))
+    assert isinstance(ours, SimulatedSocket)
+    assert isinstance(theirs, SimulatedSocket)
+    ours.pair_with(theirs)
+    return ours, theirs
+
+
+def _simulated(world: World) -> dict[str, Any]:
+    """Return what stands for functions of trio that are given sockets, or their numbers."""
+    readable, writable, closing = (
+        trio.lowlevel.wait_readable,
+        trio.lowlevel.wait_writable,
+        trio.lowlevel.notify_closing,
+    )
+
+    def known(sock: Any) -> SimulatedSocket | None:
+        number = sock if isinstance(sock, int) else sock.fileno()
+        found = world.sockets.get(number)
+        return found if isinstance(found, SimulatedSocket) else None
+
+    async def wait_readable(sock: Any) -> None:
+        found = known(sock)
+        await (readable(sock) if found is None else found.wait_readable())
+
+    async def wait_writable(sock: Any) -> None:
+        found = known(sock)
+        await (writable(sock) if found is None else found.wait_writable())
+
+    def notify_closing(sock: Any) -> None:
+        if known(sock) is None:  # who waits for a simulated one is told by its `close`
+            closing(sock)
+
+    return {
+        "socketpair": _pair,
+        "wait_readable": wait_readable,
+        "wait_writable": wait_writable,
+        "notify_closing": notify_closing,
+    }

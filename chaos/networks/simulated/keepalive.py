@@ -6,7 +6,7 @@ import errno
 from typing import Protocol
 
 from chaos.networks.simulated.fabric import Fabric, Timer
-from chaos.networks.simulated.linux import Options
+from chaos.networks.simulated.options import Options
 from chaos.networks.simulated.timers import due
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 # A frozen peer's kernel and our own took 841,344 bytes in all before send() blocked.
 SEND_BUFFER_BYTES = 415_360
@@ -24,20 +23,6 @@ SYN_RETRIES = 6  # tcp_syn_retries: 127 s, and the wait that has begun
 KEEPALIVE_IDLE_S = 7200.0
 KEEPALIVE_INTERVAL_S = 75.0
 KEEPALIVE_COUNT = 9
-
-
-@dataclass(slots=True)
-class Options:
-    """Socket options that change what a program sees; Linux's defaults."""
-
-    keepalive: bool = False
-    keepalive_idle_s: float = KEEPALIVE_IDLE_S
-    keepalive_interval_s: float = KEEPALIVE_INTERVAL_S
-    keepalive_count: int = KEEPALIVE_COUNT
-    user_timeout_s: float = 0.0
-    linger_0: bool = False
-    retries: int = RETRIES
-    syn_retries: int = SYN_RETRIES
 
 
 def os_error(number: int) -> OSError:

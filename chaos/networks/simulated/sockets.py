@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import operator
 import socket as stdlib_socket
-import struct
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -16,9 +15,10 @@ from chaos.networks.simulated.attempt import Attempt
 from chaos.networks.simulated.end import SimulatedEnd
 from chaos.networks.simulated.endpoint import Endpoint
 from chaos.networks.simulated.hosts import LOOPBACK
-from chaos.networks.simulated.linux import Options, os_error
+from chaos.networks.simulated.linux import os_error
+from chaos.networks.simulated.socket_base import SocketBase
 from chaos.networks.simulated.waiter import Waiter
-from chaos.networks.simulated.world import ANY, Address, World, resolve
+from chaos.networks.simulated.world import ANY, Address, World
 
 BACKLOG_MAX = 4096
 _MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enum is slow
@@ -30,162 +30,69 @@ def _nothing() -> None:
     return
 
 
-class SimulatedSocket(trio.socket.SocketType):
+class SimulatedSocket(SocketBase):
     """A TCP socket of a simulated run; made by a socket factory, used like any trio socket."""
 
     def __init__(
         self, world: World, family: int, type_: int, proto: int, home: str = LOOPBACK
     ) -> None:
         """Make an unconnected socket on the host `home`. Raises OSError for what is not TCP over IPv4."""
-        super().__init__()
-        if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
-            raise os_error(errno.EAFNOSUPPORT)
-        self.world = world
-        self._proto = proto
-        self.home = world.fabric.home(home)
-        self._fileno = world.fileno()
+        super().__init__(world, family, type_, proto, home)
         world.sockets[self._fileno] = self
-        self.options = Options()
-        self._raw_options: dict[tuple[int, int], int | bytes] = {}
-        self._local: Address | None = None
-        self._bound = False
-        self._remote: Address | None = None
-        self._end: Endpoint | None = None
-        self._queue: deque[SimulatedSocket] | None = (
-            None  # accepted by the kernel, not yet by the program
-        )
         self._backlog = 0
-        self._shut_write = False
         self._reader = Waiter("reading from")
         self._writer = Waiter("writing to")
         self._waiters = (self._reader, self._writer)
         self._ready: Callable[[], None] | None = None  # called instead of waking a task that reads
         self._called = True  # or about to be
 
-    # identity
-
-    @property
-    def family(self) -> stdlib_socket.AddressFamily:
-        return stdlib_socket.AF_INET
-
-    @property
-    def type(self) -> stdlib_socket.SocketKind:
-        return stdlib_socket.SOCK_STREAM
-
-    @property
-    def proto(self) -> int:
-        return self._proto
-
-    @property
-    def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - trio's name
-        return self._shut_write
-
-    def fileno(self) -> int:
-        return self._fileno
-
-    def getsockname(self) -> Address:
-        self._check_open()
-        return self._local or (ANY, 0)
-
-    def getpeername(self) -> Address:
-        self._check_open()
-        if self._remote is None or (self._end is not None and self._end.broken):
-            raise os_error(errno.ENOTCONN)
-        return self._remote
-
-    def __enter__(self) -> SimulatedSocket:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __repr__(self) -> str:
-        return f"<simulated socket {self._fileno} {self._local} {self._remote}>"
-
-    # options
-
-    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
-        self._check_open()
-        if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
-            return int(self._queue is not None)
-        if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR):
-            error = self._end.error if self._end else None
-            if self._end:
-                self._end.error = None
-            return error or 0
-        return self._raw_options.get((level, optname), 0)
-
-    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
-        self._check_open()
-        self._raw_options[level, optname] = value
-        options = self.options
-        if level == stdlib_socket.SOL_SOCKET and optname == stdlib_socket.SO_LINGER:
-            on, seconds = struct.unpack("ii", value)
-            options.linger_0 = bool(on) and seconds == 0
-        elif level == stdlib_socket.SOL_SOCKET and optname == stdlib_socket.SO_KEEPALIVE:
-            options.keepalive = bool(value)
-        elif level == stdlib_socket.IPPROTO_TCP:
-            self._set_tcp_option(optname, value)
-        if self._end is not None:
-            self._end.start_keepalive()
-
-    def _set_tcp_option(self, optname: int, value: Any) -> None:
-        options = self.options
-        if optname == getattr(stdlib_socket, "TCP_KEEPIDLE", None):
-            options.keepalive_idle_s = float(value)
-        elif optname == getattr(stdlib_socket, "TCP_KEEPINTVL", None):
-            options.keepalive_interval_s = float(value)
-        elif optname == getattr(stdlib_socket, "TCP_KEEPCNT", None):
-            options.keepalive_count = int(value)
-        elif optname == getattr(stdlib_socket, "TCP_SYNCNT", None):
-            options.syn_retries = int(value)
-        elif optname == getattr(stdlib_socket, "TCP_USER_TIMEOUT", None):
-            options.user_timeout_s = float(value) / 1000
-
     # listening
-
-    async def bind(self, address: Any) -> None:
-        self.bind_now(address)
-        await trio.lowlevel.checkpoint_if_cancelled()
-
-    def bind_now(self, address: Any) -> None:
-        """Bind without a checkpoint: for sockets that were bound before they came to trio."""
-        self._check_open()
-        self._local = self.world.take(self.home.address, (resolve(address[0]), int(address[1])))
-        self._bound = True
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
         if self._local is None:
-            self._local = self.world.take(self.home.address, (ANY, 0))
-            self._bound = True
+            self._take((ANY, 0))
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
+        assert self._local is not None
         self.world.listen(self.home.address, self._local, self)
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
-        self._check_open()
-        return await self._when(self._reader, lambda: bool(self._queue), self._take_accepted)
+        return await self._when(self._reader, self._acceptable, self._take_accepted)
+
+    def _acceptable(self) -> bool:
+        """Whether `accept` would not block; one that cannot succeed fails at once."""
+        return bool(self._queue) or self._queue is None or self._fileno == -1
 
     def _take_accepted(self) -> tuple[SimulatedSocket, Address]:
-        assert self._queue is not None
-        sock = self._queue.popleft()
+        self._check_open()
+        if self._queue is None:
+            raise os_error(errno.EINVAL)
+        sock: SimulatedSocket = self._queue.popleft()
         assert sock._remote is not None
         return sock, sock._remote
 
     # connecting
 
     async def connect(self, address: Any) -> None:
+        try:
+            await self._connect(await self._resolved(address))
+        except trio.Cancelled:
+            self.close()  # as trio does: nobody could tell how far it is
+            raise
+
+    async def _connect(self, target: Address) -> None:
         self._check_open()
-        target = (resolve(address[0]), int(address[1]))
         there = self.world.hosts.home_at(target[0], self.home.address)
         if there is None:
             await trio.lowlevel.checkpoint()
             raise os_error(errno.ENETUNREACH)
-        if self._local is None:
+        if self._local is None or self._local[0] == ANY:
             source = LOOPBACK if there == self.home.address else self.home.address
-            self._local = self.world.take(self.home.address, (source, 0))
-            self._bound = True
+            if self._local is None:
+                self._take((source, 0))
+            else:
+                self._local = source, self._local[1]
         attempt = Attempt(self, target, there)
         await self._when(self._writer, lambda: True, attempt.send_syn)
         try:
@@ -204,6 +111,20 @@ class SimulatedSocket(trio.socket.SocketType):
         self._remote = remote
         end.on_change = self.wake
         self.world.add_end(self.home.address, end)
+
+    def pair_with(self, other: SimulatedSocket) -> None:
+        """Be connected to another new socket of this host, as by `socketpair`."""
+        fabric, address = self.world.fabric, self.home.address
+        ends = []
+        for sock in (self, other):
+            sock._take((LOOPBACK, 0))
+            ends.append(Endpoint(fabric, fabric.path(address, address), sock.options))
+        assert self._local is not None
+        assert other._local is not None
+        self.attach(ends[0], self._local, other._local)
+        other.attach(ends[1], other._local, self._local)
+        for end, peer in (ends, ends[::-1]):
+            end.establish(peer)
 
     def spawn(self) -> SimulatedSocket:
         """Return the socket for a connection that this one listened for."""
@@ -227,7 +148,9 @@ class SimulatedSocket(trio.socket.SocketType):
     # data
 
     def send(self, data: Any, flags: int = 0) -> Awaitable[int]:
-        end = self._connected()
+        end = self._end
+        if end is None or self._fileno == -1:
+            return self._refuse(errno.EPIPE)  # so says Linux, of a socket that was never connected
         return self._when(self._writer, end.writable, lambda: end.send(memoryview(data)))
 
     def send_now(self, data: bytes | memoryview) -> int:
@@ -245,8 +168,16 @@ class SimulatedSocket(trio.socket.SocketType):
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
         return self._receive(buflen, flags)
 
+    async def _refuse(self, number: int) -> Any:
+        """Fail, for want of a connection, as all calls do: once it is awaited."""
+        await trio.lowlevel.checkpoint()
+        self._check_open()
+        raise os_error(number)
+
     def _receive(self, buflen: int, flags: int) -> Awaitable[bytes]:
-        end = self._connected()
+        end = self._end
+        if end is None or self._fileno == -1:
+            return self._refuse(errno.ENOTCONN)
         if operator.index(buflen) < 0:
             raise ValueError("negative buffersize in recv")
 
@@ -257,6 +188,12 @@ class SimulatedSocket(trio.socket.SocketType):
             return end.receive(buflen)
 
         return self._when(self._reader, end.readable, peek if flags & _MSG_PEEK else receive)
+
+    def detach(self) -> int:
+        """Give up the number, which stands for nothing outside the simulation; the connection is closed."""
+        number = self._fileno
+        self.close()
+        return number
 
     async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
         view = memoryview(buffer)
@@ -269,8 +206,8 @@ class SimulatedSocket(trio.socket.SocketType):
         await self._when(self._writer, end.roomy, _nothing)
 
     async def wait_readable(self) -> None:
-        end = self._connected()
-        await self._when(self._reader, end.readable, _nothing)
+        ready = self._acceptable if self._queue is not None else self._connected().readable
+        await self._when(self._reader, ready, _nothing)
 
     def is_readable(self) -> bool:
         return bool(self._queue) or (self._end is not None and self._end.readable())
@@ -301,8 +238,8 @@ class SimulatedSocket(trio.socket.SocketType):
                 sock.close()
         if self._end is not None:
             self._end.close()
-        if self._bound and self._local is not None:
-            self.world.give_back(self.home.address, self._local)
+        if self._bound is not None:
+            self.world.give_back(self.home.address, self._bound)
 
     # a frozen host
 
@@ -369,9 +306,10 @@ class SimulatedSocket(trio.socket.SocketType):
         home = self.home
         await trio.lowlevel.checkpoint_if_cancelled()
         if ready() and not home.frozen:
-            result = action()
-            await trio.lowlevel.cancel_shielded_checkpoint()
-            return result
+            try:
+                return action()
+            finally:
+                await trio.lowlevel.cancel_shielded_checkpoint()
         if home.frozen:
             self.world.hold(home.address)
         while home.frozen or not ready():
@@ -379,13 +317,3 @@ class SimulatedSocket(trio.socket.SocketType):
             if self._fileno == -1:
                 raise trio.ClosedResourceError("another task closed this socket")
         return action()
-
-    def _check_open(self) -> None:
-        if self._fileno == -1:
-            raise os_error(errno.EBADF)
-
-    def _connected(self) -> Endpoint:
-        self._check_open()
-        if self._end is None:
-            raise os_error(errno.ENOTCONN)
-        return self._end

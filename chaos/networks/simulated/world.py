@@ -168,6 +168,11 @@ class World:
         raise os_error(errno.EADDRNOTAVAIL)
 
 
+def is_address(host: str) -> bool:
+    """Whether this is an IPv4 address rather than a name."""
+    return host.replace(".", "").isdigit()
+
+
 def resolve(host: Any) -> str:
     """Return the address for a host's name as the simulation knows it."""
     text = host.decode() if isinstance(host, bytes) else str(host)

@@ -454,6 +454,49 @@ async def unconnected(net: Net) -> Seen:
     return {"seen": [*seen, list(sock.getsockname())]}
 
 
+@case("calls on a socket that cannot", seen=["EINVAL", "ENOTCONN", "EPIPE", "EBADF", "EBADF"])
+async def cannot(net: Net) -> Seen:
+    sock = net.socket("server")
+    await sock.bind((net.address, 0))
+    seen = [await outcome(lambda: sock.accept())]
+    other = net.socket("client")
+    seen += [await outcome(lambda: other.recv(1)), await outcome(lambda: other.send(b"x"))]
+    for closed in (sock, other):
+        closed.close()
+    return {"seen": [*seen, await outcome(sock.accept), await outcome(lambda: other.recv(1))]}
+
+
+@case("what an accepted socket has from its listener", seen=[1, 7, 1500])
+async def inherited(net: Net) -> Seen:
+    options = (
+        (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 7),
+        (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 1500),
+    )
+    listener = await net.listen()
+    for level, name, value in options:
+        listener.setsockopt(level, name, value)
+    await net.connect(listener.getsockname()[1])
+    server = await net.accept(listener)
+    return {"seen": [server.getsockopt(level, name) for level, name, _ in options]}
+
+
+@case("bound to every address, then connected", agree=True)
+async def from_anywhere(net: Net) -> Seen:
+    listener = await net.listen()
+    client = net.socket("client")
+    await client.bind(("0.0.0.0", 0))
+    await client.connect((net.address, listener.getsockname()[1]))
+    server = await net.accept(listener)
+    return {"agree": client.getsockname() == server.getpeername()}
+
+
+@case("an address that is another's", seen=["EADDRNOTAVAIL"])
+async def of_another(net: Net) -> Seen:
+    sock = net.socket("client")
+    return {"seen": [await outcome(lambda: sock.bind(("198.51.100.1", 0)))]}
+
+
 @case("an address in use, and after closing", seen=["EADDRINUSE", None])
 async def in_use(net: Net) -> Seen:
     first, second = net.socket("server"), net.socket("server")

@@ -35,21 +35,57 @@ async def hello(_: Request) -> PlainTextResponse:
     return PlainTextResponse("hello")
 
 
+async def hypercorn(nursery: trio.Nursery) -> int:
+    """Start Hypercorn's trio worker with an application that takes 3 s, and return its port."""
+    config = Config()
+    config.bind = ["127.0.0.1:8123"]
+    config.errorlog = logging.getLogger("quiet")
+    app = Starlette(routes=[Route("/", hello)])
+    await nursery.start(partial(serve, app, config))
+    return 8123
+
+
+async def cut(path: Any, after_s: float, for_s: float) -> None:
+    await trio.sleep(after_s)
+    path.up = False
+    await trio.sleep(for_s)
+    path.up = True
+
+
+async def heal(world: Any, after_s: float) -> None:
+    await trio.sleep(after_s)
+    world.fabric.path("127.0.0.1", "127.0.0.1").up = True
+
+
+async def upper_case(*, task_status: trio.TaskStatus[int]) -> None:
+    """Serve with trio-websocket: every message comes back in capitals."""
+
+    async def handler(request: Any) -> None:
+        ws = await request.accept()
+        try:
+            while True:
+                await ws.send_message((await ws.get_message()).upper())
+        except trio_websocket.ConnectionClosed:
+            pass
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(
+            partial(trio_websocket.serve_websocket, handler, "127.0.0.1", 0, None)
+        )
+        task_status.started(server.port)
+
+
 def test_hypercorn_serves_httpx_and_no_real_port_is_bound(simulate: Any) -> None:
     async def body(world: Any, nursery: trio.Nursery) -> tuple[str, float, bool]:
-        config = Config()
-        config.bind = ["127.0.0.1:8123"]
-        config.errorlog = logging.getLogger("quiet")
-        app = Starlette(routes=[Route("/", hello)])
-        await nursery.start(partial(serve, app, config))
+        port = await hypercorn(nursery)
         world.fabric.path("127.0.0.1", "127.0.0.1").delay = constant(DELAY_S)
         start = time.time()
         async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
-            answer = await client.get("http://localhost:8123/")
+            answer = await client.get(f"http://localhost:{port}/")
         return (
             answer.text,
             time.time() - start,
-            world.find_listener("127.0.0.1", ("127.0.0.1", 8123)) is not None,
+            world.find_listener("127.0.0.1", ("127.0.0.1", port)) is not None,
         )
 
     text, took_s, simulated = simulate(body)
@@ -87,19 +123,9 @@ def test_a_websocket_of_the_websockets_library_notices_a_dead_path_by_its_own_ke
 
 def test_trio_websockets_own_client_and_server_talk(simulate: Any) -> None:
     async def body(world: Any, nursery: trio.Nursery) -> list[str]:
-        async def handler(request: Any) -> None:
-            ws = await request.accept()
-            try:
-                while True:
-                    await ws.send_message((await ws.get_message()).upper())
-            except trio_websocket.ConnectionClosed:
-                pass
-
-        await nursery.start(
-            partial(trio_websocket.serve_websocket, handler, "127.0.0.1", 8300, None)
-        )
+        port = await nursery.start(upper_case)
         answers = []
-        async with trio_websocket.open_websocket_url("ws://127.0.0.1:8300/") as ws:
+        async with trio_websocket.open_websocket_url(f"ws://127.0.0.1:{port}/") as ws:
             for second in range(60):
                 await ws.send_message(f"tick {second}")
                 answers.append(await ws.get_message())
@@ -110,6 +136,74 @@ def test_trio_websockets_own_client_and_server_talk(simulate: Any) -> None:
     answers = simulate(body)
     assert answers == [f"TICK {second}" for second in range(60)]
     assert time.perf_counter() - start < 30, "half an hour of virtual time"
+
+
+def test_an_answer_that_is_cut_off_reaches_httpx_with_the_next_retransmission(
+    simulate: Any,
+) -> None:
+    async def body(world: Any, nursery: trio.Nursery) -> tuple[list[str], list[float]]:
+        port = await hypercorn(nursery)
+        back = world.fabric.path("127.0.0.1", "127.0.0.1")
+        texts, took_s = [], []
+        async with httpx.AsyncClient(timeout=30, trust_env=False) as client:
+            for outage_s in (0.0, 1.0, 5.0):
+                start = time.time()
+                async with trio.open_nursery() as faults:
+                    # the server takes 3 s to answer: its answer falls into the outage
+                    faults.start_soon(cut, back, 2.5, outage_s)
+                    texts.append((await client.get(f"http://localhost:{port}/")).text)
+                    took_s.append(time.time() - start)
+        return texts, took_s
+
+    texts, took_s = simulate(body)
+    assert texts == ["hello"] * 3
+    # it is sent again 0.2, 0.4, 0.8, 1.7 and 3.3 s after it was sent first at 3 s, and then after 6.7 s
+    assert took_s == pytest.approx([3.0, 3.8, 9.6], abs=0.2)
+
+
+def test_httpx_gives_up_a_server_that_a_dead_path_hides_and_finds_it_again(simulate: Any) -> None:
+    async def body(world: Any, nursery: trio.Nursery) -> list[tuple[str, float]]:
+        port = await hypercorn(nursery)
+        path = world.fabric.path("127.0.0.1", "127.0.0.1")
+        seen = []
+        async with httpx.AsyncClient(timeout=10, trust_env=False) as client:
+            for up in (True, False, False, True):
+                path.up = up
+                start = time.time()
+                try:
+                    answer = (await client.get(f"http://localhost:{port}/")).text
+                except httpx.TimeoutException as error:
+                    answer = type(error).__name__
+                seen.append((answer, round(time.time() - start, 1)))
+        return seen
+
+    assert simulate(body) == [
+        ("hello", 3.0),
+        ("ReadTimeout", 10.0),  # on the connection that was kept
+        ("ConnectTimeout", 10.0),
+        ("hello", 3.0),
+    ]
+
+
+def test_trio_websockets_own_client_waits_for_ever_on_a_half_open_socket(simulate: Any) -> None:
+    async def body(world: Any, nursery: trio.Nursery) -> tuple[str, bool, float]:
+        port = await nursery.start(upper_case)
+        async with trio_websocket.open_websocket_url(
+            f"ws://127.0.0.1:{port}/", disconnect_timeout=5
+        ) as ws:
+            await ws.send_message("before")
+            before = await ws.get_message()
+            world.fabric.path("127.0.0.1", "127.0.0.1").up = False
+            with trio.move_on_after(15 * 60) as patience:
+                await ws.get_message()
+            gone = trio.current_time()
+            nursery.start_soon(heal, world, 1.0)
+        return before, patience.cancelled_caught, trio.current_time() - gone
+
+    before, waited, closing_s = simulate(body)
+    assert before == "BEFORE"
+    assert waited, "nothing tells it: it has no heartbeat"
+    assert 0 < closing_s < 5, "the closing handshake is sent again once the path is back"
 
 
 def test_wall_clocks_follow_virtual_time(simulate: Any) -> None:
@@ -129,6 +223,48 @@ def test_threads_of_trio_run_inline_at_zero_virtual_time(simulate: Any) -> None:
         return await trio.to_thread.run_sync(sum, (1, 2, 3)), trio.current_time() - start
 
     assert simulate(body) == (6, 0.0)
+
+
+def test_a_program_that_looks_for_a_free_port_gets_it(simulate: Any) -> None:
+    async def body(world: Any, nursery: trio.Nursery) -> tuple[bool, bytes]:
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+            taken = False
+            with socket.socket() as second:
+                try:
+                    second.bind(("127.0.0.1", port))
+                except OSError:
+                    taken = True
+        handed = socket.socket()
+        handed.bind(("127.0.0.1", port))
+        handed.listen()
+        listener = trio.socket.from_stdlib_socket(handed)
+        client = await trio.open_tcp_stream("localhost", port)
+        await trio.lowlevel.wait_readable(listener)
+        server, _ = await listener.accept()
+        await client.send_all(b"x")
+        await trio.lowlevel.wait_readable(server.fileno())
+        return taken, await server.recv(1)
+
+    assert simulate(body) == (True, b"x")
+
+
+def test_two_ends_of_a_socketpair_and_a_host_by_its_name(simulate: Any) -> None:
+    async def body(world: Any, nursery: trio.Nursery) -> list[bytes]:
+        world.hosts.add("shop", "10.7.7.7")
+        one, other = trio.socket.socketpair()
+        await one.sendmsg([b"a", b"b"])
+        got = [await other.recv(9)]
+        one.close()
+        got.append(await other.recv(9))
+        with pytest.raises(socket.gaierror, match="no host 'shopp'"):
+            await trio.socket.socket().connect(("shopp", 80))
+        with pytest.raises(ConnectionRefusedError):
+            await trio.socket.socket().connect(("shop", 80))
+        return got
+
+    assert simulate(body) == [b"ab", b""]
 
 
 @pytest.mark.parametrize(
