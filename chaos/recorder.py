@@ -5,7 +5,7 @@ The clock is an argument (a function that gives seconds), so the same recorder s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -94,6 +94,7 @@ def report(event: str, **data: Any) -> None:
 
     Raises:
         ValueError: for an unknown event or state, so that a misspelling is not silently ignored.
+        TypeError: for a value that JSON cannot hold.
     """
     if event not in REPORTABLE:
         raise ValueError(f"unknown event {event!r}; expected one of {', '.join(REPORTABLE)}")
@@ -103,4 +104,22 @@ def report(event: str, **data: Any) -> None:
         )
     reporter = current_reporter.get()
     if reporter is not None:
-        reporter.recorder.record(event, client=reporter.client, subject=reporter.subject, **data)
+        kept = {name: as_json(value) for name, value in data.items()}
+        reporter.recorder.record(event, client=reporter.client, subject=reporter.subject, **kept)
+
+
+def as_json(value: Any) -> Any:
+    """Return a subject's value as a trace can keep it: JSON in UTF-8, where half a surrogate pair is spelled out.
+
+    Raises:
+        TypeError: JSON cannot hold it.
+    """
+    if isinstance(value, str):
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {as_json(str(name)): as_json(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(each) for each in value]
+    raise TypeError(f"expected a value that JSON can hold, got {value!r}")

@@ -18,7 +18,7 @@ from chaos.peers.abilities import check_abilities
 from chaos.peers.census import Census
 from chaos.peers.host import Host, client_options, server_options
 from chaos.peers.probes import Ledger, recording_sockets
-from chaos.recorder import Recorder
+from chaos.recorder import Recorder, as_json
 from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.subject import Command
 from chaos.trace import Event, Header, Side, Stream, Trace
@@ -115,7 +115,7 @@ class Run:
 
     def warn(self, text: str) -> None:
         """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
-        self._recorder.record("warning", text=text)
+        self._recorder.record("warning", text=as_json(text))
 
     async def run(self) -> Trace:
         """Run to the end of the scenario and return the trace.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from chaos.explore.result import digest_of
 from chaos.recorder import Recorder, Reporter, current_reporter, report
 from chaos.trace import EVENTS, Event, Header, Trace, dump_trace, parse_trace
 
@@ -93,6 +94,26 @@ def test_report_says_who_speaks_and_does_nothing_outside_a_run() -> None:
         ("message", 3, {"subject": "client", "id": 17, "sender": "server"}),
         ("state", 3, {"subject": "client", "state": "open"}),
     ]
+
+
+def test_what_a_subject_says_is_kept_as_json_and_can_be_written() -> None:
+    recorder = Recorder(lambda: 0.0)
+    token = current_reporter.set(Reporter(recorder, "client", 1))
+    try:
+        report(
+            "note", text="half a pair: \ud800, and a whole one: 😀", more=({"é": (1, None)}, True)
+        )
+        for wrong in (object(), {1, 2}, b"x"):
+            with pytest.raises(TypeError, match="that JSON can hold"):
+                report("note", text=[wrong])
+    finally:
+        current_reporter.reset(token)
+    [event] = recorder.events
+    assert event["text"] == "half a pair: \\ud800, and a whole one: 😀"
+    assert event["more"] == [{"é": [1, None]}, True]
+    trace = Trace(Header(scenario={}, network="simulated", seed=1), (event,))
+    assert digest_of(trace)
+    assert parse_trace(dump_trace(trace).encode().decode().splitlines(keepends=True)) == trace
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ import trio
 
 from chaos.peers.load import accepted_options
 from chaos.peers.probes import Ledger, count_tasks
-from chaos.recorder import Recorder, Reporter, current_reporter
+from chaos.recorder import Recorder, Reporter, as_json, current_reporter
 from chaos.scenario.model import Scenario, Subject
 from chaos.subject import Command
 from chaos.trace import Side
@@ -174,7 +174,7 @@ def describe_error(error: BaseException) -> str:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{place}"
+    return str(as_json(f"{type(error).__name__}: {error}{place}"))
 
 
 def client_options(

@@ -20,7 +20,7 @@ import trio
 
 from chaos.networks.simulated.sockets import SimulatedSocket
 from chaos.networks.simulated.world import World
-from chaos.recorder import Reporter, current_reporter
+from chaos.recorder import Reporter, as_json, current_reporter
 from chaos.trace import Side
 
 Owner: TypeAlias = tuple[Side, int | None]
@@ -112,7 +112,7 @@ def refusals_recorded(reporter: Reporter) -> Iterator[None]:
     except OSError as error:
         if reporter.client is not None:
             reporter.recorder.record("attempt", client=reporter.client, port=None)
-            reporter.recorder.record("refused", client=reporter.client, how=str(error))
+            reporter.recorder.record("refused", client=reporter.client, how=as_json(str(error)))
         raise
 
 

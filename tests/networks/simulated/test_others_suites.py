@@ -83,7 +83,7 @@ def test_trios_own_tests_of_sockets_pass(module: str, tmp_path: Path) -> None:
         tmp_path, "-p", "trio._tests.pytest_plugin", "--pyargs", f"trio._tests.{module}"
     )
     assert failed <= TRIO[module].keys(), said
-    assert len(passed) >= len(TRIO[module]) / 2
+    assert len(passed) >= 5
     assert_nothing_real(said)
 
 
