@@ -6,6 +6,7 @@ keys, and how numbers were written. Writing escapes what Go escapes and prints f
 
 from __future__ import annotations
 
+import codecs
 import json
 import math
 import re
@@ -16,6 +17,9 @@ from typing import Any, NoReturn
 MAX_DEPTH = 10_000  # encoding/json, maxNestingDepth
 # how deep json.loads goes depends on the Python and its stack; no body that means anything nests half as deep
 SHOWN_DEPTH = 64
+_BYTE_BY_BYTE = "trio-chaos-byte-by-byte"
+# Go puts U+FFFD in the place of each byte that is no UTF-8, Python in that of the start of a character
+codecs.register_error(_BYTE_BY_BYTE, lambda error: ("\ufffd", error.start + 1))  # type: ignore[attr-defined]
 _SPACE = b" \t\r\n"
 _NUMBER = re.compile(rb"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _PLAIN = re.compile(rb'[^"\\\x00-\x1f]*')
@@ -48,7 +52,7 @@ def read(text: bytes) -> Any:
     Objects come as Object, numbers as Number, everything else as json.loads gives it. Objects and arrays at
     SHOWN_DEPTH come empty: what they hold is only checked. Raises SyntaxMistake.
     """
-    source = _Scanner(text).scan().decode("utf-8", "replace").strip(_SPACE.decode())
+    source = _Scanner(text).scan().decode("utf-8", _BYTE_BY_BYTE).strip(_SPACE.decode())
     return json.loads(
         source, object_pairs_hook=Object, parse_int=Number, parse_float=Number, strict=True
     )

@@ -123,7 +123,8 @@ def read_body(text: bytes) -> Any:
 
 def read_proxy(value: Any) -> ProxyInput:
     """Read the body of a proxy's creation or update. Raises ApiError (400)."""
-    return ProxyInput(**_struct(value, PROXY_FIELDS, "Proxy", _PROXY_TYPE, logger="Proxy.Logger"))
+    objects = {"logger": ("Proxy.Logger", "zerolog.Logger")}
+    return ProxyInput(**_struct(value, PROXY_FIELDS, "Proxy", _PROXY_TYPE, objects))
 
 
 def read_populate(value: Any) -> list[ProxyInput]:
@@ -151,8 +152,9 @@ def require(proxy: ProxyInput, where: str = "") -> None:
 
 def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     """Read a new toxic. Raises ApiError: 409 if its name is among those taken, else 400."""
-    row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper")
-    attributes = _attributes(value, "ToxicWrapper.attributes", "toxics.NoopToxic")
+    objects = {"attributes": ("ToxicWrapper.attributes", "toxics.NoopToxic")}
+    row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper", objects)
+    attributes = _attributes(value)
     word = row.get("type", "")
     default = "both" if word in FAULT_TYPES else "downstream"
     stream = row.get("stream", default)
@@ -181,9 +183,9 @@ def streams_of(word: str) -> tuple[str, ...]:
 
 def update_toxic(toxic: Toxic, value: Any) -> Toxic:
     """Return a toxic as an update makes it; other keys than attributes and toxicity are ignored. Raises ApiError."""
-    row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE)
-    what = f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}"
-    attributes = _attributes(value, ".attributes", what)
+    objects = {"attributes": (".attributes", f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}")}
+    row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE, objects)
+    attributes = _attributes(value)
     known, settings = _settings(toxic.type, toxic.attributes, attributes)
     return replace(
         toxic, attributes=known, settings=settings, toxicity=row.get("toxicity", toxic.toxicity)
@@ -191,9 +193,11 @@ def update_toxic(toxic: Toxic, value: Any) -> Toxic:
 
 
 def _populate_row(row: Any) -> ProxyInput:
-    fields = {key: type_ for key, type_ in PROXY_FIELDS.items() if key != "enabled"}
-    found = _struct(row, fields, ".Proxy", _POPULATE_TYPE, logger=".Proxy.Logger")
-    return ProxyInput(**found, **_struct(row, {"enabled": "bool"}, "", _POPULATE_TYPE))
+    objects = {"logger": (".Proxy.Logger", "zerolog.Logger")}
+    where = {"enabled": ""}  # it stands beside the proxy there, not in it
+    return ProxyInput(
+        **_struct(row, PROXY_FIELDS, ".Proxy", _POPULATE_TYPE, objects, elsewhere=where)
+    )
 
 
 def _populate_toxics(row: Any) -> tuple[Toxic, ...]:
@@ -208,9 +212,26 @@ def _populate_toxics(row: Any) -> tuple[Toxic, ...]:
 
 
 def _struct(
-    value: Any, fields: Mapping[str, str], where: str, whole: str, logger: str | None = None
+    value: Any,
+    fields: Mapping[str, str],
+    where: str,
+    whole: str,
+    objects: Mapping[str, tuple[str, str]] | None = None,
+    *,
+    elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Return the known fields of an object; null and missing ones are left out, as Go leaves them as they were."""
+    """Return the known fields of an object; null and missing ones are left out, as Go leaves them as they were.
+
+    Args:
+        fields: their names and Go types.
+        where, whole: what Go calls the struct, in the place of a field and as a type.
+        objects: keys that must be objects and are read by others, with their place and type.
+        elsewhere: fields that stand in another struct, and what that is called.
+
+    Raises:
+        ApiError: of the first mistake in the order of the text (400).
+    """
+    objects, elsewhere = objects or {}, elsewhere or {}
     if value is None:
         return {}
     if not isinstance(value, Object):
@@ -221,18 +242,17 @@ def _struct(
         if item is None:
             continue
         if name in fields:
-            found[name] = _convert(item, fields[name], f"{where}.{name}")
-        elif name == "logger" and logger and not isinstance(item, Object):
-            raise bad_body(_no_field(item, logger, "zerolog.Logger"))
+            found[name] = _convert(item, fields[name], f"{elsewhere.get(name, where)}.{name}")
+        elif name in objects and not isinstance(item, Object):
+            raise bad_body(_no_field(item, *objects[name]))
     return found
 
 
-def _attributes(value: Any, where: str, whole: str) -> Object:
+def _attributes(value: Any) -> Object:
+    """Return all attributes of a toxic's body, which `_struct` has seen to be objects."""
     found = Object()
     for key, item in value or ():
         if key.casefold() == "attributes" and item is not None:
-            if not isinstance(item, Object):
-                raise bad_body(_no_field(item, where, whole))
             found += item
     return found
 

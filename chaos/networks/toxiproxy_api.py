@@ -6,7 +6,6 @@ requests no timeout, and neither a 5xx nor a missing server makes it raise anyth
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import os
 import re
@@ -20,6 +19,7 @@ from toxiproxy.api import APIConsumer
 from toxiproxy.exceptions import InvalidToxic, NotFound, ProxyExists
 
 from chaos.errors import NetworkUnavailable, UsageError
+from chaos.networks.loopback import is_loopback
 
 DEFAULT_PORT = 8474
 # the server's own handlers give up after 25 s (toxiproxy api.go); a healthy one answers within milliseconds
@@ -43,16 +43,6 @@ def parse_url(url: str) -> tuple[str, int]:
     if parts.path not in ("", "/") or parts.query or parts.fragment or parts.username:
         raise UsageError(f"a Toxiproxy URL has a host and a port only; {expected}")
     return parts.hostname, DEFAULT_PORT if port is None else port
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether a host is this machine, by its name alone."""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class ToxiproxyApi:

@@ -82,7 +82,7 @@ def port_of(service: str) -> int:
             raise AddressError(f"address {service}: invalid port")
         return number
     try:
-        return socket.getservbyname(service, "tcp")
+        return socket.getservbyname(service.lower(), "tcp")
     except (OSError, ValueError):
         raise AddressError(f"lookup tcp/{service}: unknown port") from None
 
@@ -96,9 +96,35 @@ async def resolve(text: str) -> Address:
     if not host:
         return Address(host="", port=port)
     try:
-        return Address(host=str(ipaddress.ip_address(host)), port=port)
+        found = ipaddress.ip_address(host)
     except ValueError:
+        _refuse_odd(host)
         return Address(host=await _look_up(host, wants_6="[" in text), port=port)
+    return Address(host=_as_go(found), port=port)
+
+
+def _as_go(found: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
+    """Return an address in Go's form: IPv4 where it is mapped, and with a zone only where there is one."""
+    if isinstance(found, ipaddress.IPv4Address):
+        return str(found)
+    if found.ipv4_mapped is not None:
+        return str(found.ipv4_mapped)
+    return str(found) if found.is_link_local else str(found).partition("%")[0]
+
+
+def _refuse_odd(host: str) -> None:
+    """Refuse what only C's resolver takes for an address: `0` would be all interfaces, `127.0.0.010` 127.0.0.8.
+
+    Raises AddressError.
+    """
+    try:
+        socket.inet_aton(host)
+    except (OSError, UnicodeError):
+        odd = not host.isascii()
+    else:
+        odd = _family_of(host) is None
+    if odd:
+        raise AddressError(f"lookup {host}: no such host")
 
 
 async def _look_up(host: str, *, wants_6: bool) -> str:
@@ -166,11 +192,21 @@ def _bind(address: Address, *, both: bool) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if six:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
-        listener.bind(("::" if both else address.host, address.port))
+        listener.bind(_sockaddr("::" if both else address.host, address.port))
     except BaseException:
         listener.close()
         raise
     return listener
+
+
+def _sockaddr(host: str, port: int) -> Any:
+    """Return what to bind: with the number of the interface that an address names (`fe80::1%eth0`)."""
+    if "%" not in host:
+        return host, port
+    try:
+        return socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST)[0][4]
+    except socket.gaierror:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL)) from None
 
 
 def bound(listener: socket.socket) -> str:
@@ -188,6 +224,7 @@ async def dial(text: str) -> socket.socket:
     port = port_of(service)
     family = _family_of(host)
     if family is None or port == 0:
+        _refuse_odd(host)
         connected = detached(await trio.open_tcp_stream(host or "localhost", port))
     else:
         connected = await _connect(family, host, port)

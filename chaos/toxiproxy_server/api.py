@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import posixpath
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -30,6 +33,10 @@ from chaos.toxiproxy_server.handling import JSON, Api, body, error, json, text
 from chaos.toxiproxy_server.openapi import document
 from chaos.toxiproxy_server.operations import TEXT, Operation, Table
 
+_CONTINUE = "100-continue"
+_MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# what net/url leaves as it is in a path
+_UNQUOTED = "$&+,/:;=@"
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 
 
@@ -67,14 +74,27 @@ class _Front:
         await (answer or self._app)(scope, receive, send)
 
     def _early(self, request: Request) -> Response | None:
+        scope = request.scope
+        path, query = scope["path"], scope["query_string"].decode("latin-1")
+        if _MALFORMED.search(scope["raw_path"]):
+            return _plain(400)
+        if request.headers.get("expect", _CONTINUE).lower() != _CONTINUE:
+            return _plain(417)
         if not self._hosts.allows(request.headers.get("host")):
             return text("Host not allowed", 403)
-        path = request.scope["path"]
+        if (request.method, path) == ("OPTIONS", "*"):
+            return Response()
         clean = _clean(path)
-        if clean != path:
-            query = f"?{request.url.query}" if request.url.query else ""
-            return Response(status_code=301, headers={"Location": clean + query})
-        return None
+        if clean == path:
+            return None
+        location = quote(clean, safe=_UNQUOTED) + (f"?{query}" if query else "")
+        return Response(status_code=301, headers={"Location": location})
+
+
+def _plain(status: int) -> Response:
+    """Refuse what is no proper HTTP, as Go's server does before it asks anybody."""
+    line = f"{status} {HTTPStatus(status).phrase}"
+    return Response(line, status, headers={"Connection": "close"}, media_type="text/plain")
 
 
 def _clean(path: str) -> str:

@@ -21,6 +21,8 @@ class _GoFlags(click.Command):
 
 def _plain(arg: str) -> list[str]:
     name, equals, value = arg.partition("=")
+    if arg == "-help":
+        return ["--help"]
     if not equals or name.lstrip("-") not in _ORIGINAL_SWITCHES:
         return [arg]
     if value.lower() in ("true", "t", "1"):

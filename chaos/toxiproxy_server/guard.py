@@ -11,10 +11,13 @@ from starlette.requests import ClientDisconnect, Request
 
 from chaos.faults.wire import ApiError
 
-# names that no public name server answers for (RFC 6761, RFC 6762, and `internal`, reserved by ICANN in 2024)
-_HEADER = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%]+)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?")
+_HEADER = re.compile(
+    r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?"
+)
 READ_S = 15.0  # how long a body may take (api.go, ReadTimeout)
-_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test")
+# names that no public name server answers for (RFC 6761, RFC 6762, `internal`, reserved by ICANN in 2024, and `svc`,
+# under which Kubernetes knows its services)
+_PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test", ".svc")
 
 
 class HostCheck:

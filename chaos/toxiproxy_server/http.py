@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import socket
-from functools import partial
+from contextlib import suppress
 from typing import Any
 
 import trio
@@ -15,6 +16,9 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState
 from starlette.types import ASGIApp
 
+from chaos.toxiproxy_server.http1 import Http1
+
+LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 IDLE_S = 60.0  # api.go, IdleTimeout
 HEAD_BYTES_MAX = 1 << 20  # net/http, DefaultMaxHeaderBytes: names in paths may be long
 
@@ -30,12 +34,27 @@ class _Connection(TCPServer):
     _gone = False
 
     async def _read_data(self) -> None:
+        made = self.protocol
+        made.protocol = Http1(
+            made.app,
+            made.config,
+            made.context,
+            made.task_group,
+            made.state,
+            made.ssl,
+            made.client,
+            made.server,
+            made.send,
+        )
         await super()._read_data()
         self._gone = True
         await self.idle_task.stop()
 
     async def protocol_send(self, event: Event) -> None:
-        if not (self._gone and isinstance(event, Updated)):
+        if self._gone and isinstance(event, Updated):
+            return
+        # its end of the stream is sent without the lock that other sends take: then nothing more can be said
+        with suppress(trio.BusyResourceError):
             await super().protocol_send(event)
 
 
@@ -53,8 +72,13 @@ async def serve_http(
     config.loglevel = "WARNING"
     config.accesslog = None
     application: Any = app  # Hypercorn's types are narrower than Starlette's
-    connection: Any = partial(
-        _Connection, ASGIWrapper(application), config, WorkerContext(None), ConnectionState({})
-    )
+    context, state = WorkerContext(None), ConnectionState({})
+
+    async def answer(stream: Any) -> None:
+        try:
+            await _Connection(ASGIWrapper(application), config, context, state, stream)
+        except Exception:  # a mistake of ours with one client is no reason to let go of the others
+            LOG.exception("a connection to the API failed")
+
     accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    await trio.serve_listeners(connection, [accepting], task_status=task_status)
+    await trio.serve_listeners(answer, [accepting], task_status=task_status)

@@ -10,6 +10,8 @@ import threading
 import time
 from pathlib import Path
 
+import trio
+
 from chaos.toxiproxy_server.traffic import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
@@ -39,20 +41,31 @@ def proxy_metrics(totals: Totals) -> str:
 
 
 def runtime_metrics() -> str:
-    """Return what the process uses: Prometheus' standard process metrics, and Python's in place of Go's."""
+    """Return what the process uses: Prometheus' standard process metrics, and Python's, some under Go's names."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most, _ = resource.getrlimit(resource.RLIMIT_AS)
     info = (
         f'implementation="{platform.python_implementation()}",version="{platform.python_version()}"'
     )
     rows: list[tuple[str, str, str, str, float]] = [
+        ("go_goroutines", "The original's name for what runs side by side: trio's tasks here.", "gauge", "",
+         trio.lowlevel.current_statistics().tasks_living),
+        ("go_info", "The original's name for its runtime, which is Python here.", "gauge",
+         f'version="python{platform.python_version()}"', 1),
+        ("go_threads", "The original's name for threads of the operating system.", "gauge", "",
+         threading.active_count()),
         ("process_cpu_seconds_total", "Total user and system CPU time spent in seconds.", "counter", "",
          usage.ru_utime + usage.ru_stime),
         ("process_max_fds", "Maximum number of open file descriptors.", "gauge", "", soft),
         ("process_open_fds", "Number of open file descriptors.", "gauge", "", _open_files()),
-        ("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge", "", _resident(usage)),
+        ("process_resident_memory_bytes", "Resident memory size in bytes.", "gauge", "",
+         _memory(1) or usage.ru_maxrss),
         ("process_start_time_seconds", "Start time of the process since unix epoch in seconds.", "gauge", "",
          _STARTED),
+        ("process_virtual_memory_bytes", "Virtual memory size in bytes.", "gauge", "", _memory(0)),
+        ("process_virtual_memory_max_bytes", "Maximum amount of virtual memory available in bytes.", "gauge", "",
+         float(most) if most != resource.RLIM_INFINITY else float(1 << 64)),
         ("python_gc_objects_tracked", "Number of objects that the garbage collector tracks.", "gauge", "",
          sum(gc.get_count())),
         ("python_info", "Python platform information.", "gauge", info, 1),
@@ -102,10 +115,13 @@ def _open_files() -> int:
     return len(list(folder.iterdir()))
 
 
-def _resident(usage: resource.struct_rusage) -> int:
+def _memory(column: int) -> int:
+    """Return a size of the process in bytes (0: virtual, 1: resident); 0 where no system tells.
+
+    macOS tells the highest resident size only, in bytes (getrusage(2)).
+    """
     try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        pages = int(Path("/proc/self/statm").read_text().split()[column])
     except OSError:
-        # macOS tells the highest use only, in bytes (getrusage(2))
-        return usage.ru_maxrss
+        return 0
     return pages * resource.getpagesize()

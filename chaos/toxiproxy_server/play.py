@@ -12,7 +12,7 @@ import trio
 
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError, first_message
 from chaos.link.poller import start_poller
-from chaos.networks.toxiproxy_api import is_loopback
+from chaos.networks.loopback import is_loopback
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.scenario.read import BYTES_MAX
