@@ -22,7 +22,10 @@ def _nothing() -> None:
 
 @contextmanager
 def aside(source: socket.socket) -> Iterator[Callable[[], None]]:
-    """Give what is to be called before each read from a socket: it moves this thread away from who sends.
+    """Give what is to be called now and then between reads from a socket: it moves this thread away from who sends.
+
+    Not before each read: the kernel has to find an order of its own in between, and threads that dodge one another
+    all the time are slower than those that stay.
 
     At the end the thread may run again where it might before. Of several at a time only the first does anything:
     they share the thread.

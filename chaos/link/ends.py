@@ -16,8 +16,8 @@ from chaos.link.caller import Caller
 
 # Large enough for most, and allocated only while bytes are being read: an idle connection holds none.
 READ_BYTES = 64 * 1024
-# for bulk that nobody looks at: a fourth of the turns
-BULK_READ_BYTES = 256 * 1024
+# for bulk that nobody looks at: an eighth of the turns
+BULK_READ_BYTES = 512 * 1024
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 

@@ -45,8 +45,8 @@ async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bo
     """
     turn = 0
     with _pipe() as (out, into), source.aside() as look:
+        look()
         while go_on():
-            look()
             # who sends and who reads may share this processor: what they do meanwhile makes the move a large one
             os.sched_yield()
             try:
@@ -66,6 +66,7 @@ async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bo
             turn += count
             if turn >= TURN_BYTES:
                 turn = 0
+                look()
                 await trio.lowlevel.checkpoint()
     return Stopped.ASKED
 
