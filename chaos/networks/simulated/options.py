@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
+import sys
 from dataclasses import dataclass, field
 
 from chaos.networks.simulated.linux import (
@@ -20,6 +21,18 @@ _UNSET: dict[tuple[int, int], int] = {
     (socket.SOL_SOCKET, socket.SO_TYPE): socket.SOCK_STREAM,
     (socket.SOL_SOCKET, socket.SO_SNDBUF): SEND_BUFFER_BYTES,
     (socket.SOL_SOCKET, socket.SO_RCVBUF): RECEIVE_BUFFER_BYTES,
+}
+# the field that an option of TCP sets, and its unit in that of the field; not every system has each
+_TCP: dict[int, tuple[str, float | int]] = {
+    getattr(socket, name): field_and_unit
+    for name, field_and_unit in {
+        "TCP_KEEPIDLE": ("keepalive_idle_s", 1.0),
+        "TCP_KEEPINTVL": ("keepalive_interval_s", 1.0),
+        "TCP_KEEPCNT": ("keepalive_count", 1),
+        "TCP_SYNCNT": ("syn_retries", 1),
+        "TCP_USER_TIMEOUT": ("user_timeout_s", 1e-3),
+    }.items()
+    if hasattr(socket, name)
 }
 
 
@@ -43,28 +56,21 @@ class Options:
             self.set(level, name, value)
 
     def set(self, level: int, name: int, value: int | bytes) -> None:
-        """Take what a program sets."""
+        """Take what a program sets: a number, or the bytes that the kernel takes it as."""
         self._given[level, name] = value
-        if level == socket.SOL_SOCKET and name == socket.SO_LINGER and isinstance(value, bytes):
+        if (level, name) == (socket.SOL_SOCKET, socket.SO_LINGER) and isinstance(value, bytes):
             on, seconds = struct.unpack("ii", value)
             self.linger_0 = bool(on) and seconds == 0
-        elif level == socket.SOL_SOCKET and name == socket.SO_KEEPALIVE:
-            self.keepalive = bool(value)
-        elif level == socket.IPPROTO_TCP:
-            self._set_tcp(name, int(value))
-
-    def _set_tcp(self, name: int, value: int) -> None:
-        if name == getattr(socket, "TCP_KEEPIDLE", None):
-            self.keepalive_idle_s = float(value)
-        elif name == getattr(socket, "TCP_KEEPINTVL", None):
-            self.keepalive_interval_s = float(value)
-        elif name == getattr(socket, "TCP_KEEPCNT", None):
-            self.keepalive_count = value
-        elif name == getattr(socket, "TCP_SYNCNT", None):
-            self.syn_retries = value
-        elif name == getattr(socket, "TCP_USER_TIMEOUT", None):
-            self.user_timeout_s = value / 1000
+        elif (level, name) == (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+            self.keepalive = bool(_number(value))
+        elif level == socket.IPPROTO_TCP and name in _TCP:
+            field_name, unit = _TCP[name]
+            setattr(self, field_name, _number(value) * unit)
 
     def get(self, level: int, name: int) -> int | bytes:
         """Return what was set, or the default."""
         return self._given.get((level, name), _UNSET.get((level, name), 0))
+
+
+def _number(value: int | bytes) -> int:
+    return int.from_bytes(value, sys.byteorder) if isinstance(value, bytes) else int(value)
