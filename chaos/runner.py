@@ -166,7 +166,6 @@ class Run:
         async with trio.open_nursery() as subjects:
             self._start_clients(subjects, ports)
             await self._play()
-            self._sample("end")
             self._recorder.record("end")
             nursery.start_soon(self._watch_stop, "client")
             subjects.cancel_scope.cancel()
@@ -387,8 +386,8 @@ class Run:
         self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
     ) -> None:
         """Record what the subjects own now. Collecting garbage for that may take some 20 ms."""
-        # at the start there is nothing, and at the end mostly what was there before
-        found = self._census.take(sides, collected=point not in {"start", "end"})
+        # at the start there is nothing
+        found = self._census.take(sides, collected=point != "start")
         for side, owned in found.items():
             fields = dict(owned)
             if point == "stopped" and side == "client":

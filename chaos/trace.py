@@ -56,7 +56,7 @@ EVENTS: Mapping[str, str] = {
     "state": "the subject's connection state: {subject, state} (connecting, open, closing, closed)",
     "note": "a line of the subject's own: {subject, text}",
     "resources": "what a subject owns: {subject, point, cycle, tasks, sockets, channels, objects}; "
-    "point is start (before any subject), steady, cycle, end or stopped",
+    "point is start (before any subject), steady, cycle or stopped",
 }
 
 
