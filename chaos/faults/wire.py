@@ -123,7 +123,7 @@ def read_body(text: bytes) -> Any:
 
 def read_proxy(value: Any) -> ProxyInput:
     """Read the body of a proxy's creation or update. Raises ApiError (400)."""
-    objects = {"logger": ("Proxy.Logger", "zerolog.Logger")}
+    objects = {"logger": _Place("Proxy.Logger", "zerolog.Logger")}
     return ProxyInput(**_struct(value, PROXY_FIELDS, "Proxy", _PROXY_TYPE, objects))
 
 
@@ -152,7 +152,9 @@ def require(proxy: ProxyInput, where: str = "") -> None:
 
 def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     """Read a new toxic. Raises ApiError: 409 if its name is among those taken, else 400."""
-    objects = {"attributes": ("ToxicWrapper.attributes", "toxics.NoopToxic")}
+    objects = {
+        "attributes": _Place("ToxicWrapper.attributes", "toxics.NoopToxic", nulled="toxics.Toxic")
+    }
     row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper", objects)
     attributes = _attributes(value)
     word = row.get("type", "")
@@ -183,7 +185,8 @@ def streams_of(word: str) -> tuple[str, ...]:
 
 def update_toxic(toxic: Toxic, value: Any) -> Toxic:
     """Return a toxic as an update makes it; other keys than attributes and toxicity are ignored. Raises ApiError."""
-    objects = {"attributes": (".attributes", f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}")}
+    whole = f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}"
+    objects = {"attributes": _Place(".attributes", whole, nulled="")}
     row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE, objects)
     attributes = _attributes(value)
     known, settings = _settings(toxic.type, toxic.attributes, attributes)
@@ -193,7 +196,7 @@ def update_toxic(toxic: Toxic, value: Any) -> Toxic:
 
 
 def _populate_row(row: Any) -> ProxyInput:
-    objects = {"logger": (".Proxy.Logger", "zerolog.Logger")}
+    objects = {"logger": _Place(".Proxy.Logger", "zerolog.Logger")}
     where = {"enabled": ""}  # it stands beside the proxy there, not in it
     return ProxyInput(
         **_struct(row, PROXY_FIELDS, ".Proxy", _POPULATE_TYPE, objects, elsewhere=where)
@@ -216,7 +219,7 @@ def _struct(
     fields: Mapping[str, str],
     where: str,
     whole: str,
-    objects: Mapping[str, tuple[str, str]] | None = None,
+    objects: Mapping[str, _Place] | None = None,
     *,
     elsewhere: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
@@ -225,8 +228,8 @@ def _struct(
     Args:
         fields: their names and Go types.
         where, whole: what Go calls the struct, in the place of a field and as a type.
-        objects: keys that must be objects and are read by others, with their place and type.
-        elsewhere: fields that stand in another struct, and what that is called.
+        objects: keys that must be objects and are read by others.
+        elsewhere: fields that stand in another struct, and what that is called; null clears them.
 
     Raises:
         ApiError: of the first mistake in the order of the text (400).
@@ -236,23 +239,48 @@ def _struct(
         return {}
     if not isinstance(value, Object):
         raise bad_body(_no_value(value, whole))
-    found = {}
+    found: dict[str, Any] = {}
+    nulled = set()
     for key, item in value:
         name = key.casefold()
         if item is None:
-            continue
-        if name in fields:
+            nulled.add(name)
+            if name in elsewhere:
+                found.pop(name, None)
+        elif name in fields:
             found[name] = _convert(item, fields[name], f"{elsewhere.get(name, where)}.{name}")
-        elif name in objects and not isinstance(item, Object):
-            raise bad_body(_no_field(item, *objects[name]))
+        elif name in objects:
+            objects[name].check(item, nulled=name in nulled)
     return found
 
 
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where an object stands, in Go's words, and of which type it is.
+
+    `nulled`: the type once null has been there, which nothing fits; empty for one that takes anything and is ignored.
+    """
+
+    where: str
+    type: str
+    nulled: str | None = None
+
+    def check(self, item: Any, *, nulled: bool) -> None:
+        """Raise ApiError (400) unless the object may stand here."""
+        if nulled and self.nulled is not None:
+            if self.nulled:
+                raise bad_body(_no_field(item, self.where, self.nulled))
+        elif not isinstance(item, Object):
+            raise bad_body(_no_field(item, self.where, self.type))
+
+
 def _attributes(value: Any) -> Object:
-    """Return all attributes of a toxic's body, which `_struct` has seen to be objects."""
+    """Return all attributes of a toxic's body, which `_struct` has seen to be objects; none behind a null."""
     found = Object()
     for key, item in value or ():
-        if key.casefold() == "attributes" and item is not None:
+        if key.casefold() == "attributes":
+            if item is None:
+                break
             found += item
     return found
 

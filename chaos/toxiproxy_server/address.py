@@ -119,8 +119,8 @@ def _refuse_odd(host: str) -> None:
     """
     try:
         socket.inet_aton(host)
-    except (OSError, UnicodeError):
-        odd = not host.isascii()
+    except (OSError, ValueError):
+        odd = not host.isascii() or "\0" in host
     else:
         odd = _family_of(host) is None
     if odd:

@@ -125,6 +125,28 @@ def test_the_first_mistake_of_a_body_is_told(toxi: Any) -> None:
     assert ".enabled " in toxi.ask("POST", "/populate", text).error
 
 
+def test_a_null_clears_what_was_there(toxi: Any) -> None:
+    toxi.create()
+    body = '{"type": "timeout", "name": "t", "attributes": null, "attributes": {}}'
+    refused = toxi.ask("POST", "/proxies/p/toxics", body)
+    assert (refused.status, "of type toxics.Toxic" in refused.error) == (400, True)
+    toxi.toxic("timeout", name="t", timeout=7)
+    for more in ('{"timeout": 9}', "5"):
+        body = f'{{"attributes": {{"timeout": 8}}, "attributes": null, "attributes": {more}}}'
+        assert toxi.do("POST", "/proxies/p/toxics/t", body)["attributes"] == {"timeout": 8}
+    row = '"name": "q", "listen": "127.0.0.1:0", "upstream": "x:1"'
+    done = toxi.do("POST", "/populate", f'[{{{row}, "enabled": false, "enabled": null}}]')
+    assert done["proxies"][0]["enabled"] is True
+
+
+@pytest.mark.parametrize("host", ["\0", "a\0b"])
+def test_a_nul_in_a_host_is_no_host(toxi: Any, host: str) -> None:
+    body = {"name": "p", "upstream": "x:1", "listen": f"{host}:0"}
+    answer = toxi.ask("POST", "/proxies", body)
+    assert (answer.status, answer.error) == (500, f"listen tcp: lookup {host}: no such host")
+    assert toxi.ask("POST", "/populate", [body]).json["proxies"] is None
+
+
 def test_each_byte_that_is_no_utf_8_is_replaced(toxi: Any) -> None:
     body = b'{"name": "\xe2\xa8|\xff", "upstream": "x:1", "enabled": false}'
     assert toxi.ask("POST", "/proxies", body).json["name"] == "\ufffd\ufffd|\ufffd"
