@@ -84,7 +84,7 @@ class Attempt:
             self._first_s = fabric.now
         arrival_s = fabric.path(self._here, self._there).transit(fabric.now, syn=True)
         if arrival_s is not None:
-            fabric.at(arrival_s, self._arrive)
+            fabric.carry(arrival_s, self._arrive)
         self._timer = fabric.at(due(fabric.now, syn_wait(self._number)), self.send_syn)
         self._number += 1
 
@@ -103,9 +103,9 @@ class Attempt:
         if arrival_s is None:
             return  # the answer is lost; the next SYN is answered again
         if listener is None:
-            world.fabric.at(arrival_s, lambda: self._finish(errno.ECONNREFUSED))
+            world.fabric.carry(arrival_s, lambda: self._finish(errno.ECONNREFUSED))
         else:
-            world.fabric.at(arrival_s, lambda: self._complete(listener))
+            world.fabric.carry(arrival_s, lambda: self._complete(listener))
 
     def _complete(self, listener: Listening) -> None:
         """The SYN-ACK has come: both ends exist from now on."""

@@ -35,6 +35,8 @@ class Fabric:
         self.now = 0.0
         # numbered, so that of equal times the first made is the first to come
         self._timers: list[tuple[float, int, Timer]] = []
+        # most packets take equally long, and so arrive in the order in which they are sent: those need no heap
+        self._packets: deque[tuple[float, int, Callable[[], None]]] = deque()
         self._numbers = itertools.count()
         self._soon: deque[Callable[[], None]] = deque()
         self._homes: dict[str, Home] = {}
@@ -65,6 +67,14 @@ class Fabric:
         heapq.heappush(self._timers, (at_s, next(self._numbers), timer))
         return timer
 
+    def carry(self, arrival_s: float, action: Callable[[], None]) -> None:
+        """Let a packet do something where it arrives; `arrival_s` is not in the past. Nothing can hold it up."""
+        packets = self._packets
+        if packets and arrival_s < packets[-1][0]:
+            self.at(arrival_s, action)
+        else:
+            packets.append((arrival_s, next(self._numbers), action))
+
     def soon(self, action: Callable[[], None]) -> None:
         """Let something happen now, before time passes, once whoever runs has ended its turn."""
         self._soon.append(action)
@@ -73,22 +83,31 @@ class Fabric:
         """Return when something will happen next, or None."""
         if self._soon:
             return self.now
-        timers = self._timers
+        timers, packets = self._timers, self._packets
         while timers and timers[0][2].action is None:
             heapq.heappop(timers)
+        if packets and not (timers and timers[0][0] < packets[0][0]):
+            return packets[0][0]
         return timers[0][0] if timers else None
 
     def advance(self, now: float) -> None:
         """Let everything happen that is due by now."""
-        timers, soon = self._timers, self._soon
+        timers, packets, soon = self._timers, self._packets, self._soon
         while True:
             while soon:
                 soon.popleft()()
-            if not timers or timers[0][0] > now:
-                break
-            at_s, _, timer = heapq.heappop(timers)
-            action = timer.action
-            if action is not None:
-                self.now = at_s  # never back: what is added is due now at the earliest
+            # numbers are unique, so actions are never compared
+            if packets and not (timers and timers[0] < packets[0]):  # type: ignore[operator]
+                if packets[0][0] > now:
+                    break
+                # never back: what is added is due now at the earliest
+                self.now, _, action = packets.popleft()
                 action()
+            elif timers and timers[0][0] <= now:
+                at_s, _, timer = heapq.heappop(timers)
+                if timer.action is not None:
+                    self.now = at_s
+                    timer.action()
+            else:
+                break
         self.now = max(self.now, now)

@@ -32,6 +32,8 @@ class Kept(Protocol):
 class Keepalive:
     """The keepalive timer of one end; stopped when made."""
 
+    __slots__ = ("_end", "_timer", "_unanswered")
+
     def __init__(self, end: Kept) -> None:
         self._end = end
         self._timer: Timer | None = None

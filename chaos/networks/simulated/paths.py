@@ -133,8 +133,11 @@ class Path:
         sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
         if sent_s is None:
             return None
-        self._last_arrival_s = max(self._last_arrival_s, sent_s + self.delay(now))
-        return self._last_arrival_s
+        arrival_s = sent_s + self.delay(now)
+        if arrival_s < self._last_arrival_s:
+            return self._last_arrival_s
+        self._last_arrival_s = arrival_s
+        return arrival_s
 
     def _serialise(self, now: float, size: int) -> float | None:
         """Return when the last bit has left; None if the queue is full."""

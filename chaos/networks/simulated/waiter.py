@@ -11,6 +11,8 @@ import trio
 class Waiter:
     """The place where one task at a time waits for a socket, and for what."""
 
+    __slots__ = ("_doing", "ready", "task")
+
     def __init__(self, doing: str) -> None:
         self._doing = doing
         self.task: trio.lowlevel.Task | None = None
