@@ -12,7 +12,7 @@ import errno
 
 from chaos.networks.simulated.fabric import Fabric
 from chaos.networks.simulated.keepalive import Keepalive
-from chaos.networks.simulated.linux import RECEIVE_BUFFER_BYTES, SEND_BUFFER_BYTES, os_error
+from chaos.networks.simulated.linux import RECEIVE_BUFFER_BYTES, RTO_S, os_error
 from chaos.networks.simulated.options import Options
 from chaos.networks.simulated.paths import Path
 from chaos.networks.simulated.segments import Segment
@@ -31,7 +31,7 @@ class Endpoint(Sending):
         self.eof = False  # the peer's FIN has been received
         self.error: int | None = None  # pending, reported once
         self.closed = False  # the program has let go of it
-        self._keepalive = Keepalive(self)
+        self._keepalive: Keepalive | None = None  # made when first it is asked for
 
     # what a program does
 
@@ -44,8 +44,8 @@ class Endpoint(Sending):
         return self.room > 0 or self._over()
 
     def roomy(self) -> bool:
-        """Whether poll calls it writable: a third of the buffer is free (`sk_stream_is_writable`)."""
-        return 3 * self.room >= SEND_BUFFER_BYTES or self._over()
+        """Whether poll calls it writable."""
+        return self._is_roomy() or self._over()
 
     def _over(self) -> bool:
         """Whether a send fails, and so does not block."""
@@ -97,7 +97,7 @@ class Endpoint(Sending):
         if self.closed:
             return
         self.closed = True
-        self._keepalive.stop()
+        self._stop_keepalive()
         if self.options.linger_0 or self.received:
             self.received.clear()
             self.reset()
@@ -123,9 +123,15 @@ class Endpoint(Sending):
 
     def start_keepalive(self) -> None:
         """Start probing an idle connection, if the program asked for it."""
-        self._keepalive.stop()
+        self._stop_keepalive()
         if self.options.keepalive and self.established and not self.broken:
+            if self._keepalive is None:
+                self._keepalive = Keepalive(self)
             self._keepalive.start()
+
+    def _stop_keepalive(self) -> None:
+        if self._keepalive is not None:
+            self._keepalive.stop()
 
     # what arrives
 
@@ -136,9 +142,11 @@ class Endpoint(Sending):
 
     def arrive(self, segment: Segment) -> None:
         """A segment has arrived; the next one in order, since a path keeps order."""
-        self.heard_s = self.fabric.now
+        fabric = self.fabric
+        now = self.heard_s = fabric.now
         if self.broken or (self.closed and segment.payload is not None):
             # nobody is here for it any more
+            segment.doubt()
             assert self.peer is not None
             self._to_peer(self.peer.be_reset)
             self.die(None)
@@ -147,7 +155,11 @@ class Endpoint(Sending):
             self.eof = True
         else:
             self.received += segment.payload
-        self._to_peer(segment.be_acknowledged)
+        answer_s = self.path_out.transit(now)
+        if answer_s is not None:
+            fabric.carry(answer_s, segment.be_acknowledged)
+        if answer_s is None or answer_s - segment.sent_s >= RTO_S:
+            segment.doubt()
         self.on_change()
 
     def be_asked(self, asker: Sending) -> None:
@@ -182,7 +194,7 @@ class Endpoint(Sending):
         self.broken = True
         self.error = error
         self._forget_sent()
-        self._keepalive.stop()
+        self._stop_keepalive()
         self.on_change()
 
     def _raise_pending(self) -> None:

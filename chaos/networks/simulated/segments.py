@@ -10,7 +10,10 @@ if TYPE_CHECKING:
 
 
 class Segment:
-    """A segment that its sender's peer has not acknowledged; `payload` None is the FIN."""
+    """A segment that its sender's peer has not acknowledged; `payload` None is the FIN.
+
+    `sure` says that nothing can keep it or its acknowledgement from arriving before a retransmission is due.
+    """
 
     __slots__ = (
         "acknowledged",
@@ -21,6 +24,7 @@ class Segment:
         "sender",
         "sent_s",
         "size",
+        "sure",
     )
 
     def __init__(self, sender: Sending, payload: bytes | None, sent_s: float) -> None:
@@ -32,6 +36,7 @@ class Segment:
         self.delivered = False
         self.acknowledged = False
         self.again = False
+        self.sure = False
         self.following: Segment | None = None
 
     def arrive(self) -> None:
@@ -39,6 +44,12 @@ class Segment:
         peer = self.sender.peer
         assert peer is not None
         peer.arrive(self)
+
+    def doubt(self) -> None:
+        """Be sure no more: its sender needs its timer."""
+        if self.sure:
+            self.sure = False
+            self.sender.doubt(self)
 
     def be_acknowledged(self) -> None:
         """Be known to have arrived, and all before it."""

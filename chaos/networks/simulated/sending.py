@@ -16,6 +16,7 @@ from chaos.networks.simulated.fabric import Fabric
 from chaos.networks.simulated.linux import (
     JIFFY_S,
     RECEIVE_BUFFER_BYTES,
+    RTO_S,
     RTO_S_MAX,
     SEGMENT_BYTES,
     SEGMENT_BYTES_LIMITED,
@@ -99,6 +100,10 @@ class Sending(ABC):
         taken = self._unsent_bytes + self._unacked_bytes
         return SEND_BUFFER_BYTES - taken if taken < SEND_BUFFER_BYTES else 0
 
+    def _is_roomy(self) -> bool:
+        """Whether a third of the buffer is free (`sk_stream_is_writable`)."""
+        return 3 * (self._unsent_bytes + self._unacked_bytes) <= 2 * SEND_BUFFER_BYTES
+
     @property
     def busy(self) -> bool:
         """Whether anything of ours is unsent or unacknowledged."""
@@ -170,6 +175,7 @@ class Sending(ABC):
         if arrival_s is None:
             return False
         segment.delivered = True
+        segment.sure = not segment.again and arrival_s - segment.sent_s < RTO_S
         self._pending -= 1
         fabric.carry(arrival_s, segment.arrive)
         return True
@@ -193,6 +199,7 @@ class Sending(ABC):
         if self.broken or segment.acknowledged:
             return
         now = self.heard_s = self.fabric.now
+        was_roomy = self._is_roomy()
         if not segment.again:
             # RFC 6298 section 2.3
             self._round_trip_s += (now - segment.sent_s - self._round_trip_s) / 8
@@ -211,7 +218,8 @@ class Sending(ABC):
             self._fly_pending()
         if self._unsent or self.shut:
             self._transmit()
-        self.on_change()
+        if not was_roomy:  # else nobody waits for room
+            self.on_change()
 
     def _back_off_no_more(self) -> None:
         self._rto_s, self._retries = retransmission_timeout(self._round_trip_s), 0
@@ -220,9 +228,13 @@ class Sending(ABC):
 
     def _arm(self) -> None:
         """Set the one timer of what was sent: its wait begins now."""
-        wait_s = self._rto_s
-        if self._oldest is not None:
-            if not self._probed and self._oldest is not self._newest:
+        wait_s, oldest = self._rto_s, self._oldest
+        if oldest is not None:
+            if oldest is self._newest:
+                if oldest.sure:
+                    self._timer.note(wait_s, self._retransmit)
+                    return
+            elif not self._probed:
                 # the probe waits for a delayed acknowledgement only if one segment is under way
                 wait_s = min(wait_s, 2 * self._round_trip_s + 2 * JIFFY_S)
             action = self._retransmit
@@ -235,6 +247,11 @@ class Sending(ABC):
             until_s = self._impatient_since_s + self.options.user_timeout_s
             wait_s = min(wait_s, until_s - self.fabric.now)
         self._timer.start(wait_s, action)
+
+    def doubt(self, segment: Segment) -> None:
+        """Have a timer for a segment whose acknowledgement is no longer sure to come in time."""
+        if not segment.acknowledged:
+            self._timer.queue()
 
     def _retransmit(self) -> None:
         """Send again what was not acknowledged: at first a tail loss probe, which does not back off (RFC 8985)."""

@@ -61,10 +61,20 @@ class RestartedTimer:
 
     def start(self, wait_s: float, action: Callable[[], None]) -> None:
         """Let `action` happen after a wait from now, and forget what was to happen before."""
+        self.note(wait_s, action)
+        self.queue()
+
+    def note(self, wait_s: float, action: Callable[[], None]) -> None:
+        """Do as `start` does, for a timer that will be stopped before it fires, or else `queue` be called."""
         self._since_s, self._wait_s, self._action = self._fabric.now, wait_s, action
+
+    def queue(self) -> None:
+        """Make sure that it fires, if it runs."""
         # the wheel never fires before the wait is over
-        if self._timer is None or self._since_s + wait_s < self._timer.at_s:
-            self._set(due(self._since_s, wait_s))
+        if self._action is not None and (
+            self._timer is None or self._since_s + self._wait_s < self._timer.at_s
+        ):
+            self._set(due(self._since_s, self._wait_s))
 
     def stop(self) -> None:
         """Let nothing happen. Idempotent."""
