@@ -386,11 +386,12 @@ class Run:
         self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
     ) -> None:
         """Record what the subjects own now. Collecting garbage for that may take some 20 ms."""
-        # at the start there is nothing
-        found = self._census.take(sides, collected=point != "start")
+        found = self._census.take(
+            sides,
+            # before the start and after the stop there should be nothing
+            exact=point not in ("start", "stopped"),
+            # the count is of the whole process, and when the clients stop the server still runs
+            channels=point != "stopped" or "server" in sides,
+        )
         for side, owned in found.items():
-            fields = dict(owned)
-            if point == "stopped" and side == "client":
-                # the count is of the whole process, and the server still runs
-                del fields["channels"]
-            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **fields)
+            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)

@@ -17,42 +17,40 @@ Owned = Mapping[str, Any]
 
 @dataclass(slots=True)
 class Census:
-    """Counts what these hosts own; `hosts` may still grow.
-
-    Garbage is collected first where without that more would be counted than the last time: only then does it matter,
-    and collecting is what takes time.
-    """
+    """Counts what these hosts own; `hosts` may still grow."""
 
     hosts: Collection[Host]
     ledger: Ledger
-    _last: dict[Side, Owned] = field(default_factory=dict)
+    _first: dict[Side, Owned] = field(default_factory=dict)
 
-    def take(self, sides: Sequence[Side] = _SIDES, *, collected: bool = False) -> dict[Side, Owned]:
+    def take(
+        self, sides: Sequence[Side] = _SIDES, *, exact: bool = True, channels: bool = True
+    ) -> dict[Side, Owned]:
         """Return for each side its tasks, sockets, memory channels and connection objects.
 
         Memory channels do not say whose they are: their count is of the whole process, and is the same for both
-        sides, less the channels over which the run tells them of the timeline's actions. With `collected` garbage
-        is collected in any case.
+        sides, less the channels over which the run tells them of the timeline's actions. Without `channels` they are
+        left out. Unless it must be `exact`, garbage is collected only where without that more would be counted than
+        the first time: collecting takes longer than counting, and what is not there cannot be garbage.
         """
-        found = {} if collected else self._count(sides)
-        if any(_grown(self._last.get(side, {}), owned) for side, owned in found.items()):
-            found = {}
-        if not found:
+        found = {} if exact else self._count(sides, channels)
+        if not found or any(_grown(self._first.get(side, {}), row) for side, row in found.items()):
             gc.collect()
-            found = self._count(sides)
-        self._last.update(found)
+            found = self._count(sides, channels)
+        for side, owned in found.items():
+            self._first.setdefault(side, owned)
         return found
 
-    def _count(self, sides: Sequence[Side]) -> dict[Side, Owned]:
+    def _count(self, sides: Sequence[Side], channels: bool) -> dict[Side, Owned]:
         living = count_living()
-        channels = max(0, living.channels - sum(host.channels() for host in self.hosts))
-        return {side: self._owned(side, living, channels) for side in sides}
+        ends = max(0, living.channels - sum(host.channels() for host in self.hosts))
+        counted = {"channels": ends} if channels else {}
+        return {side: self._owned(side, living) | counted for side in sides}
 
-    def _owned(self, side: Side, living: Living, channels: int) -> Owned:
+    def _owned(self, side: Side, living: Living) -> dict[str, Any]:
         return {
             "tasks": sum(host.tasks() for host in self.hosts if host.side == side),
             "sockets": self.ledger.count(side),
-            "channels": channels,
             "objects": living.objects[side],
         }
 
@@ -60,6 +58,6 @@ class Census:
 def _grown(before: Owned, now: Owned) -> bool:
     """Whether there is more of anything that the collector may find to be garbage."""
     known = before.get("objects", {})
-    return any(now[what] > before.get(what, 0) for what in ("sockets", "channels")) or any(
+    return any(now.get(what, 0) > before.get(what, 0) for what in ("sockets", "channels")) or any(
         count > known.get(name, 0) for name, count in now["objects"].items()
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Awaitable, Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -53,8 +54,7 @@ class ReferenceClient:
     ) -> None:
         self.target = parse_url(url)
         self.options = options or ClientOptions()
-        self.ssl_context = ssl_context
-        self.open_stream = open_stream or self._open_tcp
+        self.open_stream = open_stream or partial(open_tcp, self.target, ssl_context)
         self.on_message, self.on_resume, self.on_auth = on_message, on_resume, on_auth
         self.headers = dict(self.options.headers)
         self.states = StateMachine(changed=lambda state: report("state", state=state.value))
@@ -133,9 +133,6 @@ class ReferenceClient:
         self._online.set()
         if self._resting is not None:
             self._resting.cancel()
-
-    async def _open_tcp(self) -> trio.abc.Stream:
-        return await open_tcp(self.target, self.ssl_context)
 
     async def _attempt(self) -> Ended | Refused:
         self.attempts += 1

@@ -35,7 +35,6 @@ class Host:
     recorder: Recorder
     ledger: Ledger
     options: dict[str, Any]
-    _scope: trio.CancelScope | None = None
     _nursery: trio.Nursery | None = None
     _again: trio.Event | None = None
     _downs: int = field(default=0, init=False)  # crashes in force
@@ -83,13 +82,13 @@ class Host:
             options["task_status"] = started
         token = current_reporter.set(Reporter(self.recorder, self.side, self.client))
         try:
-            with commands, receiver, trio.CancelScope() as self._scope:
+            with commands, receiver:
                 async with trio.open_nursery() as self._nursery:
                     self._record("subject_start")
                     self._nursery.start_soon(self._guarded, arguments, options)
         finally:
             current_reporter.reset(token)
-            self._scope = self._nursery = self._commands = self._orders = None
+            self._nursery = self._commands = self._orders = None
         return started
 
     async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -101,10 +100,14 @@ class Host:
         except BaseExceptionGroup as group:
             # killed while several of its tasks were busy: some were cancelled, some found their socket closed
             errors, rest = group.split(Exception)
-            if errors is not None:
-                self._record("subject_exit", error=describe_error(errors))
-            if rest is not None:
-                raise rest from None
+            try:
+                if errors is not None:
+                    self._record("subject_exit", error=describe_error(errors))
+                if rest is not None:
+                    raise rest from None
+            finally:
+                # their tracebacks lead here: a cycle, in which all that the subject had would wait for the collector
+                del errors, rest
         else:
             self._record("subject_exit", error=None)
 
@@ -125,14 +128,14 @@ class Host:
         if self._again is None or self._again.is_set():
             self._again = trio.Event()
         self.ledger.close(self.side, self.client)
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def stop(self) -> None:
         """Cancel the subject for good; its own clean-up runs."""
         self._again = None
-        if self._scope is not None:
-            self._scope.cancel()
+        if self._nursery is not None:
+            self._nursery.cancel_scope.cancel()
 
     def start_again(self) -> None:
         """Take back one crash; the subject starts once all are."""

@@ -238,6 +238,7 @@ class SimulatedSocket(SocketBase):
                 sock.close()
         if self._end is not None:
             self._end.close()
+            self._end.on_change = _nothing  # nobody waits any more
         if self._bound is not None:
             self.world.give_back(self.home.address, self._bound)
 

@@ -8,6 +8,10 @@ from typing import Any
 import trio
 
 
+def _never() -> bool:
+    return False
+
+
 class Waiter:
     """The place where one task at a time waits for a socket, and for what."""
 
@@ -16,7 +20,7 @@ class Waiter:
     def __init__(self, doing: str) -> None:
         self._doing = doing
         self.task: trio.lowlevel.Task | None = None
-        self.ready: Callable[[], bool] = lambda: False
+        self.ready: Callable[[], bool] = _never
 
     async def wait(self, ready: Callable[[], bool]) -> None:
         """Wait until woken. Raises trio.BusyResourceError if another task does."""
@@ -26,11 +30,13 @@ class Waiter:
         await trio.lowlevel.wait_task_rescheduled(self._give_up)
 
     def _give_up(self, _: Any) -> trio.lowlevel.Abort:
-        self.task = None
+        self.task, self.ready = None, _never
         return trio.lowlevel.Abort.SUCCEEDED
 
     def wake(self) -> None:
         """Let the task go on that waits, if one does."""
-        task, self.task = self.task, None
+        task = self.task
         if task is not None:
+            # what it waited for leads to the socket and from there back: a cycle
+            self.task, self.ready = None, _never
             trio.lowlevel.reschedule(task)
