@@ -31,7 +31,6 @@ HOST = "127.0.0.1"
 SERVER_START_S = 10.0
 # a subject that is cancelled has this long to stop; one that shields itself for longer cannot be stopped at all
 STOP_S = 5.0
-STOP_POLL_S = 0.02
 # after a subject's stop, before what it still owns is counted
 STOP_GRACE_S = 0.3
 # a reconnected client is given this long to drop what belonged to its old connection
@@ -163,14 +162,13 @@ class Run:
         if self.world is None:  # virtual time does not lag
             nursery.start_soon(self._watch_lag)
         self._waits = nursery
-        async with trio.open_nursery() as subjects:
-            self._start_clients(subjects, ports)
-            await self._play()
-            self._recorder.record("end")
-            nursery.start_soon(self._watch_stop, "client")
-            subjects.cancel_scope.cancel()
-        await self._count_left("client")
-        await self._stop_server(server)
+        self._start_clients(nursery, ports)
+        await self._play()
+        self._recorder.record("end")
+        for side in ("client", "server"):
+            await self._stop(side)
+            await trio.sleep(STOP_GRACE_S)
+            self._sample("stopped", sides=(side,))
 
     # subjects
 
@@ -215,17 +213,14 @@ class Run:
             url = f"{scheme}://{link}:{port}/?client={number}"
             nursery.start_soon(host.run_later, delay_s, url)
 
-    async def _stop_server(self, server: Host) -> None:
-        server.stop()
+    async def _stop(self, side: Side) -> None:
+        """Cancel the subjects of one side and wait until they are gone; say so when one does not go."""
+        hosts = self._hosts_of(side, None)
+        for host in hosts:
+            host.stop()
         with trio.move_on_after(STOP_S):
-            # hundreds of connections take longer to cancel than the grace, on a busy machine
-            while server.tasks():  # noqa: ASYNC110 - it may have crashed before, and then says nothing
-                await trio.sleep(STOP_POLL_S)
-        self._tell_stuck("server")
-        await self._count_left("server")
-
-    async def _watch_stop(self, side: Side) -> None:
-        await trio.sleep(STOP_S)
+            for host in hosts:
+                await host.wait_stopped()
         self._tell_stuck(side)
 
     def _tell_stuck(self, side: Side) -> None:
@@ -237,18 +232,15 @@ class Run:
         if self.on_stuck is not None:
             self.on_stuck()
 
-    async def _count_left(self, side: Side) -> None:
-        await trio.sleep(STOP_GRACE_S)
-        self._sample("stopped", sides=(side,))
-
     # the timeline
 
     async def _play(self) -> None:
         """Apply every step at its time, until the scenario's duration is over."""
-        with trio.move_on_at(self._recorder.zero_s + self.plan.scenario.duration_s):
-            async with trio.open_nursery() as self._timeline:
-                await self._play_steps(self.plan.steps, 0.0)
-                await trio.sleep_forever()
+        async with trio.open_nursery() as self._timeline:
+            scope = self._timeline.cancel_scope
+            scope.deadline = self._recorder.zero_s + self.plan.scenario.duration_s
+            await self._play_steps(self.plan.steps, 0.0)
+            await trio.sleep_forever()
 
     def _fire(self, row: Triggered) -> None:
         if self._timeline is not None:

@@ -225,19 +225,19 @@ class Connection:
                 await self._say_goodbye()
         finally:
             self._stopped = True
-            await trio.aclose_forcefully(self.tap)
+            await self.tap.abort()
             self.closed.set()
 
     async def _say_goodbye(self) -> None:
         websocket = self.websocket
-        with self.tap.while_alive(self.close_timeout_s) as patience:
-            if websocket._wsproto.state is ConnectionState.CLOSED:
-                # RFC 6455 §7.1.1: the server closes TCP first; one that never does is not waited for any longer
+        if websocket._wsproto.state is ConnectionState.CLOSED:
+            # RFC 6455 §7.1.1: the server closes TCP first; one that never does is not waited for any longer
+            with self.tap.while_alive(self.close_timeout_s):
                 await self.tap.dead.wait()
-            goodbye = self._goodbye or self._complaint()
-            if goodbye is None or websocket._wsproto.state is not ConnectionState.OPEN:
-                return
-            patience.deadline = trio.current_time() + goodbye.wait_s
+        goodbye = self._goodbye or self._complaint()
+        if goodbye is None or websocket._wsproto.state is not ConnectionState.OPEN:
+            return
+        with self.tap.while_alive(goodbye.wait_s):
             self._sent_close = goodbye
             self._readers.closing = True
             try:

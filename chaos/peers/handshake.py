@@ -183,7 +183,7 @@ async def _open(
         raise HandshakeRefused(_not_dialed(error)) from error
     finally:
         if websocket is None and tap is not None:
-            await trio.aclose_forcefully(tap)
+            await tap.abort()
     raise HandshakeRefused(_refused(tap, head, timed_out=patience.cancelled_caught))
 
 
@@ -236,7 +236,7 @@ async def accept(
         finally:
             try:
                 if connection is None:
-                    await trio.aclose_forcefully(tap)
+                    await tap.abort()
                 else:
                     await connection.finish()
             finally:

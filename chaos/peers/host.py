@@ -38,6 +38,8 @@ class Host:
     _nursery: trio.Nursery | None = None
     _again: trio.Event | None = None
     _downs: int = field(default=0, init=False)  # crashes in force
+    _stopped: bool = field(default=False, init=False)
+    _idle: trio.Event = field(default_factory=trio.Event, init=False)  # set once it has stopped
     _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
     _orders: trio.MemoryReceiveChannel[Command] | None = field(default=None, init=False)
 
@@ -49,7 +51,7 @@ class Host:
             task_status: for a server, whose own `task_status.started(port)` it passes on; a server that is
                 started again is given the same port.
         """
-        while True:
+        while not self._stopped:
             self._again = None
             started = await self._run_once(arguments, task_status)
             again = self._restart()
@@ -89,6 +91,7 @@ class Host:
         finally:
             current_reporter.reset(token)
             self._nursery = self._commands = self._orders = None
+            self._idle.set()
         return started
 
     async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -133,9 +136,16 @@ class Host:
 
     def stop(self) -> None:
         """Cancel the subject for good; its own clean-up runs."""
-        self._again = None
-        if self._nursery is not None:
+        self._stopped = True
+        if self._nursery is None:
+            self._idle.set()
+        else:
+            self._idle = trio.Event()
             self._nursery.cancel_scope.cancel()
+
+    async def wait_stopped(self) -> None:
+        """Wait until the subject is gone that `stop` was called for."""
+        await self._idle.wait()
 
     def start_again(self) -> None:
         """Take back one crash; the subject starts once all are."""

@@ -62,9 +62,10 @@ class ReferenceServer:
         host: str | None,
         port: int,
         *,
+        commands: trio.MemoryReceiveChannel[Command] | None = None,
         task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        """Serve until cancelled, which cuts every connection; `started` gives the port.
+        """Serve until cancelled, which cuts every connection; `started` gives the port, `commands` are obeyed.
 
         trio's accept loop waits when file descriptors run out, and goes on when there are some again.
 
@@ -74,6 +75,8 @@ class ReferenceServer:
         listeners = await trio.open_tcp_listeners(port, host=host)
         port = listeners[0].socket.getsockname()[1]
         async with trio.open_nursery() as handlers:
+            if commands is not None:
+                handlers.start_soon(self.obey, commands, handlers)
             task_status.started(port)
             while True:
                 with trio.CancelScope() as accepting:
@@ -257,7 +260,4 @@ async def serve(
         ssl_context=options.get("ssl_context"),
         sessions=options.get("sessions"),
     )
-    async with trio.open_nursery() as nursery:
-        if options.get("commands") is not None:
-            nursery.start_soon(server.obey, options["commands"], nursery)
-        await server.run(host, port, task_status=task_status)
+    await server.run(host, port, commands=options.get("commands"), task_status=task_status)

@@ -120,6 +120,14 @@ class Tap(trio.abc.Stream):
         """Wait until a send might not block."""
         await self.inner.wait_send_all_might_not_block()
 
+    async def abort(self) -> None:
+        """Close the stream under this one at once, without a word: not of TLS, for example; safe to repeat."""
+        self.die()
+        if isinstance(self.inner, trio.SocketStream):
+            self.inner.socket.close()  # what the general way comes to, at a tenth of its price
+        else:
+            await trio.aclose_forcefully(self.inner)
+
     async def aclose(self) -> None:
         """Close the stream under this one; safe to repeat, and to cancel: it is closed either way."""
         self.die()
