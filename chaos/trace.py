@@ -7,6 +7,7 @@ message numbers are kept, never raw bytes: WebSocket masks are random (RFC 6455 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -102,12 +103,13 @@ class Trace:
     @cached_property
     def _by_kind(self) -> Mapping[tuple[str, int | None], list[tuple[int, Event]]]:
         """The numbered events of each kind, of all clients (None) and of each: checks ask for them a lot."""
-        index: dict[tuple[str, int | None], list[tuple[int, Event]]] = {}
+        index: dict[tuple[str, int | None], list[tuple[int, Event]]] = defaultdict(list)
         for row in enumerate(self.events):
-            kind, client = row[1].kind, row[1].client
-            index.setdefault((kind, None), []).append(row)
+            event = row[1]
+            kind, client = event.kind, event.client
+            index[kind, None].append(row)
             if client is not None:
-                index.setdefault((kind, client), []).append(row)
+                index[kind, client].append(row)
         return index
 
     def __iter__(self) -> Iterator[Event]:

@@ -174,7 +174,8 @@ def _run_and_judge(
                 check_loader=lambda name: load_name(name, base=base),
                 scenario=None if overrides else scenario.redacted(),
             )
-            verdict = replace(verdict, options=overrides)
+            if overrides:
+                verdict = replace(verdict, options=overrides)
             log.conclude(verdict)
             return verdict, trace
 

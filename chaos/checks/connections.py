@@ -36,7 +36,9 @@ def is_close_frame(event: Event) -> bool:
 def ends_stream(event: Event) -> bool:
     """Tell whether the event is a Close frame, a FIN or an RST."""
     kind = event.kind  # asked of every event of every connection, by several checks
-    return kind in ("fin", "rst") or (kind == "frame" and event.data.get("opcode") == "close")
+    if kind == "frame":
+        return event.data.get("opcode") == "close"
+    return kind in ("fin", "rst")
 
 
 def close_code(event: Event) -> int:
@@ -78,8 +80,9 @@ class Connection:
         """Return the first Close frame, FIN, RST or closing of any kind after the connection was open."""
         seen_open = False
         for event in self.events:
-            seen_open = seen_open or event.kind == "open"
-            if seen_open and (ends_stream(event) or event.kind == "closed"):
+            if not seen_open:
+                seen_open = event.kind == "open"
+            elif event.kind == "closed" or ends_stream(event):
                 return event
         return None
 

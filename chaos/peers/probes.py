@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import compress
 from typing import Any, TypeAlias
 
 import trio
@@ -176,11 +177,12 @@ def count_living() -> Living:
     not say so is counted for the client, who makes a new one with each reconnection.
     """
     things = gc.get_objects()
-    # nearly always there are none, or few: the pass over everything there is stays in C
-    wanted = {kind for kind in set(map(type, things)) if _wanted[kind]}
-    channels = 0
+    # there are few of these, if any: the passes over everything there is stay in C
+    kinds = list(map(type, things))
+    wanted = {kind for kind in set(kinds) if _wanted[kind]}
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
-    for thing in [thing for thing in things if type(thing) in wanted] if wanted else ():
+    channels = 0
+    for thing in compress(things, map(wanted.__contains__, kinds)) if wanted else ():
         if type(thing) in _CHANNELS:
             channels += 1
         else:

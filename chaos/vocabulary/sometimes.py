@@ -33,8 +33,9 @@ def _windows(trace: Trace) -> list[tuple[int, str, float, float]]:
         elif event["change"] == "off" and entry in began:
             start = began.pop(entry)
             found.append((entry, str(start["what"]), start.at_s, event.at_s))
-    end_s = trace.end_s()
-    found += [(entry, str(row["what"]), row.at_s, end_s) for entry, row in began.items()]
+    if began:
+        end_s = trace.end_s()
+        found += [(entry, str(row["what"]), row.at_s, end_s) for entry, row in began.items()]
     return sorted(found, key=lambda row: row[2])
 
 
