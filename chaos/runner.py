@@ -15,7 +15,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.peers.abilities import check_abilities
-from chaos.peers.census import Census
+from chaos.peers.census import Census, Collect
 from chaos.peers.host import Host, client_options, server_options
 from chaos.peers.probes import Ledger, recording_sockets
 from chaos.recorder import Recorder, as_json
@@ -380,10 +380,15 @@ class Run:
         """Record what the subjects own now. Collecting garbage for that may take some 20 ms."""
         found = self._census.take(
             sides,
-            # before the start and after the stop there should be nothing
-            exact=point not in ("start", "stopped"),
+            collect=self._collect(point),
             # the count is of the whole process, and when the clients stop the server still runs
             channels=point != "stopped" or "server" in sides,
         )
         for side, owned in found.items():
             self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
+
+    def _collect(self, point: str) -> Collect:
+        if point in ("start", "stopped"):
+            return "if more"  # there should be nothing
+        # what has not ended yet has left nothing behind
+        return "never" if point == "steady" and not self._steady.disturbed else "always"

@@ -20,6 +20,7 @@ class SteadyWatch:
     scenario: Scenario
     told: Callable[[], None]
     quiet_since_s: float = 0.0
+    disturbed: bool = False  # whether an attempt or a connection has ended
     _open: set[int] = field(default_factory=set)
     _passed: set[tuple[int, str]] = field(default_factory=set)
     _has_told: bool = False
@@ -30,6 +31,7 @@ class SteadyWatch:
             self._open.add(event.client)
         elif event.kind in ("fin", "rst", "closed", "refused") or event.get("opcode") == "close":
             self.quiet_since_s = event.at_s
+            self.disturbed = True
         elif event.kind == "frame" and event.get("id") is not None and event.client is not None:
             if (event.stream, event["side"]) in (("upstream", "server"), ("downstream", "client")):
                 self._passed.add((event.client, str(event.stream)))

@@ -90,18 +90,31 @@ class Link:
 
         Every connection and both its sockets are closed when this returns.
         """
+        async with trio.open_nursery() as nursery:
+            task_status.started(await self.open(nursery))
+
+    async def open(self, nursery: trio.Nursery) -> int:
+        """Listen on a free port, which is returned, and serve it in a nursery until that is cancelled."""
         try:
             await self._bind()
             await self._listen()
-            async with trio.open_nursery() as nursery:
-                task_status.started(self._address[1])
-                while True:
-                    stream = await self._accept()
-                    nursery.start_soon(self._handle, stream)
+        except BaseException:
+            self._close()
+            raise
+        nursery.start_soon(self._accept_each, nursery)
+        return self._address[1]
+
+    async def _accept_each(self, nursery: trio.Nursery) -> None:
+        try:
+            while True:
+                nursery.start_soon(self._handle, await self._accept())
         finally:
-            for socket in (self._socket, self._holder):
-                if socket is not None:
-                    socket.close()
+            self._close()
+
+    def _close(self) -> None:
+        for socket in (self._socket, self._holder):
+            if socket is not None:
+                socket.close()
 
     async def apply(self, step: Step) -> None:
         """Apply one step of the plan now, to live and to later connections."""

@@ -54,8 +54,7 @@ class EmbeddedNetwork:
     ) -> None:
         """Serve all links until cancelled; see `Network.serve`."""
         async with trio.open_nursery() as nursery:
-            ports = [await nursery.start(link.serve) for link in self._links.values()]
-            task_status.started(ports)
+            task_status.started([await link.open(nursery) for link in self._links.values()])
 
     async def apply(self, step: Step) -> None:
         """Apply a step to the clients that its entry names."""

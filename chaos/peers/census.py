@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from chaos.peers.host import Host
 from chaos.peers.probes import Ledger, Living, count_living
@@ -13,6 +13,7 @@ from chaos.trace import Side
 
 _SIDES: tuple[Side, Side] = ("client", "server")
 Owned = Mapping[str, Any]
+Collect = Literal["always", "if more", "never"]
 
 
 @dataclass(slots=True)
@@ -24,22 +25,27 @@ class Census:
     _first: dict[Side, Owned] = field(default_factory=dict)
 
     def take(
-        self, sides: Sequence[Side] = _SIDES, *, exact: bool = True, channels: bool = True
+        self, sides: Sequence[Side] = _SIDES, *, collect: Collect = "always", channels: bool = True
     ) -> dict[Side, Owned]:
         """Return for each side its tasks, sockets, memory channels and connection objects.
 
         Memory channels do not say whose they are: their count is of the whole process, and is the same for both
         sides, less the channels over which the run tells them of the timeline's actions. Without `channels` they are
-        left out. Unless it must be `exact`, garbage is collected only where without that more would be counted than
-        the first time: collecting takes longer than counting, and what is not there cannot be garbage.
+        left out.
+
+        `collect` says when garbage is collected, which takes longer than counting: always; never, and then it is
+        counted too; or only if without that more would be counted than the first time.
         """
-        found = {} if exact else self._count(sides, channels)
-        if not found or any(_grown(self._first.get(side, {}), row) for side, row in found.items()):
+        found = {} if collect == "always" else self._count(sides, channels)
+        if not found or (collect == "if more" and self._more(found)):
             gc.collect()
             found = self._count(sides, channels)
         for side, owned in found.items():
             self._first.setdefault(side, owned)
         return found
+
+    def _more(self, found: Mapping[Side, Owned]) -> bool:
+        return any(_grown(self._first.get(side, {}), owned) for side, owned in found.items())
 
     def _count(self, sides: Sequence[Side], channels: bool) -> dict[Side, Owned]:
         living = count_living()

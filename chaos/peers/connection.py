@@ -185,8 +185,7 @@ class Connection:
         except trio.WouldBlock:
             await lock.acquire()
         try:
-            await self.tap.wait_send_all_might_not_block()
-            await self.tap.send_all(websocket._wsproto.send(Ping(payload)))
+            await self.tap.send_small(websocket._wsproto.send(Ping(payload)))
         except (trio.BrokenResourceError, trio.ClosedResourceError):
             await websocket._abort_web_socket()
         except LocalProtocolError:  # a Close has been sent

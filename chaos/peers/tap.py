@@ -116,6 +116,25 @@ class Tap(trio.abc.Stream):
             self.poisoned = True
             raise
 
+    async def send_small(self, data: bytes) -> None:
+        """Send a few bytes, as a rule without poisoning the stream when that is cancelled.
+
+        A socket takes them all at once or none, in practice: until then a cancelled send has done nothing.
+        """
+        if not isinstance(self.inner, trio.SocketStream):
+            await self.wait_send_all_might_not_block()
+        elif not self.poisoned:
+            try:
+                data = data[await self.inner.socket.send(data) :]
+            except OSError as error:
+                self.die(error)
+                raise trio.BrokenResourceError from error
+            except trio.ClosedResourceError as error:
+                self.die(error)
+                raise
+        if data:
+            await self.send_all(data)
+
     async def wait_send_all_might_not_block(self) -> None:
         """Wait until a send might not block."""
         await self.inner.wait_send_all_might_not_block()
