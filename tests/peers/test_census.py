@@ -51,3 +51,35 @@ async def test_channels_of_the_run_itself_are_not_counted_as_a_subjects(
     assert running["channels"] - before == own
     assert stopped["channels"] - before == own
     assert (running["tasks"], stopped["tasks"]) == (1, 0)
+
+
+class Connection:
+    """What a library would make for each connection; in a cycle, so that only the collector frees it."""
+
+    def __init__(self) -> None:
+        self.itself = self
+
+
+def test_garbage_is_collected_only_where_it_would_count() -> None:
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        census = Census([], Ledger())
+
+        def counted(**options: Any) -> int:
+            return int(
+                census.take(("client",), **options)["client"]["objects"].get("Connection", 0)
+            )
+
+        living = [Connection()]
+        assert counted(collect="if more") == 1
+        Connection()
+        assert counted(collect="never") == 2
+        assert counted(collect="if more") == 1
+        living.clear()
+        assert counted(collect="if more") == 1  # not more than the first time
+        assert counted() == 0
+    finally:
+        gc.enable()
+        gc.unfreeze()

@@ -252,3 +252,47 @@ async def test_of_two_crashes_that_overlap_the_subject_starts_after_the_later_en
             host.start_again()
             await until(lambda: starts == [0, 1, 2])
             nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("crashed", [False, True])
+async def test_a_stopped_subject_is_waited_for_and_does_not_start_again(
+    crashed: bool, autojump_clock: Any
+) -> None:
+    async def client(url: str) -> None:
+        try:
+            await trio.sleep_forever()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep(1)
+
+    with recording_sockets() as ledger:
+        host = make_host(client, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run, "ws://test")
+            await trio.sleep(1)
+            if crashed:
+                host.crash()
+                await trio.sleep(2)
+            host.stop()
+            await host.wait_stopped()
+            assert trio.current_time() == pytest.approx(3 if crashed else 2)
+            host.start_again()
+            await trio.sleep(1)
+            assert host.tasks() == 0
+            nursery.cancel_scope.cancel()
+    assert [event.kind for event in host.recorder.events].count("subject_start") == 1
+
+
+async def test_a_subject_that_is_stopped_before_its_time_never_starts(autojump_clock: Any) -> None:
+    async def client(url: str) -> None:
+        raise AssertionError("it started")
+
+    with recording_sockets() as ledger:
+        host = make_host(client, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run_later, 5.0, "ws://test")
+            await trio.sleep(1)
+            host.stop()
+            await host.wait_stopped()
+        assert trio.current_time() == pytest.approx(5)
+    assert not host.recorder.events

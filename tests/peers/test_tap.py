@@ -115,3 +115,52 @@ async def test_a_send_that_was_cancelled_before_it_began_does_no_harm() -> None:
     assert tap.usable
     await tap.send_all(b"whole")
     assert await theirs.receive_some() == b"whole"
+
+
+async def full_pair() -> tuple[Tap, trio.SocketStream]:
+    """Return a tap on a socket that takes no more bytes, and the other end."""
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    with trio.move_on_after(0.05):
+        while True:
+            await ours.socket.send(bytes(65_536))
+    return Tap(ours), theirs
+
+
+async def test_a_small_send_that_finds_no_room_is_given_up_without_harm() -> None:
+    tap, theirs = await full_pair()
+    async with theirs:
+        with trio.move_on_after(0.01) as scope:
+            await tap.send_small(b"ping")
+        assert scope.cancelled_caught
+        assert tap.usable
+        while not (await theirs.receive_some()).endswith(b"ping"):
+            with trio.move_on_after(0.01):
+                await tap.send_small(b"ping")
+        await tap.abort()
+
+
+async def test_a_small_send_to_a_peer_that_is_gone_is_the_streams_death() -> None:
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    tap = Tap(ours)
+    await theirs.aclose()
+    with pytest.raises(trio.BrokenResourceError):
+        await tap.send_small(b"ping")
+    assert isinstance(tap.error, OSError)
+    await tap.abort()
+    with pytest.raises(trio.BrokenResourceError):
+        await tap.send_small(b"ping")
+
+
+async def test_aborting_wakes_who_reads() -> None:
+    ours, theirs = (trio.SocketStream(sock) for sock in trio.socket.socketpair())
+    tap = Tap(ours)
+    async with theirs, trio.open_nursery() as nursery:
+
+        async def read() -> None:
+            with pytest.raises(trio.ClosedResourceError):
+                await tap.receive_some()
+
+        nursery.start_soon(read)
+        await trio.testing.wait_all_tasks_blocked()
+        await tap.abort()
+    assert not tap.usable

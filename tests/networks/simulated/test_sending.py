@@ -1,0 +1,123 @@
+"""What saves work in the sending half changes nothing that a program sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from chaos.networks.simulated.endpoint import Endpoint
+from chaos.networks.simulated.fabric import Fabric
+from chaos.networks.simulated.paths import constant, lossy
+from chaos.networks.simulated.timers import RestartedTimer
+
+NOTE = RestartedTimer.note
+DELAYS_S = [0.0, 0.000_025, 0.05, 0.15, 0.3, 2.0]
+
+sends = st.tuples(st.just("send"), st.integers(0, 1), st.sampled_from([1, 3, 70_000, 500_000]))
+verbs = st.one_of(
+    sends,
+    sends,
+    st.tuples(st.just("read"), st.integers(0, 1), st.sampled_from([1, 100_000, 1_000_000])),
+    st.tuples(st.just("up"), st.integers(0, 1), st.booleans()),
+    st.tuples(st.just("delay"), st.integers(0, 1), st.sampled_from(DELAYS_S)),
+    st.tuples(st.just("loss"), st.integers(0, 1), st.sampled_from([0.0, 0.3, 0.9])),
+    st.tuples(
+        st.sampled_from(["close", "shutdown", "reset", "forget"]), st.integers(0, 1), st.none()
+    ),
+)
+steps = st.lists(
+    st.tuples(st.sampled_from([0.0, 0.0, 0.000_03, 0.1, 0.25, 1.0]), verbs), min_size=4, max_size=25
+)
+thorough = settings(max_examples=500)
+
+
+def happened(script: list[Any]) -> list[Any]:
+    """Return all that the two ends of a connection saw, and when."""
+    fabric = Fabric()
+    paths = [fabric.path("a", "b"), fabric.path("b", "a")]
+    ends = [Endpoint(fabric, path) for path in paths]
+    seen: list[Any] = []
+
+    def noting(number: int, end: Endpoint) -> Callable[[], None]:
+        def note() -> None:
+            state = (len(end.received), end.eof, end.error, end.broken, end.roomy(), end.busy)
+            seen.append((fabric.now, number, *state))
+
+        return note
+
+    for number, end in enumerate(ends):
+        end.options.retries = 4
+        end.on_change = noting(number, end)
+        end.establish(ends[1 - number], 0.000_05)
+    for after_s, (verb, number, value) in script:
+        fabric.advance(fabric.now + after_s)
+        act(ends[number], verb, value)
+        seen += [(fabric.now, end._round_trip_s, end._rto_s, end._retries) for end in ends]
+    fabric.advance(fabric.now + 300)
+    # an acknowledgement that gives nobody room is not told of
+    return [row for before, row in zip([None, *seen], seen, strict=False) if row != before]
+
+
+def act(end: Endpoint, verb: str, value: Any) -> None:
+    path = end.path_out
+    if verb == "send":
+        if not end.closed and not end.shut and not end.broken and end.error is None:
+            end.send(b"x" * value)
+    elif verb == "read":
+        if not end.closed and end.received:
+            end.receive(value)
+    elif verb == "up":
+        path.up = value
+    elif verb == "delay":
+        path.delay = constant(value)
+    elif verb == "loss":
+        path.loss = lossy(Random(1), value)
+    else:
+        getattr(end, verb)()
+
+
+def note_and_queue(timer: RestartedTimer, wait_s: float, action: Callable[[], None]) -> None:
+    NOTE(timer, wait_s, action)
+    timer.queue()
+
+
+@thorough
+@given(script=steps)
+@example(script=[(0.0, ("send", 0, 1)), (0.0, ("up", 1, False)), (1.0, ("up", 1, True))])
+@example(script=[(0.0, ("delay", 0, 0.15)), (0.0, ("delay", 1, 0.15)), (0.0, ("send", 0, 1))])
+@example(script=[(0.0, ("send", 0, 1)), (0.0, ("up", 1, False)), (0.0, ("forget", 1, None))])
+@example(script=[(0.0, ("delay", 1, 0.3)), (0.0, ("send", 0, 1)), (1.0, ("read", 0, 1))])
+@example(script=[(0.0, ("delay", 0, 0.3)), (0.0, ("send", 0, 1)), (1.0, ("read", 0, 1))])
+def test_a_timer_that_is_not_queued_would_not_have_fired(script: list[Any]) -> None:
+    lazy = happened(script)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RestartedTimer, "note", note_and_queue)
+        assert happened(script) == lazy
+
+
+@thorough
+@given(script=steps)
+@example(script=[(0.0, ("delay", 0, 2.0)), (0.0, ("send", 0, 1)), (0.0, ("send", 1, 1))])
+def test_packets_in_a_queue_of_their_own_arrive_in_the_order_of_the_heap(script: list[Any]) -> None:
+    queued = happened(script)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Fabric, "carry", Fabric.at)
+        assert happened(script) == queued
+
+
+def test_an_undisturbed_exchange_leaves_no_timer_behind() -> None:
+    fabric = Fabric()
+    ends = [Endpoint(fabric, fabric.path("a", "b")), Endpoint(fabric, fabric.path("b", "a"))]
+    for number, end in enumerate(ends):
+        end.establish(ends[1 - number])
+    ends[0].send(b"question")
+    fabric.advance(0.01)
+    ends[1].send(b"answer")
+    fabric.advance(0.02)
+    assert (bytes(ends[1].received), bytes(ends[0].received)) == (b"question", b"answer")
+    assert fabric.wake_at() is None
