@@ -13,7 +13,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import Any, TypeAlias
 
 import trio
@@ -27,6 +26,8 @@ Owner: TypeAlias = tuple[Side, int | None]
 SocketKind: TypeAlias = tuple[int, int, int]  # family, type, protocol
 
 _CHANNELS = frozenset[type]({trio.MemorySendChannel, trio.MemoryReceiveChannel})
+# classes that have been looked at, and are not counted
+_uncounted: set[type] = set()
 
 # The class behind trio's sockets has no public name; a recording socket must be one of them, since trio checks.
 with stdlib_socket.socket() as _plain:
@@ -176,17 +177,17 @@ def count_living() -> Living:
     A connection object says whose it is by `is_client` (trio-websocket) or `client` (wsproto); one that does
     not say so is counted for the client, who makes a new one with each reconnection.
     """
-    things = gc.get_objects()
-    # there are few of these, if any: the passes over everything there is stay in C
-    kinds = list(map(type, things))
-    wanted = {kind for kind in set(kinds) if _wanted[kind]}
     found: dict[Side, Counter[str]] = {"client": Counter(), "server": Counter()}
     channels = 0
-    for thing in compress(things, map(wanted.__contains__, kinds)) if wanted else ():
-        if type(thing) in _CHANNELS:
+    # of everything there is nearly nothing is counted: one quick pass leaves that out
+    for thing in [thing for thing in gc.get_objects() if type(thing) not in _uncounted]:
+        kind = type(thing)
+        if kind in _CHANNELS:
             channels += 1
+        elif _is_counted(kind):
+            found[_side_of(thing)][kind.__name__] += 1
         else:
-            found[_side_of(thing)][type(thing).__name__] += 1
+            _uncounted.add(kind)
     return Living(
         channels=channels,
         # sorted: the order in which the collector knows them says nothing and differs between processes
@@ -201,17 +202,10 @@ def _side_of(connection: Any) -> Side:
     return "client" if flag is not False else "server"
 
 
-class _Wanted(dict[type, bool]):
-    """Whether objects of a class are counted: looked at once for each class."""
-
-    def __missing__(self, kind: type) -> bool:
-        name = kind.__name__
-        wanted = self[kind] = kind in _CHANNELS or (
-            (name.endswith("Connection") or name.startswith("WebSocket"))
-            and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
-            and not issubclass(kind, (BaseException, type))
-        )
-        return wanted
-
-
-_wanted = _Wanted()
+def _is_counted(kind: type) -> bool:
+    name = kind.__name__
+    return (
+        (name.endswith("Connection") or name.startswith("WebSocket"))
+        and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
+        and not issubclass(kind, (BaseException, type))
+    )
