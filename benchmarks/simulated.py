@@ -373,6 +373,8 @@ SECTIONS = {"runs": runs, "messages": messages, "growth": growth, "processes": p
 
 def main(arguments: list[str]) -> None:
     """Run the sections that are named, or all."""
+    if unknown := [name for name in arguments if name not in SECTIONS]:
+        sys.exit(f"unknown section {unknown[0]!r}; expected {', '.join(SECTIONS)}")
     for name in arguments or SECTIONS:
         SECTIONS[name]()
 

@@ -140,10 +140,11 @@ class Tap(trio.abc.Stream):
         await self.inner.wait_send_all_might_not_block()
 
     async def abort(self) -> None:
-        """Close the stream under this one at once, without a word: not of TLS, for example; safe to repeat."""
+        """Close the stream under this one at once and without a farewell, such as TLS has; safe to repeat."""
         self.die()
         if isinstance(self.inner, trio.SocketStream):
-            self.inner.socket.close()  # what the general way comes to, at a tenth of its price
+            # what the general way comes to in the end: scopes, a cancellation and a turn of the loop later
+            self.inner.socket.close()
         else:
             await trio.aclose_forcefully(self.inner)
 
