@@ -127,6 +127,17 @@ class Trace:
             event for _, event in rows if all(event.data.get(key) == value for key, value in wanted)
         ]
 
+    @property
+    def judged(self) -> Trace:
+        """The trace without what came after its end; `resources` apart, which tell of leaks."""
+        return self._cut or self
+
+    @cached_property
+    def _cut(self) -> Trace | None:
+        end_s = self.end_s()
+        kept = tuple(e for e in self.events if e.at_s <= end_s or e.kind == "resources")
+        return None if len(kept) == len(self.events) else Trace(self.header, kept)
+
     def end_s(self) -> float:
         """Return the time of the end of what is judged: the `end` event, else the last event."""
         for event in reversed(self.events):

@@ -28,16 +28,9 @@ class Context:
 
     @classmethod
     def of(cls, trace: Trace, scenario: Scenario | None = None) -> Context:
-        """Return the context of a trace, whose scenario this is; without one it is read from the header.
-
-        Events after the trace's end are left out, `resources` apart.
-        """
-        end_s = trace.end_s()
-        kept = tuple(e for e in trace.events if e.at_s <= end_s or e.kind == "resources")
+        """Return the context of a trace, whose scenario this is; without one it is read from the header."""
         read = scenario or Scenario.from_json(trace.header.scenario)
-        # its index serves others too
-        judged = trace if len(kept) == len(trace.events) else Trace(trace.header, kept)
-        return cls(judged, read, end_s)
+        return cls(trace.judged, read, trace.end_s())
 
     @property
     def virtual(self) -> bool:

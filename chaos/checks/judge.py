@@ -83,7 +83,8 @@ def judge(
         outcome=combine(everything),
         findings=everything,
         duration_s=context.end_s,
-        warnings=tuple(str(event.get("text", "")) for event in trace.select("warning")),
+        # after the end as well; looked for by hand, since an index is for many questions
+        warnings=tuple(str(e.get("text", "")) for e in trace.events if e.kind == "warning"),
     )
 
 
@@ -102,7 +103,7 @@ def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) 
             reason=f"the check crashed: {type(error).__name__}: {error}",
             evidence=tuple(traceback.format_exc().splitlines()),
         )
-    return replace(finding, line=expectation.line)
+    return finding.on_line(expectation.line)
 
 
 def _run_check(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:

@@ -35,6 +35,18 @@ class Finding:
     line: int = 0
     guard: bool = False
 
+    def on_line(self, line: int) -> Finding:
+        """Return the same finding, of an expectation on this line."""
+        return Finding(
+            check=self.check,
+            outcome=self.outcome,
+            reason=self.reason,
+            evidence=self.evidence,
+            measured=self.measured,
+            line=line,
+            guard=self.guard,
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
         return {

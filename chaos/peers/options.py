@@ -11,13 +11,17 @@ from typing import Any, Literal, Self
 
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
+_NAMES: dict[type, frozenset[str]] = {}  # of the fields of each class below
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Options:
     @classmethod
     def parse(cls, arguments: Mapping[str, Any]) -> Self:
         """Return the options that these arguments hold. Raises TypeError for one that is missing."""
-        known = {one.name for one in fields(cls)}
+        known = _NAMES.get(cls)
+        if known is None:
+            known = _NAMES[cls] = frozenset(one.name for one in fields(cls))
         return cls(**{name: value for name, value in arguments.items() if name in known})
 
 

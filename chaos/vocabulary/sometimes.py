@@ -225,5 +225,5 @@ STATES: Mapping[str, State] = {
 
 
 def states_reached(trace: Trace) -> tuple[str, ...]:
-    """Return the states that a trace reached, in the order of the table."""
-    return tuple(word for word, state in STATES.items() if state.reached(trace))
+    """Return the states that a trace reached before its end, in the order of the table."""
+    return tuple(word for word, state in STATES.items() if state.reached(trace.judged))
