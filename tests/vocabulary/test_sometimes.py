@@ -104,5 +104,9 @@ def test_a_state_is_reached_by_what_shows_it_and_by_nothing_else(word: str) -> N
     assert word not in states_reached(NOT_REACHED[word])
 
 
+def test_what_the_end_of_the_run_does_to_a_connection_is_no_state() -> None:
+    assert not states_reached(trace((1, "open", {}), (2, "end", {}), (3, "closed", {})))
+
+
 def test_the_language_knows_the_states_of_the_table() -> None:
     assert get_args(StateWord) == tuple(STATES)
