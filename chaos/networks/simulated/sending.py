@@ -63,15 +63,14 @@ class Sending(ABC):
         self.fabric = fabric
         self.path_out = path_out
         self.options = options
-        self.on_change: Callable[[], None] = _nothing
+        self.on_change: Callable[[], None] = nothing
         self.peer: Endpoint | None = None
         self.established = False
         self.broken = False  # reads give end of stream, writes EPIPE
         self.shut = False  # our side will send no more
         self.heard_s = fabric.now
-        self._unsent: deque[bytes] | None = (
-            None  # made when first there is something that must wait
-        )
+        # made when first there is something that must wait
+        self._unsent: deque[bytes] | None = None
         self._unsent_bytes = 0
         self._oldest: Segment | None = None  # of the unacknowledged
         self._newest: Segment | None = None
@@ -316,5 +315,5 @@ class Sending(ABC):
         self._timer.stop()
 
 
-def _nothing() -> None:
-    return
+def nothing() -> None:
+    """Do nothing, for nobody waits."""

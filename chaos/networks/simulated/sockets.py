@@ -16,6 +16,7 @@ from chaos.networks.simulated.end import SimulatedEnd
 from chaos.networks.simulated.endpoint import Endpoint
 from chaos.networks.simulated.hosts import LOOPBACK
 from chaos.networks.simulated.linux import os_error
+from chaos.networks.simulated.sending import nothing
 from chaos.networks.simulated.socket_base import SocketBase
 from chaos.networks.simulated.waiter import Waiter
 from chaos.networks.simulated.world import ANY, Address, World
@@ -24,10 +25,6 @@ BACKLOG_MAX = 4096
 _MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enum is slow
 
 Result = TypeVar("Result")
-
-
-def _nothing() -> None:
-    return
 
 
 class SimulatedSocket(SocketBase):
@@ -96,7 +93,7 @@ class SimulatedSocket(SocketBase):
         attempt = Attempt(self, target, there)
         await self._when(self._writer, lambda: True, attempt.send_syn)
         try:
-            await self._when(self._writer, lambda: attempt.outcome is not None, _nothing)
+            await self._when(self._writer, lambda: attempt.outcome is not None, nothing)
         except BaseException:
             attempt.give_up()
             raise
@@ -203,11 +200,11 @@ class SimulatedSocket(SocketBase):
 
     async def wait_writable(self) -> None:
         end = self._connected()
-        await self._when(self._writer, end.roomy, _nothing)
+        await self._when(self._writer, end.roomy, nothing)
 
     async def wait_readable(self) -> None:
         ready = self._acceptable if self._queue is not None else self._connected().readable
-        await self._when(self._reader, ready, _nothing)
+        await self._when(self._reader, ready, nothing)
 
     def is_readable(self) -> bool:
         return bool(self._queue) or (self._end is not None and self._end.readable())
@@ -238,7 +235,7 @@ class SimulatedSocket(SocketBase):
                 sock.close()
         if self._end is not None:
             self._end.close()
-            self._end.on_change = _nothing  # nobody waits any more
+            self._end.on_change = nothing  # nobody waits any more
         if self._bound is not None:
             self.world.give_back(self.home.address, self._bound)
 
