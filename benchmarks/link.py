@@ -114,7 +114,7 @@ async def main() -> None:
         ports = {
             "direct": server,
             "plain relay": await port_of(nursery, relay_to(server)),
-            "link": await nursery.start(make_link(server).serve),
+            "link": await make_link(server).open(nursery),
         }
         trips = {name: await round_trip(port) for name, port in ports.items()}
         sizes = {name: await memory(port) for name, port in ports.items()}

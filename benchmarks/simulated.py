@@ -265,7 +265,7 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
                 dial=dialer("127.0.0.1", port, None),
                 caller=FabricCaller(world.fabric),
             )
-            entrance = await nursery.start(link.serve)
+            entrance = await link.open(nursery)
 
             async def client() -> None:
                 stream = await trio.open_tcp_stream("localhost", entrance)

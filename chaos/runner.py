@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import trio
 
 from chaos.errors import NetworkUnavailable, first_message
-from chaos.networks.base import Felt, Network, Tls
+from chaos.networks.base import MakeNetwork, Network, Tls
 from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
@@ -40,23 +40,6 @@ LAG_PROBE_S = 0.05
 LAG_RECORDED_S = 0.02
 
 Subject = Callable[..., Awaitable[Any]]
-
-
-class MakeNetwork(Protocol):
-    """Makes the network of a run, once the server's port is known."""
-
-    def __call__(
-        self,
-        *,
-        plan: Plan,
-        recorder: Recorder,
-        host: str,
-        port: int,
-        tls: Tls | None,
-        felt: Felt,
-    ) -> Network:
-        """Return a network that serves nothing yet."""
-        ...
 
 
 @dataclass(kw_only=True)
@@ -156,7 +139,7 @@ class Run:
             felt=self._felt,
         )
         self._watchers.append(network.see)
-        ports: Sequence[int] = await nursery.start(network.serve)
+        ports = await network.open(nursery)
         self._recorder.start()
         self._recorder.record("start")
         if self.world is None:  # virtual time does not lag
@@ -165,10 +148,13 @@ class Run:
         self._start_clients(nursery, ports)
         await self._play()
         self._recorder.record("end")
-        for side in ("client", "server"):
-            await self._stop(side)
+        await self._stop("client")
+        await trio.sleep(STOP_GRACE_S)  # the server is to notice
+        self._sample("stopped", sides=("client",))
+        await self._stop("server")
+        if not self._sample("stopped", sides=("server",), if_clean=True):
             await trio.sleep(STOP_GRACE_S)
-            self._sample("stopped", sides=(side,))
+            self._sample("stopped", sides=("server",))
 
     # subjects
 
@@ -375,17 +361,28 @@ class Run:
             self._sample("cycle", cycle=number)
 
     def _sample(
-        self, point: str, *, cycle: int | None = None, sides: Sequence[Side] = ("client", "server")
-    ) -> None:
-        """Record what the subjects own now. Collecting garbage for that may take some 20 ms."""
+        self,
+        point: str,
+        *,
+        cycle: int | None = None,
+        sides: Sequence[Side] = ("client", "server"),
+        if_clean: bool = False,
+    ) -> bool:
+        """Record what the subjects own now, and tell whether it was. Collecting garbage for that may take some 20 ms.
+
+        With `if_clean` it is recorded only if that is no more than at first.
+        """
         found = self._census.take(
             sides,
             collect=self._collect(point),
             # the count is of the whole process, and when the clients stop the server still runs
             channels=point != "stopped" or "server" in sides,
         )
+        if if_clean and self._census.more(found):
+            return False
         for side, owned in found.items():
             self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
+        return True
 
     def _collect(self, point: str) -> Collect:
         if point in ("start", "stopped"):

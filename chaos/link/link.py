@@ -85,16 +85,11 @@ class Link:
         self._holder: trio.socket.SocketType | None = None  # keeps the port while nobody listens
         self._listening = trio.Event()
 
-    async def serve(self, *, task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED) -> None:
-        """Listen on a free port (given to `task_status.started`) until cancelled.
-
-        Every connection and both its sockets are closed when this returns.
-        """
-        async with trio.open_nursery() as nursery:
-            task_status.started(await self.open(nursery))
-
     async def open(self, nursery: trio.Nursery) -> int:
-        """Listen on a free port, which is returned, and serve it in a nursery until that is cancelled."""
+        """Listen on a free port, which is returned, and serve it in a nursery until that is cancelled.
+
+        Every connection and both its sockets are closed when the nursery is.
+        """
         try:
             await self._bind()
             await self._listen()

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def make_network(name: str, toxiproxy: str | None = None, world: World | None = None) -> Any:
-    """Return a function that makes the network of this name for a run (see `chaos.runner.MakeNetwork`).
+    """Return a function that makes the network of this name for a run (see `chaos.networks.base.MakeNetwork`).
 
     `toxiproxy` is the URL of a Toxiproxy that is already running; without it one is started. `world` is that of a
     simulated run, whose path faults need it.

@@ -12,6 +12,7 @@ import trio
 from chaos.link.ends import End, TlsEnd
 from chaos.link.kernel_end import end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
+from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event, Stream
 
@@ -33,10 +34,13 @@ class Tls:
 class Network(Protocol):
     """A network between one server and its clients."""
 
-    async def serve(
-        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Give each client a port (to `task_status.started`, client 1 first) until cancelled."""
+    async def open(self, nursery: trio.Nursery) -> Sequence[int]:
+        """Return a port for each client, client 1 first; what serves them runs in `nursery` until that is cancelled.
+
+        Raises:
+            NetworkUnavailable: the network cannot be had. If it fails later, the nursery's tasks raise it.
+        """
+        ...
 
     async def apply(self, step: Step) -> None:
         """Apply a toxic or fault now; returns when it is in effect.
@@ -47,6 +51,23 @@ class Network(Protocol):
 
     def see(self, event: Event) -> None:
         """Take each event of the run as it is recorded; must not wait."""
+
+
+class MakeNetwork(Protocol):
+    """Makes the network of a run, once the server's port is known."""
+
+    def __call__(
+        self,
+        *,
+        plan: Plan,
+        recorder: Recorder,
+        host: str,
+        port: int,
+        tls: Tls | None,
+        felt: Felt,
+    ) -> Network:
+        """Return a network that serves nothing yet."""
+        ...
 
 
 def affected(plan: Plan, step: Step) -> Sequence[int]:

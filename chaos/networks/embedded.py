@@ -31,7 +31,7 @@ class EmbeddedNetwork:
         felt: Felt,
         caller: Caller | None = None,
     ) -> None:
-        """Prepare the links; nothing listens before `serve`. `caller` is theirs."""
+        """Prepare the links; nothing listens before `open`. `caller` is theirs."""
         self._plan = plan
         self._links = {
             client: Link(
@@ -49,12 +49,9 @@ class EmbeddedNetwork:
             for client in range(1, plan.scenario.client.count + 1)
         }
 
-    async def serve(
-        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Serve all links until cancelled; see `Network.serve`."""
-        async with trio.open_nursery() as nursery:
-            task_status.started([await link.open(nursery) for link in self._links.values()])
+    async def open(self, nursery: trio.Nursery) -> Sequence[int]:
+        """Open all links; see `Network.open`."""
+        return [await link.open(nursery) for link in self._links.values()]
 
     async def apply(self, step: Step) -> None:
         """Apply a step to the clients that its entry names."""

@@ -115,7 +115,7 @@ class ToxiproxyNetwork:
         felt: Felt,
         url: str | None = None,
     ) -> None:
-        """Prepare; nothing is started before `serve`. `url` is a Toxiproxy that is already running."""
+        """Prepare; nothing is started before `open`. `url` is a Toxiproxy that is already running."""
         self._plan = plan
         self._recorder = recorder
         self._server = (host, port)
@@ -127,14 +127,12 @@ class ToxiproxyNetwork:
         # unique among all runs that share a Toxiproxy, on whatever machine
         self._prefix = f"trio-chaos-{os.getpid()}-{secrets.token_hex(3)}"
 
-    async def serve(
-        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Serve until cancelled; see `Network.serve`. A Toxiproxy of its own is stopped at the end.
+    async def open(self, nursery: trio.Nursery) -> Sequence[int]:
+        """Open a lane for each client; see `Network.open`. A Toxiproxy of its own is stopped at the end."""
+        ports: Sequence[int] = await nursery.start(self._serve)
+        return ports
 
-        Raises:
-            NetworkUnavailable: Toxiproxy cannot be had, or fails, or ends.
-        """
+    async def _serve(self, *, task_status: trio.TaskStatus[Sequence[int]]) -> None:
         async with trio.open_nursery() as nursery:
             url = self._url or await nursery.start(serve_toxiproxy)
             self._api = ToxiproxyApi(url)
@@ -159,7 +157,7 @@ class ToxiproxyNetwork:
             numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
             address=address,
         )
-        back_port = await nursery.start(back.serve)
+        back_port = await back.open(nursery)
         lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
@@ -168,7 +166,7 @@ class ToxiproxyNetwork:
             numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
         )
-        return int(await nursery.start(lane.front.serve))
+        return await lane.front.open(nursery)
 
     async def _create_lane(self, client: int, upstream: str) -> _Lane:
         """Make a client's proxy. Not cancelled: a proxy that is made must be known, or it stays behind."""

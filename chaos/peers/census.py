@@ -37,14 +37,15 @@ class Census:
         counted too; or only if without that more would be counted than the first time.
         """
         found = {} if collect == "always" else self._count(sides, channels)
-        if not found or (collect == "if more" and self._more(found)):
+        if not found or (collect == "if more" and self.more(found)):
             gc.collect()
             found = self._count(sides, channels)
         for side, owned in found.items():
             self._first.setdefault(side, owned)
         return found
 
-    def _more(self, found: Mapping[Side, Owned]) -> bool:
+    def more(self, found: Mapping[Side, Owned]) -> bool:
+        """Whether what was found is more of anything than the first time."""
         return any(_grown(self._first.get(side, {}), owned) for side, owned in found.items())
 
     def _count(self, sides: Sequence[Side], channels: bool) -> dict[Side, Owned]:
@@ -62,8 +63,8 @@ class Census:
 
 
 def _grown(before: Owned, now: Owned) -> bool:
-    """Whether there is more of anything that the collector may find to be garbage."""
     known = before.get("objects", {})
-    return any(now.get(what, 0) > before.get(what, 0) for what in ("sockets", "channels")) or any(
+    numbers = ("tasks", "sockets", "channels")
+    return any(now.get(what, 0) > before.get(what, 0) for what in numbers) or any(
         count > known.get(name, 0) for name, count in now["objects"].items()
     )

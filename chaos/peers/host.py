@@ -27,7 +27,7 @@ COMMANDS_MAX = 64
 
 @dataclass(slots=True, kw_only=True)
 class Host:
-    """One callable subject: the server, or one client. `run` owns its nursery."""
+    """One callable subject: the server, or one client. It runs in the task of `run`."""
 
     side: Side
     client: int | None
@@ -35,8 +35,10 @@ class Host:
     recorder: Recorder
     ledger: Ledger
     options: dict[str, Any]
-    _nursery: trio.Nursery | None = None
-    _again: trio.Event | None = None
+    _scope: trio.CancelScope | None = field(default=None, init=False)  # while it runs
+    _task: trio.lowlevel.Task | None = field(default=None, init=False)
+    _nurseries: int = field(default=0, init=False)  # of the task, which are not the subject's
+    _again: trio.Event | None = field(default=None, init=False)
     _downs: int = field(default=0, init=False)  # crashes in force
     _stopped: bool = field(default=False, init=False)
     _idle: trio.Event = field(default_factory=trio.Event, init=False)  # set once it has stopped
@@ -84,13 +86,19 @@ class Host:
             options["task_status"] = started
         token = current_reporter.set(Reporter(self.recorder, self.side, self.client))
         try:
-            with commands, receiver:
-                async with trio.open_nursery() as self._nursery:
-                    self._record("subject_start")
-                    self._nursery.start_soon(self._guarded, arguments, options)
+            with commands, receiver, trio.CancelScope() as self._scope:
+                self._task = trio.lowlevel.current_task()
+                self._nurseries = len(self._task.child_nurseries)
+                self._record("subject_start")
+                await self._guarded(arguments, options)
+        except RuntimeError as error:
+            # the scope's own: the subject has left another open inside it, and trio has put that right by now
+            self.recorder.record(
+                "warning", text=as_json(f"{self.side}: {error}".partition("\n")[0])
+            )
         finally:
             current_reporter.reset(token)
-            self._nursery = self._commands = self._orders = None
+            self._scope = self._task = self._commands = self._orders = None
             self._idle.set()
         return started
 
@@ -131,17 +139,17 @@ class Host:
         if self._again is None or self._again.is_set():
             self._again = trio.Event()
         self.ledger.close(self.side, self.client)
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel()
+        if self._scope is not None:
+            self._scope.cancel()
 
     def stop(self) -> None:
         """Cancel the subject for good; its own clean-up runs."""
         self._stopped = True
-        if self._nursery is None:
+        if self._scope is None:
             self._idle.set()
         else:
             self._idle = trio.Event()
-            self._nursery.cancel_scope.cancel()
+            self._scope.cancel()
 
     async def wait_stopped(self) -> None:
         """Wait until the subject is gone that `stop` was called for."""
@@ -155,7 +163,9 @@ class Host:
 
     def tasks(self) -> int:
         """Return how many tasks the subject has."""
-        return count_tasks(self._nursery) if self._nursery is not None else 0
+        if self._task is None:
+            return 0
+        return 1 + count_tasks(self._task.child_nurseries[self._nurseries :])
 
     def channels(self) -> int:
         """Return how many memory channel ends are there for the subject that are not its own."""

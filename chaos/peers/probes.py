@@ -10,7 +10,7 @@ import gc
 import socket as stdlib_socket
 import weakref
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -152,10 +152,10 @@ def recording_sockets(world: World | None = None) -> Iterator[Ledger]:
         trio.socket.set_custom_socket_factory(previous)
 
 
-def count_tasks(nursery: trio.Nursery) -> int:
-    """Return how many tasks live in a nursery, children of children included."""
+def count_tasks(nurseries: Iterable[trio.Nursery]) -> int:
+    """Return how many tasks live in nurseries, children of children included."""
     count = 0
-    waiting = [nursery]
+    waiting = list(nurseries)
     while waiting:
         for task in waiting.pop().child_tasks:
             count += 1

@@ -79,7 +79,7 @@ async def world(
                 ),
                 dial=dialer("127.0.0.1", port, None),
             )
-            link_port = await nursery.start(link.serve)
+            link_port = await link.open(nursery)
             here = World(plan, link, link_port, recorder)
             yield here
             for stream in here.streams:

@@ -142,7 +142,7 @@ async def open_world(
             ),
         )
         networks.append(network)
-        ports = list(await nursery.start(network.serve))
+        ports = list(await network.open(nursery))
         world = World(
             plan=plan,
             recorder=recorder,

@@ -222,6 +222,27 @@ async def test_what_a_subject_raises_while_it_is_killed_ends_it_and_not_the_run(
     assert "another task closed this socket" in gone["error"]
 
 
+async def test_a_subject_that_leaves_a_cancel_scope_open_is_warned_of_and_ends_nothing_else() -> (
+    None
+):
+    async def client() -> None:
+        trio.CancelScope().__enter__()
+        await trio.sleep_forever()
+
+    with recording_sockets() as ledger:
+        host = make_host(client, ledger)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run)
+            await until(lambda: host.tasks() == 1)
+            host.stop()
+            await host.wait_stopped()
+            assert host.tasks() == 0
+            await trio.lowlevel.checkpoint()  # the task that it ran in is as good as new
+    (start, warning) = host.recorder.events
+    assert (start.kind, warning.kind) == ("subject_start", "warning")
+    assert warning["text"].startswith("client: Cancel scope stack corrupted")
+
+
 async def test_of_two_crashes_that_overlap_the_subject_starts_after_the_later_end() -> None:
     starts: list[int] = []
 

@@ -44,7 +44,7 @@ class SimulatedNetwork:
         tls: Tls | None,
         felt: Felt,
     ) -> None:
-        """Prepare the links; nothing listens before `serve`. The hosts must have been settled."""
+        """Prepare the links; nothing listens before `open`. The hosts must have been settled."""
         self._world = world
         self._plan = plan
         self._recorder = recorder
@@ -60,11 +60,9 @@ class SimulatedNetwork:
         self._undo: dict[int, list[Callable[[], None]]] = {}
         lay_paths(world, plan, lambda: recorder.zero_s)
 
-    async def serve(
-        self, *, task_status: trio.TaskStatus[Sequence[int]] = trio.TASK_STATUS_IGNORED
-    ) -> None:
-        """Serve all links until cancelled; see `Network.serve`."""
-        await self._links.serve(task_status=task_status)
+    async def open(self, nursery: trio.Nursery) -> Sequence[int]:
+        """Open all links; see `Network.open`."""
+        return await self._links.open(nursery)
 
     def see(self, event: Event) -> None:
         """Need nothing: links and paths tell by themselves what was felt."""
