@@ -172,7 +172,7 @@ class Run:
             function=self.server if side == "server" else self.client,
             recorder=self._recorder,
             ledger=self._ledger,
-            options=options,
+            options=options | {"actions": self.plan.actions_of(side)},
         )
         self._hosts[side, client] = host
         return host

@@ -265,9 +265,9 @@ class ReferenceClient:
 async def client(url: str, **options: Any) -> None:
     """Run the reference client as a subject, until cancelled.
 
-    Options are those of `ClientOptions` as plain values, and `commands`, `ssl_context`, `sessions`: a dict in which
-    its counters and replay buffer outlive it. After a final refusal it notes the reason and stays, with nothing
-    open; with `exit_on_final` it returns.
+    Options are those of `ClientOptions` as plain values, and `commands` (not read where `actions` says that none will
+    come), `ssl_context`, `sessions`: a dict in which its counters and replay buffer outlive it. After a final refusal
+    it notes the reason and stays, with nothing open; with `exit_on_final` it returns.
     """
     sessions: dict[int, Session] = options.get("sessions", {})
     number = int(options.get("number", 1))
@@ -278,11 +278,18 @@ async def client(url: str, **options: Any) -> None:
         session=sessions.get(number),
     )
     sessions[number] = reference.session
+    stays = not options.get("exit_on_final", False)
+    if options.get("commands") is None or not options.get("actions", True):
+        await _run_to_end(reference, stays=stays)
+        return
     async with trio.open_nursery() as nursery:
-        if options.get("commands") is not None:
-            nursery.start_soon(reference.obey, options["commands"], nursery)
-        reason = await reference.run()
-        report("note", text=f"final: {reason}")
-        if not options.get("exit_on_final", False):
-            await trio.sleep_forever()
+        nursery.start_soon(reference.obey, options["commands"], nursery)
+        await _run_to_end(reference, stays=stays)
         nursery.cancel_scope.cancel()
+
+
+async def _run_to_end(reference: ReferenceClient, *, stays: bool) -> None:
+    reason = await reference.run()
+    report("note", text=f"final: {reason}")
+    if stays:
+        await trio.sleep_forever()

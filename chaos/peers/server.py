@@ -253,11 +253,13 @@ async def serve(
 ) -> None:
     """Run the reference server as a subject, until cancelled. `started` gives the port.
 
-    Options are those of `PeerOptions` as plain values, and `commands`, `ssl_context` (wss), `sessions`.
+    Options are those of `PeerOptions` as plain values, and `commands` (not read where `actions` says that none will
+    come), `ssl_context` (wss), `sessions`.
     """
     server = ReferenceServer(
         PeerOptions.parse(options),
         ssl_context=options.get("ssl_context"),
         sessions=options.get("sessions"),
     )
-    await server.run(host, port, commands=options.get("commands"), task_status=task_status)
+    commands = options.get("commands") if options.get("actions", True) else None
+    await server.run(host, port, commands=commands, task_status=task_status)

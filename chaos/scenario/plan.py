@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from chaos.faults.pipe import Stage
 from chaos.scenario.model import Entry, Scenario, Trigger
-from chaos.trace import Stream
+from chaos.trace import Side, Stream
 from chaos.vocabulary.actions import ACTIONS, Action
 from chaos.vocabulary.faults import FAULTS, Fault
 from chaos.vocabulary.toxics import TOXICS, Toxic
@@ -64,6 +64,18 @@ class Plan:
         row = self.scenario.timeline[entry]
         stage = Stage(key=f"{entry}", settings=words, toxicity=row.toxicity)
         return {stream: stage for stream in STREAMS if row.stream in (stream, "both")}
+
+    def actions_of(self, side: Side) -> tuple[str, ...]:
+        """Return the actions that a peer is told to carry out by itself, each once."""
+        rows = zip(self.scenario.timeline, self.settings, strict=True)
+        words = [
+            words.word
+            for entry, words in rows
+            if isinstance(words, Action)
+            and not words.by_runner
+            and side == (entry.by or words.peers[0])
+        ]
+        return tuple(dict.fromkeys(words))
 
 
 def make_plan(scenario: Scenario, seed: int) -> Plan:

@@ -27,6 +27,19 @@ def test_a_window_is_on_and_off_and_one_without_length_stays_on() -> None:
     assert steps_of({"word": "stall", "at": "5s"}) == [(5.0, "on", 0, 1)]
 
 
+def test_a_peer_knows_which_actions_it_will_be_told() -> None:
+    rows = [
+        {"kind": "action", "word": "close", "at": "1s"},
+        {"kind": "action", "word": "close", "by": "server", "at": "2s"},
+        {"kind": "action", "word": "send", "by": "server", "on": {"event": "open"}},
+        {"kind": "action", "word": "send", "by": "server", "at": "3s"},
+        {"kind": "action", "word": "restart", "by": "server", "at": "4s"},
+    ]
+    plan = plan_of(*rows)
+    assert plan.actions_of("client") == ("close",)
+    assert plan.actions_of("server") == ("close", "send")
+
+
 def test_repetition_is_written_out() -> None:
     assert steps_of({"word": "reset", "at": "5s", "every": "10s", "times": 3}) == [
         (5.0, "instant", 0, 1),
