@@ -59,9 +59,11 @@ class Connection:
         self._watch = watch
         self._story = Story(number=number, watch=watch)
         self._directions = self._make_directions(rng_for)
+        self.running = False
         self._nursery: trio.Nursery | None = None
-        self._scope = trio.CancelScope()
-        self._over = trio.Event()
+        self._tasks: list[Callable[[], Awaitable[None]]] = []  # that wait for it
+        self._over = False
+        self._wake = trio.Event()  # it is over, or there is a first task
         self._failure: Exception | None = None
 
     def _make_directions(self, rng_for: Callable[[Stream, str], Random]) -> dict[Stream, Direction]:
@@ -81,30 +83,23 @@ class Connection:
             for stream, (source, target) in SIDES.items()
         }
 
-    @property
-    def running(self) -> bool:
-        """Whether `run` is under way."""
-        return self._nursery is not None
-
     async def run(self) -> None:
         """Carry bytes until both directions are over. Cancelling closes both sockets."""
-        directions = self._directions
+        self.running = True
         try:
-            with self._scope:
-                async with trio.open_nursery() as nursery:
-                    self._nursery = nursery
-                    for direction in directions.values():
-                        if direction.pipe.wake_at() is not None:
-                            direction.tell()
-                    if self.caller is None:
-                        nursery.start_soon(directions["downstream"].read)
-                        await directions["upstream"].read()
-                    else:
-                        self._watch_ends(nursery)
-                        await self._over.wait()
+            for direction in self._directions.values():
+                if direction.pipe.wake_at() is not None:
+                    direction.tell()
+            if self._over:
+                pass  # cut before it ran
+            elif self.caller is None:
+                await self._read_both()
+            else:
+                await self._be_called()
         finally:
+            self.running = False
             self._nursery = None
-            for direction in directions.values():
+            for direction in self._directions.values():
                 direction.unwatch()
             for end in self._ends.values():
                 end.close()
@@ -112,17 +107,39 @@ class Connection:
         if self._failure is not None:
             raise self._failure
 
-    def _watch_ends(self, nursery: trio.Nursery) -> None:
+    async def _read_both(self) -> None:
+        async with trio.open_nursery() as nursery:
+            self._open_to_tasks(nursery)
+            nursery.start_soon(self._directions["downstream"].read)
+            await self._directions["upstream"].read()
+
+    async def _be_called(self) -> None:
+        """Wait until it is over: what happens meanwhile is called. Only the first task needs a nursery."""
         for direction in self._directions.values():
             if isinstance(direction.source, BareEnd):
                 direction.watch()
             else:
-                nursery.start_soon(direction.read)
+                self.start(direction.read)
+        await self._wake.wait()
+        if not self._over:
+            self._wake = trio.Event()
+            async with trio.open_nursery() as nursery:
+                self._open_to_tasks(nursery)
+                await self._wake.wait()
+
+    def _open_to_tasks(self, nursery: trio.Nursery) -> None:
+        self._nursery = nursery
+        for task in self._tasks:
+            nursery.start_soon(task)
+        self._tasks.clear()
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
         """Run a task of one of the directions until the connection is over."""
-        assert self._nursery is not None
-        self._nursery.start_soon(task)
+        if self._nursery is None:
+            self._tasks.append(task)
+            self._wake.set()
+        else:
+            self._nursery.start_soon(task)
         if self.caller is not None:
             self.caller.hurry()
 
@@ -236,15 +253,19 @@ class Connection:
 
     def _stop(self) -> None:
         """End all tasks. Readers that have met the end do so by themselves, which costs less than a cancellation."""
-        self._over.set()
-        if self._nursery is not None and self.caller is not None:
+        self._over = True
+        self._wake.set()
+        if self.running and self.caller is not None:
             self.caller.hurry()
+        if self._nursery is None:
+            return
+        directions = self._directions.values()
+        if self.caller is not None:
             needed = bool(self._nursery.child_tasks)
         else:
-            directions = self._directions.values()
             needed = any(d.has_writer for d in directions) or not all(d.ended for d in directions)
         if needed:
-            self._scope.cancel()
+            self._nursery.cancel_scope.cancel()
 
     def tell_felt(self, direction: Direction) -> None:
         """Tell the watch which stages have touched something for the first time."""
