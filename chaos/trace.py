@@ -101,30 +101,37 @@ class Trace:
     events: tuple[Event, ...]
 
     @cached_property
-    def _by_kind(self) -> Mapping[tuple[str, int | None], list[tuple[int, Event]]]:
-        """The numbered events of each kind, of all clients (None) and of each: checks ask for them a lot."""
-        index: dict[tuple[str, int | None], list[tuple[int, Event]]] = defaultdict(list)
-        for row in enumerate(self.events):
-            event = row[1]
+    def _by_kind(self) -> Mapping[tuple[str, int | None], list[Event]]:
+        """The events of each kind, of all clients (None) and of each: checks ask for them a lot."""
+        index: dict[tuple[str, int | None], list[Event]] = defaultdict(list)
+        for event in self.events:
             kind, client = event.kind, event.client
-            index[kind, None].append(row)
+            index[kind, None].append(event)
             if client is not None:
-                index[kind, client].append(row)
+                index[kind, client].append(event)
         return index
+
+    @cached_property
+    def _places(self) -> Mapping[int, int]:
+        """The place of each event in the trace, by its identity."""
+        return {id(event): place for place, event in enumerate(self.events)}
 
     def __iter__(self) -> Iterator[Event]:
         return iter(self.events)
 
     def select(self, *kinds: str, client: int | None = None, **data: Any) -> list[Event]:
         """Return the events of these kinds, of this client if given, whose data hold these values."""
-        rows = [row for kind in kinds for row in self._by_kind.get((kind, client), ())]
-        if len(kinds) > 1:
-            rows.sort(key=lambda row: row[0])
+        index = self._by_kind
+        found = [rows for kind in kinds if (rows := index.get((kind, client)))]
+        rows = [event for events in found for event in events]
+        if len(found) > 1:
+            places = self._places
+            rows.sort(key=lambda event: places[id(event)])
         if not data:
-            return [event for _, event in rows]
+            return rows
         wanted = data.items()
         return [
-            event for _, event in rows if all(event.data.get(key) == value for key, value in wanted)
+            event for event in rows if all(event.data.get(key) == value for key, value in wanted)
         ]
 
     @property
@@ -134,16 +141,24 @@ class Trace:
 
     @cached_property
     def _cut(self) -> Trace | None:
+        events, over = self.events, self._last + 1
         end_s = self.end_s()
-        kept = tuple(e for e in self.events if e.at_s <= end_s or e.kind == "resources")
-        return None if len(kept) == len(self.events) else Trace(self.header, kept)
+        after = events[over:]
+        kept = [e for e in after if e.at_s <= end_s or e.kind == "resources"]
+        return None if len(kept) == len(after) else Trace(self.header, (*events[:over], *kept))
 
     def end_s(self) -> float:
         """Return the time of the end of what is judged: the `end` event, else the last event."""
-        for event in reversed(self.events):
-            if event.kind in ("end", "interrupted"):
-                return event.at_s
-        return self.events[-1].at_s if self.events else 0.0
+        return self.events[self._last].at_s if self.events else 0.0
+
+    @cached_property
+    def _last(self) -> int:
+        """The place of the event whose time is the end's."""
+        last = len(self.events) - 1
+        for place in range(last, -1, -1):
+            if self.events[place].kind in ("end", "interrupted"):
+                return place
+        return last
 
 
 def dump_event(event: Event) -> str:

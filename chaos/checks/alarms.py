@@ -62,7 +62,7 @@ def _false_alarm(
     connection: Connection,
 ) -> Event | None:
     """Return the event with which a peer gave up this connection for no reason, if one did."""
-    event = connection.first_ending()
+    event = connection.first_ending
     if event is None or event.kind == "closed" or not covering(windows, event.at_s):
         return None
     sides: tuple[Side, ...] = ("client", "server")

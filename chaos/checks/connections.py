@@ -8,6 +8,7 @@ delivered to the client (`chaos/trace.py`).
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from chaos.trace import Event, Side, Stream, Trace
 
@@ -47,7 +48,7 @@ def close_code(event: Event) -> int:
     return NO_STATUS if code is None else int(code)
 
 
-@dataclass(slots=True)
+@dataclass
 class Connection:
     """One connection of one client, from its attempt on. Times are seconds from time zero."""
 
@@ -76,8 +77,9 @@ class Connection:
                 return event
         return None
 
+    @cached_property
     def first_ending(self) -> Event | None:
-        """Return the first Close frame, FIN, RST or closing of any kind after the connection was open."""
+        """The first Close frame, FIN, RST or closing of any kind after the connection was open."""
         seen_open = False
         for event in self.events:
             if not seen_open:
@@ -88,7 +90,7 @@ class Connection:
 
     def lost_s(self) -> float:
         """Return when the first ending of any kind was seen; infinity while the connection lives."""
-        event = self.first_ending()
+        event = self.first_ending
         return event.at_s if event else float("inf")
 
     def client_socket_end_s(self) -> float:

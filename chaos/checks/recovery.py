@@ -120,7 +120,7 @@ def _nothing_sent(connection: Connection) -> bool:
         event.kind == "frame" and (sent_by(event, "client") or sent_by(event, "server"))
         for event in connection.events
     )
-    return not sent and connection.first_ending() is None
+    return not sent and connection.first_ending is None
 
 
 def _chain(context: Context, row: Occurrence, client: int, deadline_s: float) -> Iterator[str]:
