@@ -24,7 +24,7 @@ from chaos.subject import Command
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, HostCrash, Refuse
-from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch
+from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch, Watches
 
 HOST = "127.0.0.1"
 # a server that has not said on which port it listens by then never will
@@ -73,9 +73,9 @@ class Run:
         self._cycles = CycleWatch(
             scenario.client.count, lambda number: self._start(self._wait_cycle, number)
         )
-        self._watchers = [self._steady.see, self._cycles.see]
+        self._watches = Watches(self._steady, self._cycles)
         if self.plan.triggered:
-            self._watchers.append(TriggerWatch(self.plan.triggered, self._fire).see)
+            self._watches.add(TriggerWatch(self.plan.triggered, self._fire))
         self._ledger = Ledger()
         self._waits: trio.Nursery | None = None  # of those who wait for the time of a sample
         self._timeline: trio.Nursery | None = None
@@ -138,7 +138,7 @@ class Run:
             tls=self.tls,
             felt=self._felt,
         )
-        self._watchers.append(network.see)
+        self._watches.add(network)
         ports = await network.open(nursery)
         self._recorder.start()
         self._recorder.record("start")
@@ -297,8 +297,7 @@ class Run:
 
     def _see(self, event: Event) -> None:
         """Pass each event on, as it is recorded, to whoever waits for one."""
-        for see in self._watchers:
-            see(event)
+        self._watches.see(event)
         if self.sink is not None:
             self.sink(event)
         if event.kind == "refused":
@@ -351,7 +350,7 @@ class Run:
         while wake_s < (quiet_s := watch.quiet_since_s + STEADY_QUIET_S):
             wake_s = quiet_s
             await self._sleep_until(wake_s)
-        self._watchers.remove(watch.see)
+        self._watches.remove(watch)
         self._recorder.record("steady")
         self._sample("steady")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import ClassVar, Protocol
 
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Triggered
@@ -13,9 +14,47 @@ from chaos.trace import Event
 STEADY_QUIET_S = 1.0
 
 
+class Watch(Protocol):
+    """What takes events of some kinds."""
+
+    @property
+    def KINDS(self) -> frozenset[str]:  # noqa: N802 - a constant of each class
+        """The kinds that it wants to see."""
+        ...
+
+    def see(self, event: Event) -> None:
+        """Take one event."""
+
+
+class Watches:
+    """Hands each event to those who want to see its kind: most want few, and most events are frames."""
+
+    def __init__(self, *watches: Watch) -> None:
+        self._by_kind: dict[str, list[Callable[[Event], None]]] = {}
+        for watch in watches:
+            self.add(watch)
+
+    def add(self, watch: Watch) -> None:
+        """Begin to show events to a watch."""
+        for kind in watch.KINDS:
+            self._by_kind.setdefault(kind, []).append(watch.see)
+
+    def remove(self, watch: Watch) -> None:
+        """Show it no more."""
+        for kind in watch.KINDS:
+            self._by_kind[kind].remove(watch.see)
+
+    def see(self, event: Event) -> None:
+        """Show an event to those who want it, in the order in which they were added."""
+        for see in self._by_kind.get(event.kind, ()):
+            see(event)
+
+
 @dataclass(slots=True)
 class SteadyWatch:
     """Knows when every client is open and one workload message has passed each declared way; says so once."""
+
+    KINDS: ClassVar = frozenset(("open", "fin", "rst", "closed", "refused", "frame"))
 
     scenario: Scenario
     told: Callable[[], None]
@@ -57,6 +96,8 @@ class SteadyWatch:
 class TriggerWatch:
     """Counts events for the timeline entries that wait for one, over all clients."""
 
+    KINDS: ClassVar = frozenset(("open", "attempt", "frame"))
+
     waiting: tuple[Triggered, ...]
     fire: Callable[[Triggered], None]
     _counts: Counter[str] = field(default_factory=Counter)
@@ -87,6 +128,8 @@ def _countable(event: Event) -> Iterator[str]:
 @dataclass(slots=True)
 class CycleWatch:
     """Counts reconnect cycles: cycle n is over when each client has opened n + 1 connections."""
+
+    KINDS: ClassVar = frozenset(("fin", "rst", "open"))
 
     clients: int
     told: Callable[[int], None]  # the number of the cycle that is over

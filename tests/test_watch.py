@@ -7,7 +7,7 @@ from typing import Any
 from chaos.scenario.model import Scenario, Trigger
 from chaos.scenario.plan import Triggered
 from chaos.trace import Event
-from chaos.watch import CycleWatch, SteadyWatch, TriggerWatch
+from chaos.watch import CycleWatch, SteadyWatch, TriggerWatch, Watches
 
 
 def event(kind: str, at_s: float = 0.0, client: int = 1, stream: Any = None, **data: Any) -> Event:
@@ -68,6 +68,27 @@ async def test_any_close_starts_the_quiet_second_anew() -> None:
         assert watch.quiet_since_s == at_s
     watch.see(event("note", 9.0))
     assert watch.quiet_since_s == 3.0
+
+
+def test_each_watch_is_shown_the_kinds_that_it_wants_while_it_is_there() -> None:
+    class Kept:
+        KINDS = frozenset(("open", "fin"))
+
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def see(self, event: Event) -> None:
+            self.seen.append(event.kind)
+
+    first, second = Kept(), Kept()
+    watches = Watches(first)
+    watches.add(second)
+    for kind in ("open", "frame"):
+        watches.see(event(kind))
+    watches.remove(first)
+    watches.see(event("fin"))
+    assert first.seen == ["open"]
+    assert second.seen == ["open", "fin"]
 
 
 def test_triggers_fire_once_at_the_nth_event_over_all_clients() -> None:

@@ -49,8 +49,13 @@ class Network(Protocol):
             NetworkUnavailable: the network itself failed.
         """
 
+    @property
+    def KINDS(self) -> frozenset[str]:  # noqa: N802 - a constant of each class
+        """The kinds of event that `see` is to be given."""
+        ...
+
     def see(self, event: Event) -> None:
-        """Take each event of the run as it is recorded; must not wait."""
+        """Take an event of the run as it is recorded; must not wait."""
 
 
 class MakeNetwork(Protocol):

@@ -20,6 +20,8 @@ BOTH_SIDES: frozenset[Side] = frozenset(("client", "server"))
 class EmbeddedNetwork:
     """A link per client; each applies the toxics and faults itself."""
 
+    KINDS = frozenset[str]()
+
     def __init__(
         self,
         *,

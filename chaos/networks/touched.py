@@ -9,13 +9,14 @@ from chaos.trace import Event
 from chaos.vocabulary.toxics import LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic
 
 _ENDS = ("fin", "rst")
-_CARRIED = ("frame", "request", "response", *_ENDS)
 # what a frame's header takes at least; a request or response is larger anyway (RFC 6455 §5.2)
 _HEADER_BYTES = 2
 
 
 class Touches:
-    """Tells once per window and connection that an active toxic acted. `see` wants every event of the run."""
+    """Tells once per window and connection that an active toxic acted."""
+
+    KINDS = frozenset(("frame", "request", "response", *_ENDS))
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
@@ -34,7 +35,7 @@ class Touches:
 
     def see(self, event: Event) -> Iterator[tuple[int, str]]:
         """Take an event; give each entry that it shows to have acted, and how."""
-        if event.stream is None or event.kind not in _CARRIED:
+        if event.stream is None or event.kind not in self.KINDS:
             return
         ends = self._ended.setdefault((event.client, event.connection), set())
         if event.kind in _ENDS and enters(event):

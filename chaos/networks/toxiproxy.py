@@ -104,6 +104,8 @@ class _Lane:
 class ToxiproxyNetwork:
     """A front link, a proxy of a real Toxiproxy and a back link per client."""
 
+    KINDS = Touches.KINDS
+
     def __init__(
         self,
         *,

@@ -8,8 +8,7 @@ remembered as it was (`ended`); and the socket is always closed, by us, in bound
 from __future__ import annotations
 
 import struct
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import trio
@@ -131,31 +130,23 @@ class Connection:
             if self.tap.poisoned:
                 self._stop()
 
-    async def receive(self) -> str | bytes:
-        """Return the next message. Raises ConnectionLost once there is none, or when the owner is to stop."""
-        with self._until_over():
-            return await self.websocket.get_message()
-        raise ConnectionLost
+    async def receive_each(
+        self, handle: Callable[[str | bytes], None], scope: trio.CancelScope
+    ) -> None:
+        """Hand each message over, until there are no more or the owner is to stop.
 
-    async def receive_each(self, handle: Callable[[str | bytes], None]) -> None:
-        """Hand each message over, until there are no more or the owner is to stop. What `handle` raises comes out."""
-        with self._until_over():
-            while True:
-                handle(await self.websocket.get_message())
-
-    @contextmanager
-    def _until_over(self) -> Iterator[None]:
-        """Leave a block that receives when the connection has ended or `_stop` is called."""
-        with trio.CancelScope() as scope:
+        For that `scope`, which is around this call, is cancelled. What `handle` raises comes out.
+        """
+        self._receiving = scope
+        try:
             if self._stopped:
                 scope.cancel()
-            self._receiving = scope
-            try:
-                yield
-            except ConnectionClosed:
-                pass
-            finally:
-                self._receiving = None
+            while True:
+                handle(await self.websocket.get_message())
+        except ConnectionClosed:
+            return
+        finally:
+            self._receiving = None
 
     async def ping(self, timeout_s: float) -> bool:
         """Return whether a pong came within `timeout_s`; false at once when the stream dies.

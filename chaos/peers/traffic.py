@@ -152,7 +152,7 @@ class Traffic:
                 self._acknowledging = True
                 nursery.start_soon(self._acknowledge, ack)
 
-        await self.connection.receive_each(take)
+        await self.connection.receive_each(take, nursery.cancel_scope)
 
     def _handle(self, data: str | bytes) -> None:
         row = decode(data)

@@ -138,7 +138,10 @@ async def test_hints_before_the_101_are_skipped(
         await trio.sleep_forever()
 
     async with connect(wire(handler), TARGET, headers={}) as connection:
-        assert await connection.receive() == "hello"
+        received: list[str | bytes] = []
+        with trio.move_on_after(1) as scope:
+            await connection.receive_each(received.append, scope)
+        assert received == ["hello"]
 
 
 async def test_a_101_that_is_followed_by_the_end_is_an_open_connection_that_ended(

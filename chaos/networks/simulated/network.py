@@ -33,6 +33,8 @@ _WHY: dict[type[Fault], Why] = {Partition: "partition", Loss: "loss", SynDrop: "
 class SimulatedNetwork:
     """A link per client on virtual time. Path faults act between two hosts, or on one."""
 
+    KINDS = frozenset[str]()
+
     def __init__(
         self,
         world: World,
