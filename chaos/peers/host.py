@@ -5,7 +5,6 @@ Child processes and servers at a URL will have hosts of their own with the same 
 
 from __future__ import annotations
 
-import contextlib
 import ssl
 import traceback
 from collections.abc import Awaitable, Callable
@@ -25,6 +24,20 @@ from chaos.trace import Side
 COMMANDS_MAX = 64
 
 
+class _Listens(trio.TaskStatus[Any]):
+    """Hears on which port a server listens; one that is started again may say it again."""
+
+    def __init__(self) -> None:
+        self.said = False
+        self.port: Any = None
+        self.known = trio.Event()  # or never will be
+
+    def started(self, value: Any = None) -> None:
+        """Take the port."""
+        self.said, self.port = True, value
+        self.known.set()
+
+
 @dataclass(slots=True, kw_only=True)
 class Host:
     """One callable subject: the server, or one client. It runs in the task of `run`."""
@@ -42,29 +55,38 @@ class Host:
     _downs: int = field(default=0, init=False)  # crashes in force
     _stopped: bool = field(default=False, init=False)
     _idle: trio.Event = field(default_factory=trio.Event, init=False)  # set once it has stopped
+    _listens: _Listens = field(default_factory=_Listens, init=False)
     _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
     _orders: trio.MemoryReceiveChannel[Command] | None = field(default=None, init=False)
 
-    async def run(self, *arguments: Any, task_status: trio.TaskStatus[Any] | None = None) -> None:
+    async def run(self, *arguments: Any) -> None:
         """Run the subject, and again after each restart, until it is cancelled or ends by itself.
 
-        Args:
-            arguments: the subject's positional arguments: the URL, or host and port.
-            task_status: for a server, whose own `task_status.started(port)` it passes on; a server that is
-                started again is given the same port.
+        Its positional arguments are the URL, or host and port. A server that is started again is given the port that
+        it said it had.
         """
-        while not self._stopped:
-            self._again = None
-            started = await self._run_once(arguments, task_status)
-            again = self._restart()
-            if again is None:
-                return
-            while again is not None:
-                await again.wait()
-                # it may have been killed once more since this was set
-                again = self._again if self._again is not again else None
-            if started is not None:
-                arguments = (arguments[0], started.value)
+        try:
+            while not self._stopped:
+                self._again = None
+                await self._run_once(arguments)
+                again = self._restart()
+                if again is None:
+                    return
+                while again is not None:
+                    await again.wait()
+                    # it may have been killed once more since this was set
+                    again = self._again if self._again is not again else None
+                if self._listens.said:
+                    arguments = (arguments[0], self._listens.port)
+        finally:
+            self._listens.known.set()
+
+    async def wait_listening(self) -> Any:
+        """Return what a server gives to its `task_status.started`. Raises RuntimeError if it ends without a word."""
+        await self._listens.known.wait()
+        if not self._listens.said:
+            raise RuntimeError("the server ended without saying on which port it listens")
+        return self._listens.port
 
     async def run_later(self, delay_s: float, *arguments: Any) -> None:
         """Run the subject after a while; see `run`."""
@@ -75,15 +97,12 @@ class Host:
         """Return what to wait for before the next start, set by `crash` meanwhile; None: there is none."""
         return self._again
 
-    async def _run_once(
-        self, arguments: tuple[Any, ...], task_status: trio.TaskStatus[Any] | None
-    ) -> _Started | None:
+    async def _run_once(self, arguments: tuple[Any, ...]) -> None:
         commands, receiver = trio.open_memory_channel[Command](COMMANDS_MAX)
         self._commands, self._orders = commands, receiver
         options = accepted_options(self.function, self.options | {"commands": receiver})
-        started = None if task_status is None else _Started(task_status, arguments[-1])
-        if started is not None:
-            options["task_status"] = started
+        if self.side == "server":
+            options["task_status"] = self._listens
         token = current_reporter.set(Reporter(self.recorder, self.side, self.client))
         try:
             with commands, receiver, trio.CancelScope() as self._scope:
@@ -100,7 +119,6 @@ class Host:
             current_reporter.reset(token)
             self._scope = self._task = self._commands = self._orders = None
             self._idle.set()
-        return started
 
     async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
         """Run the subject; what it raises ends it, never the run."""
@@ -173,22 +191,6 @@ class Host:
 
     def _record(self, kind: str, **fields: Any) -> None:
         self.recorder.record(kind, client=self.client, subject=self.side, **fields)
-
-
-class _Started(trio.TaskStatus[Any]):
-    """Hears on which port a server listens, and passes it on the first time."""
-
-    def __init__(self, outer: trio.TaskStatus[Any], value: Any) -> None:
-        self._outer: trio.TaskStatus[Any] | None = outer
-        self.value = value
-
-    def started(self, value: Any = None) -> None:
-        """Take the port. A restarted server may say it again; nobody waits for that."""
-        self.value = value
-        outer, self._outer = self._outer, None
-        if outer is not None:
-            with contextlib.suppress(RuntimeError):
-                outer.started(value)
 
 
 def describe_error(error: BaseException) -> str:

@@ -85,7 +85,8 @@ async def test_accepted_sockets_belong_to_the_server_that_accepted_them() -> Non
     with recording_sockets() as ledger:
         async with trio.open_nursery() as nursery:
             host = make_host(server, ledger, "server")
-            port = await nursery.start(host.run, "127.0.0.1", 0)
+            nursery.start_soon(host.run, "127.0.0.1", 0)
+            port = await host.wait_listening()
             stream = await trio.open_tcp_stream("127.0.0.1", port)
             await until(lambda: ledger.count("server") == 2)
             await trio.aclose_forcefully(stream)
@@ -146,12 +147,25 @@ async def test_a_server_that_is_started_again_gets_the_same_port() -> None:
     with recording_sockets() as ledger:
         async with trio.open_nursery() as nursery:
             host = make_host(server, ledger, "server")
-            assert await nursery.start(host.run, "127.0.0.1", 0) == 4711
+            nursery.start_soon(host.run, "127.0.0.1", 0)
+            assert await host.wait_listening() == 4711
             host.crash()
             host.start_again()
             await until(lambda: len(ports) == 2)
             assert ports == [0, 4711]
             nursery.cancel_scope.cancel()
+
+
+async def test_a_server_that_ends_without_a_word_is_not_waited_for() -> None:
+    async def server(host: str, port: int, *, task_status: Any) -> None:
+        raise OSError("no such address")
+
+    with recording_sockets() as ledger:
+        host = make_host(server, ledger, "server")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(host.run, "127.0.0.1", 0)
+            with trio.fail_after(3), pytest.raises(RuntimeError, match="without saying"):
+                await host.wait_listening()
 
 
 async def test_a_subject_that_does_not_listen_to_commands_is_noticed() -> None:
