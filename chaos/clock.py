@@ -8,7 +8,7 @@ same way each time (trio 0.35, `trio/_core/_run.py`; the switch is what Hypothes
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from typing import Any, Protocol
 
 import trio
@@ -17,8 +17,8 @@ from chaos.errors import NetworkUnavailable
 
 _FOR_EVER_S = 1e9
 _NEVER = float("inf")
-# happenings in a row that wake no task, before trio looks at real signals and pipes
-TURNS = 50
+# of happenings in a row that wake no task, before trio looks at real signals and pipes
+INSTANTS = 50
 
 
 class Happenings(Protocol):
@@ -26,12 +26,12 @@ class Happenings(Protocol):
 
     now: float
 
-    def wake_at(self) -> float | None:
-        """Return when something happens next, or None."""
-        ...
+    def advance(self, until: float, busy: Sized, instants: int) -> bool:
+        """Let happen what is due by `until`, in order, and then let time pass until then. It never goes back.
 
-    def advance(self, now: float) -> None:
-        """Let everything happen that is due by now; `now` is the time from then on. It never goes back."""
+        Stop after an instant at which `busy` has got something, or after so many instants. Return False if there is
+        nothing to wait for: nothing is due, and `until` is infinity.
+        """
         ...
 
 
@@ -41,12 +41,12 @@ class Nothing:
     def __init__(self) -> None:
         self.now = 0.0
 
-    def wake_at(self) -> None:
-        """Return None: nothing ever happens."""
-
-    def advance(self, now: float) -> None:
+    def advance(self, until: float, busy: Sized, instants: int) -> bool:
         """Let time pass."""
-        self.now = max(self.now, now)
+        if until == _NEVER:
+            return False
+        self.now = max(self.now, until)
+        return True
 
 
 class VirtualClock(trio.abc.Clock):
@@ -79,19 +79,11 @@ class VirtualClock(trio.abc.Clock):
         if runner.waiting_for_idle:
             return 0 if deadline <= self.current_time() else _FOR_EVER_S
         happenings, started_s = self._happenings, self._happenings.now
-        for _ in range(TURNS):
-            wake_at = happenings.wake_at()
-            if wake_at is None or wake_at > deadline:
-                wake_at = deadline
-            if wake_at == _NEVER:
-                return _FOR_EVER_S
-            happenings.advance(wake_at)
-            if runner.runq or wake_at == deadline:
-                break
+        moves = happenings.advance(deadline, runner.runq, INSTANTS)
         if happenings.now > started_s:
             for follower in self._followers:
                 follower()
-        return 0
+        return 0 if moves else _FOR_EVER_S
 
 
 def check_scheduler() -> None:

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 
 from chaos.networks.simulated.paths import Home, Path
+
+NEVER = float("inf")
+MANY = sys.maxsize
 
 
 class Timer:
@@ -79,35 +83,31 @@ class Fabric:
         """Let something happen now, before time passes, once whoever runs has ended its turn."""
         self._soon.append(action)
 
-    def wake_at(self) -> float | None:
-        """Return when something will happen next, or None."""
-        if self._soon:
-            return self.now
-        timers, packets = self._timers, self._packets
-        while timers and timers[0][2].action is None:
-            heapq.heappop(timers)
-        if packets and not (timers and timers[0][0] < packets[0][0]):
-            return packets[0][0]
-        return timers[0][0] if timers else None
-
-    def advance(self, now: float) -> None:
-        """Let everything happen that is due by now."""
+    def advance(self, until: float, busy: Sized = (), instants: int = MANY) -> bool:
+        """Let happen what is due by `until`, and time pass until then; see `chaos.clock.Happenings`."""
         timers, packets, soon = self._timers, self._packets, self._soon
         while True:
             while soon:
                 soon.popleft()()
             # numbers are unique, so actions are never compared
-            if packets and not (timers and timers[0] < packets[0]):  # type: ignore[operator]
-                if packets[0][0] > now:
+            packet = packets and not (timers and timers[0] < packets[0])  # type: ignore[operator]
+            at_s = packets[0][0] if packet else timers[0][0] if timers else NEVER
+            # never back: what is added is due now at the earliest
+            if at_s > self.now:
+                if busy or not instants:
+                    return True
+                if at_s > until or at_s == NEVER:
                     break
-                # never back: what is added is due now at the earliest
+                instants -= 1
+            if packet:
                 self.now, _, action = packets.popleft()
                 action()
-            elif timers and timers[0][0] <= now:
-                at_s, _, timer = heapq.heappop(timers)
-                if timer.action is not None:
-                    self.now = at_s
-                    timer.action()
-            else:
-                break
-        self.now = max(self.now, now)
+                continue
+            timer = heapq.heappop(timers)[2]
+            if timer.action is not None:
+                self.now = at_s
+                timer.action()
+        if until == NEVER:
+            return False
+        self.now = max(self.now, until)
+        return True
