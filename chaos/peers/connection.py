@@ -7,6 +7,7 @@ remembered as it was (`ended`); and the socket is always closed, by us, in bound
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -101,6 +102,7 @@ class Connection:
         self._sent_close: _Goodbye | None = None
         self._stopped = False
         self._receiving: trio.CancelScope | None = None
+        self.pong_s = -math.inf  # when the last pong came
         self._pings = 0
         # the reader sends the request when it starts; one that is started again must not
         websocket._initial_request = None
@@ -148,10 +150,11 @@ class Connection:
         finally:
             self._receiving = None
 
-    async def ping(self, timeout_s: float) -> bool:
+    async def ping(self, timeout_s: float, rest_s: float = 0.0) -> bool:
         """Return whether a pong came within `timeout_s`; false at once when the stream dies.
 
-        A ping that cannot even be sent in time is given up before it begins, which does no harm to the stream.
+        A ping that cannot even be sent in time is given up before it begins, which does no harm to the stream. After
+        a pong this rests for `rest_s`: one scope for both, since a quiet connection does little else.
         """
         self._pings += 1
         payload = struct.pack("!I", self._pings & 0xFFFF_FFFF)
@@ -159,12 +162,21 @@ class Connection:
         # where trio-websocket looks who waits for a pong; it never forgets a ping without one
         waiting = self.websocket._pings
         waiting[payload] = answered
-        with self.tap.while_alive(timeout_s):
+        rests = False
+        with self.tap.while_alive(timeout_s) as scope:
             await self._send_ping(payload)
             await answered.wait()
+            self.pong_s = trio.current_time()
+            if rest_s and not scope.cancel_called:
+                rests = True
+                self.tap.leave(scope)
+                scope.deadline = self.pong_s + rest_s
+                await trio.sleep_forever()
         waiting.pop(payload, None)
         if self.tap.poisoned:
             self._stop()
+        if rest_s and answered.is_set() and not rests:  # the pong came when its time was over
+            await trio.sleep(rest_s)
         return answered.is_set()
 
     async def _send_ping(self, payload: bytes) -> None:

@@ -22,13 +22,16 @@ HEARTBEAT_REASON = "heartbeat timeout"
 
 
 async def until_dead(
-    ping: Callable[[float], Awaitable[bool]], options: HeartbeatOptions, misses: int
+    ping: Callable[[float, float], Awaitable[bool]], options: HeartbeatOptions, misses: int
 ) -> None:
     """Ping `interval_s` after the last pong or miss; return when `misses` pings in a row got no pong.
 
-    `ping` takes the seconds to wait and says whether the pong came. Cancelling is safe.
+    `ping` takes the seconds to wait for the pong, and those to rest once it has come; it says whether it came.
+    Cancelling is safe.
     """
-    missed = 0
+    missed, rested = 0, False
     while missed < misses:
-        await trio.sleep(options.interval_s)
-        missed = 0 if await ping(options.timeout_s) else missed + 1
+        if not rested:
+            await trio.sleep(options.interval_s)
+        rested = await ping(options.timeout_s, options.interval_s)
+        missed = 0 if rested else missed + 1

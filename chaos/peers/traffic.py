@@ -27,8 +27,7 @@ class Traffic:
     `converse` runs it. `before` is awaited before any message is sent; `on_message` gets every frame that is not the
     workload's, and must return quickly; `may_send` stops the workload of a connection that a newer one replaced;
     `to` is the client's number where a server speaks; `keep` puts sends that were cut off by the connection's
-    death into the session. Afterwards `dead` says whether the heartbeat failed, and `heard_s` when the peer was
-    last heard of.
+    death into the session. Afterwards `dead` says whether the heartbeat failed.
     """
 
     connection: Connection
@@ -40,16 +39,21 @@ class Traffic:
     before: Hook | None = None
     on_message: Callable[[str | bytes], None] | None = None
     may_send: Callable[[], bool] = lambda: True
-    heard_s: float = field(default=0.0, init=False)
+    _heard_s: float = field(default=0.0, init=False)
     dead: bool = field(default=False, init=False)
     _resume_after: int = field(default=0, init=False)
     _resumed: trio.Event = field(default_factory=trio.Event, init=False)
     _ready: trio.Event = field(default_factory=trio.Event, init=False)
     _acknowledging: bool = field(default=False, init=False)
 
+    @property
+    def heard_s(self) -> float:
+        """When the peer was last heard of, by a message or a pong; when this began, if it never was."""
+        return max(self._heard_s, self.connection.pong_s)
+
     async def converse(self) -> None:
         """Run until the connection ends, or is to be ended; the caller then calls `finish`."""
-        self.heard_s = trio.current_time()
+        self._heard_s = trio.current_time()
         async with trio.open_nursery() as nursery:
             if self.options.heartbeat is not None:
                 nursery.start_soon(self._watch)
@@ -76,15 +80,9 @@ class Traffic:
 
     async def _watch(self) -> None:
         assert self.options.heartbeat is not None, "started with a heartbeat only"
-        await until_dead(self._ping, self.options.heartbeat, self.options.misses)
+        await until_dead(self.connection.ping, self.options.heartbeat, self.options.misses)
         self.dead = True
         self.connection.give_up(HEARTBEAT_CODE, HEARTBEAT_REASON)
-
-    async def _ping(self, timeout_s: float) -> bool:
-        came = await self.connection.ping(timeout_s)
-        if came:
-            self.heard_s = trio.current_time()
-        return came
 
     def _is_behind(self) -> bool:
         return self.session.resume_out or bool(self.session.kept)
@@ -146,7 +144,7 @@ class Traffic:
 
     async def _listen(self, nursery: trio.Nursery) -> None:
         def take(data: str | bytes) -> None:
-            self.heard_s = trio.current_time()
+            self._heard_s = trio.current_time()
             self._handle(data)
             if not self._acknowledging and (ack := self.session.ack_due()) is not None:
                 self._acknowledging = True

@@ -75,6 +75,38 @@ async def test_a_pong_in_time_is_seen(autojump_clock: Any, opened: Open) -> None
         assert not connection.websocket._pings
 
 
+async def test_a_rest_follows_a_pong_and_not_a_miss(autojump_clock: Any, opened: Open) -> None:
+    async def talk(peer: Any) -> None:
+        await trio.sleep(0.5)
+        with trio.move_on_after(1):
+            await peer.next()
+        await peer.stream.aclose()
+
+    async with opened(talk) as connection:
+        assert await connection.ping(1.0, 4.0)
+        assert trio.current_time() == 0.5 + 4
+        assert connection.pong_s == 0.5
+        # the peer has gone meanwhile: that ended no rest, and is no pong
+        assert not await connection.ping(1.0, 4.0)
+        assert trio.current_time() == 0.5 + 4
+
+
+@pytest.mark.parametrize("_again", range(8))  # trio draws who is first
+async def test_a_pong_that_comes_as_its_time_is_over_has_a_whole_rest_or_is_none(
+    autojump_clock: Any, opened: Open, _again: int
+) -> None:
+    async def talk(peer: Any) -> None:
+        peer.mute = True
+        await trio.sleep(1.0)
+        await peer.send(Pong(payload=b"\x00\x00\x00\x01"))
+        await peer.drain()
+
+    async with opened(talk) as connection:
+        came = await connection.ping(1.0, 4.0)
+        assert trio.current_time() == (5 if came else 1)
+        await trio.testing.wait_all_tasks_blocked()  # let the peer finish
+
+
 async def test_an_unanswered_ping_gives_up_and_leaves_nothing_behind(
     autojump_clock: Any, opened: Open
 ) -> None:

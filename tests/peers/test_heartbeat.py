@@ -27,10 +27,10 @@ async def test_death_is_so_many_misses_in_a_row(
 ) -> None:
     asked_s: list[float] = []
 
-    async def ping(timeout_s: float) -> bool:
+    async def ping(timeout_s: float, rest_s: float) -> bool:
         asked_s.append(trio.current_time())
         came = answers.pop(0)
-        await trio.sleep(0.5 if came else timeout_s)
+        await trio.sleep(0.5 + rest_s if came else timeout_s)
         return came
 
     await until_dead(ping, OPTIONS, misses)
