@@ -162,29 +162,33 @@ async def _open(
     tap: Tap | None = None
     head = ResponseHead()
     websocket: WebSocketConnection | None = None
+    died = False
     try:
         with trio.move_on_after(connect_timeout_s) as patience:
             tap = Tap(await open_stream(), head=head)
+            tap.join(patience)
             readers = ReaderNursery(nursery, tap)
-            with tap.while_alive():
-                websocket = await wrap_client_stream(
-                    cast("trio.Nursery", readers),
-                    cast("trio.SocketStream", tap),
-                    target.authority,
-                    target.resource,
-                    subprotocols=subprotocols,
-                    extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
-                    message_queue_size=QUEUE_MESSAGES,
-                    max_message_size=MESSAGE_BYTES_MAX,
-                    receive_buffer_size=READ_BYTES,
-                )
-                return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
+            websocket = await wrap_client_stream(
+                cast("trio.Nursery", readers),
+                cast("trio.SocketStream", tap),
+                target.authority,
+                target.resource,
+                subprotocols=subprotocols,
+                extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
+                message_queue_size=QUEUE_MESSAGES,
+                max_message_size=MESSAGE_BYTES_MAX,
+                receive_buffer_size=READ_BYTES,
+            )
+            return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
     except (OSError, trio.BrokenResourceError) as error:
         raise HandshakeRefused(_not_dialed(error)) from error
     finally:
-        if websocket is None and tap is not None:
-            await tap.abort()
-    raise HandshakeRefused(_refused(tap, head, timed_out=patience.cancelled_caught))
+        if tap is not None:
+            tap.leave(patience)
+            died = tap.dead.is_set()
+            if websocket is None:
+                await tap.abort()
+    raise HandshakeRefused(_refused(tap, head, timed_out=not died))
 
 
 def _not_dialed(error: Exception) -> Refused:
