@@ -95,6 +95,10 @@ class Run:
             environment=self.environment,
         )
 
+    def dissolve(self) -> None:
+        """Let go of everything, for good: what a run is made of refers back to it, and is then freed at once."""
+        vars(self).clear()
+
     def warn(self, text: str) -> None:
         """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
         self._recorder.record("warning", text=as_json(text))

@@ -140,29 +140,39 @@ def run_trace(
     # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
     # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
     gc.freeze()
-    return _run_and_judge(job, (server, client), see, parent)
-
-
-def _run_and_judge(
-    job: Job,
-    subjects: tuple[Callable[..., Any], Callable[..., Any]],
-    see: Callable[[Event], None],
-    parent: Connection | None,
-) -> tuple[Verdict, Trace]:
-    """Run a job with these subjects, server and client, and judge it; `run_trace` has prepared the process."""
-    scenario = job.scenario
-    base = Path(scenario.path).parent if scenario.path else None
     world = World() if job.network == "simulated" else None
-    run = Run(
-        plan=make_plan(scenario, job.seed),
+    run = _make_run(job, (server, client), world)
+    try:
+        return _run_and_judge(job, run, base, see, parent)
+    finally:
+        run.dissolve()
+
+
+def _make_run(
+    job: Job, subjects: tuple[Callable[..., Any], Callable[..., Any]], world: World | None
+) -> Run:
+    """Return the run of a job with these subjects, server and client."""
+    return Run(
+        plan=make_plan(job.scenario, job.seed),
         server=subjects[0],
         client=subjects[1],
         make_network=make_network(job.network, job.toxiproxy, world),
         network_name=job.network,
         environment=environment(),
-        tls=make_tls() if scenario.server.tls else None,
+        tls=make_tls() if job.scenario.server.tls else None,
         world=world,
     )
+
+
+def _run_and_judge(
+    job: Job,
+    run: Run,
+    base: Path | None,
+    see: Callable[[Event], None],
+    parent: Connection | None,
+) -> tuple[Verdict, Trace]:
+    """Run a job and judge it; `run_trace` has prepared the process. `base` is the scenario's folder."""
+    world = run.world
     overrides = _overrides(job)
     random.seed(job.seed)
     with _Log(job, run) as log, _recorded_warnings(run):
@@ -172,7 +182,7 @@ def _run_and_judge(
             verdict = judge(
                 trace,
                 check_loader=lambda name: load_name(name, base=base),
-                scenario=None if overrides else scenario.redacted(),
+                scenario=None if overrides else job.scenario.redacted(),
             )
             if overrides:
                 verdict = replace(verdict, options=overrides)
