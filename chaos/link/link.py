@@ -170,9 +170,9 @@ class Link:
 
     async def _accept(self) -> trio.SocketStream:
         while True:
-            await self._listening.wait()
             socket = self._socket
             if socket is None:
+                await self._listening.wait()
                 continue
             try:
                 accepted, _ = await socket.accept()

@@ -92,7 +92,8 @@ class ReferenceClient:
         """
         with trio.CancelScope() as self._running:
             while not self._leaving:
-                await self._online.wait()
+                if not self._online.is_set():  # else it would cost a turn of the event loop
+                    await self._online.wait()
                 outcome = await self._attempt()
                 final = await self._decide(outcome)
                 if final is not None:

@@ -25,7 +25,6 @@ from chaos.peers.tap import Tap
 QUEUE_MESSAGES = 64
 # Above the largest message that a scenario can ask for (16 MiB).
 MESSAGE_BYTES_MAX = 32 * 1024 * 1024
-READ_BYTES = 65_536
 # How long a Close that nobody will answer may take to leave: a full send buffer must not hold up a reconnection.
 FAREWELL_S_MAX = 0.05
 # What wsproto 1.3.2 says of a Close with a code below 3000 that it does not know. 1014 is the only registered one.

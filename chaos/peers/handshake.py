@@ -27,13 +27,12 @@ from wsproto.utilities import LocalProtocolError
 from chaos.peers.connection import (
     MESSAGE_BYTES_MAX,
     QUEUE_MESSAGES,
-    READ_BYTES,
     Connection,
     ReaderNursery,
 )
 from chaos.peers.head import ResponseHead
 from chaos.peers.outcome import Refused, refused_by_http
-from chaos.peers.tap import Tap
+from chaos.peers.tap import READ_BYTES, Tap
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 Answer = Callable[[WebSocketRequest], Awaitable[WebSocketConnection | None]]

@@ -90,7 +90,8 @@ class Host:
 
     async def run_later(self, delay_s: float, *arguments: Any) -> None:
         """Run the subject after a while; see `run`."""
-        await trio.sleep(delay_s)
+        if delay_s:
+            await trio.sleep(delay_s)
         await self.run(*arguments)
 
     def _restart(self) -> trio.Event | None:

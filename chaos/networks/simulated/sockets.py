@@ -90,8 +90,12 @@ class SimulatedSocket(SocketBase):
                 self._take((source, 0))
             else:
                 self._local = source, self._local[1]
+        if self.home.frozen:
+            await self._when(self._writer, lambda: True, nothing)
+        else:
+            await trio.lowlevel.checkpoint_if_cancelled()
         attempt = Attempt(self, target, there)
-        await self._when(self._writer, lambda: True, attempt.send_syn)
+        attempt.send_syn()
         try:
             await self._when(self._writer, lambda: attempt.outcome is not None, nothing)
         except BaseException:
