@@ -78,6 +78,20 @@ class FrameCutter:
             payload = payload[len(span.payload) :]
         return spans
 
+    def skip(self, payload: bytes) -> None:
+        """Go past the next bytes of the stream, whatever they are."""
+        if self.opaque:
+            return
+        if (
+            self._head is None and self._opcode is None
+        ):  # most chunks hold whole frames: those need no state
+            start = 0
+            while (end := frame_end(payload, start)) is not None:
+                start = end
+            payload = payload[start:]
+        if payload:
+            self.feed(payload)
+
     def _feed_head(self, payload: bytes) -> int:
         assert self._head is not None
         before = len(self._head)

@@ -105,8 +105,7 @@ class Pipe:
         """Take bytes that nothing here acts on, and count their frames; False if they must be fed instead."""
         if self._out or self._cut or any(slot.machine is not None for slot in self._slots):
             return False
-        if not self._cutter.opaque:
-            self._cutter.feed(payload)
+        self._cutter.skip(payload)
         return True
 
     @property
@@ -194,8 +193,7 @@ class Pipe:
                 return
             self._cut = isinstance(unit, Cut) and unit.whom == "both"
             if isinstance(unit, Data):
-                if not self._cutter.opaque:
-                    self._cutter.feed(unit.payload)
+                self._cutter.skip(unit.payload)
                 self.leaving_bytes += len(unit.payload)
             self._out.append(Timed(now, unit))
 

@@ -10,7 +10,7 @@ from typing import Literal
 import trio
 
 from chaos.faults.pipe import Flows, Pipe, Stage
-from chaos.faults.units import Cut, Rst, Unit
+from chaos.faults.units import Cut, Data, Rst, Unit
 from chaos.link.caller import Caller
 from chaos.link.direction import SIDES, Direction
 from chaos.link.ends import BareEnd, End
@@ -163,6 +163,10 @@ class Connection:
     def observe(self, stream: Stream, side: Side, unit: Unit) -> None:
         """Record what a unit is at one side of the link."""
         self._story.observe(stream, side, unit)
+
+    def observe_both(self, stream: Stream, sides: tuple[Side, Side], unit: Data) -> None:
+        """Record what bytes are that pass one side of the link and then the other at once."""
+        self._story.observe_both(stream, sides, unit)
 
     def reset(self, side: Literal["both", "client", "server"]) -> None:
         """Send an RST now. Towards one side only, the other is left with a path that swallows everything."""

@@ -155,8 +155,7 @@ class Direction:
         if connection.is_observed:
             if not self.pipe.lets_by(payload):
                 return False
-            connection.observe(self.stream, self.source_side, unit)
-            connection.observe(self.stream, self.target_side, unit)
+            connection.observe_both(self.stream, SIDES[self.stream], unit)
         elif not self.pipe.transparent:
             return False
         taken = self.target.send_now(payload)

@@ -40,6 +40,25 @@ class Story:
         elif isinstance(unit, (Fin, Rst)):
             self.record("fin" if isinstance(unit, Fin) else "rst", stream, side)
 
+    def observe_both(self, stream: Stream, sides: tuple[Side, Side], unit: Data) -> None:
+        """Record what bytes are that pass one side and then the other at once, as two calls of `observe` would.
+
+        Most bytes are whole frames, whose meaning is found once for both sides.
+        """
+        first, second = (self._observers.get((stream, side)) for side in sides)
+        if first is None or second is None or not (first.at_rest and second.at_rest):
+            for side in sides:
+                self.observe(stream, side, unit)
+            return
+        seen = list(first.feed(unit.payload))
+        for kind, fields in seen:
+            self._note(kind, stream, {"side": sides[0], **fields})
+        if not first.at_rest:
+            self.observe(stream, sides[1], unit)
+            return
+        for kind, fields in seen:
+            self._note(kind, stream, {"side": sides[1], **fields})
+
     def record(self, kind: str, stream: Stream, side: Side, **fields: Any) -> None:
         """Record an event of one stream at one side."""
         if side in self._watch.sides:

@@ -46,6 +46,27 @@ def test_every_byte_is_given_back_and_every_frame_is_found(
     assert [span.opcode for span in spans if span.begins] == [opcode for opcode, _ in rows]
 
 
+def test_a_chunk_that_looks_like_a_frame_but_lies_in_one_is_skipped_as_a_part() -> None:
+    cutter = FrameCutter()
+    whole = frame("binary", b"ab\x89\x00cd", client=False)
+    for chunk in (SWITCH, whole[:-4], whole[-4:-2]):
+        cutter.skip(chunk)
+    assert [(span.begins, span.ends) for span in cutter.feed(whole[-2:])] == [(False, True)]
+
+
+@given(frames, st.lists(st.integers(0, 5000), max_size=30), st.booleans(), st.booleans())
+def test_what_is_skipped_leaves_a_cutter_where_it_would_be_otherwise(
+    rows: list[tuple[str, bytes]], places: list[int], head: bool, whole: bool
+) -> None:
+    pieces = [frame(*row) for row in rows]
+    stream = (HEAD if head else b"no http") + b"".join(pieces)
+    chunks = [HEAD, *pieces] if whole else cut(stream, places)
+    fed, skipped = FrameCutter(), FrameCutter()
+    for chunk in chunks:
+        assert skipped.copy().feed(chunk) == fed.feed(chunk)
+        skipped.skip(chunk)
+
+
 @pytest.mark.parametrize("size", [0, 125, 126, 65535, 65536, 70000])
 def test_every_length_encoding_is_followed(size: int) -> None:
     cutter = FrameCutter()

@@ -66,6 +66,13 @@ def frames(seen: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
 MESSAGE = json.dumps({"id": 17, "sender": "client-1", "sent_at_s": 0.5, "pad": "x" * 500})
 
 
+def test_a_chunk_that_looks_like_a_frame_but_lies_in_one_is_no_frame() -> None:
+    _, down = conversation(deflate=False, client=[], server=[BytesMessage(b"ab\x89\x00")])
+    observer = Observer("downstream")
+    seen = [*observer.feed(down[:-2]), *observer.feed(down[-2:])]
+    assert [(row["opcode"], row["bytes"]) for row in frames(seen)] == [("binary", 4)]
+
+
 @pytest.mark.parametrize("deflate", [False, True])
 @pytest.mark.parametrize("step", [1, 7, 1 << 20])
 def test_it_sees_heads_messages_pings_pongs_and_close_codes(deflate: bool, step: int) -> None:
