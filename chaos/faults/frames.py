@@ -82,9 +82,8 @@ class FrameCutter:
         """Go past the next bytes of the stream, whatever they are."""
         if self.opaque:
             return
-        if (
-            self._head is None and self._opcode is None
-        ):  # most chunks hold whole frames: those need no state
+        # most chunks hold whole frames: those need no state
+        if self._head is None and self._opcode is None:
             start = 0
             while (end := frame_end(payload, start)) is not None:
                 start = end

@@ -39,7 +39,8 @@ class Observer:
     """Watches one direction at one side. `feed` gives (kind, fields) for what the bytes complete.
 
     The observer of a request learns from that of the response which extension was agreed: `extension` is the
-    accepted permessage-deflate line, or None.
+    accepted permessage-deflate line, or None. `at_rest` says that the next byte begins a frame, and
+    that what it means does not depend on any before it.
     """
 
     def __init__(self, stream: Stream) -> None:
@@ -47,7 +48,7 @@ class Observer:
         self._head: bytes | None = b""
         self._decoder: FrameDecoder | None = None
         self._plain = False  # no extension was agreed: frames mean what their bytes say
-        self._at_frame = False  # plain, and the next byte begins a frame
+        self.at_rest = False
         self._waiting = b""  # frames of a client that did not wait for the answer
         self._parts = bytearray()
         self._opcode: Opcode | None = None
@@ -89,14 +90,9 @@ class Observer:
         """Start to decode frames: a 101 has passed. Gives what was already waiting."""
         self._decoder = _decoder(self._stream, extension)
         self._plain = extension is None
-        self._at_frame = self._plain
+        self.at_rest = self._plain
         waiting, self._waiting = self._waiting, b""
         yield from self._read_frames(waiting)
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether what the next bytes mean does not depend on any bytes before them."""
-        return self._at_frame and self._opcode is None
 
     def _read_head(self, head: str, rest: bytes) -> Observation:
         first, *lines = head.split("\r\n")
@@ -117,7 +113,7 @@ class Observer:
         if status == 101:
             self.extension = _deflate(headers.get("sec-websocket-extensions", ""))
             self._decoder = _decoder("downstream", self.extension)
-            self._at_frame = self._plain = self.extension is None
+            self.at_rest = self._plain = self.extension is None
         elif 100 <= status < 200:
             self._head = rest  # the real answer is still to come (RFC 9110 §15.2)
         else:
@@ -126,7 +122,7 @@ class Observer:
 
     def _read_frames(self, payload: bytes) -> Iterator[Observation]:
         assert self._decoder is not None
-        if self._at_frame:
+        if self.at_rest:
             start, masked = 0, self._stream == "upstream"
             while start < len(payload):
                 seen = read_plain(payload, start, masked=masked)
@@ -153,7 +149,7 @@ class Observer:
         except ParseFailed as error:
             self.broken = str(error)
         done = self.broken is None and decoder.header is None and not len(decoder.buffer)
-        self._at_frame = self._plain and done
+        self.at_rest = self._plain and done
 
     def _finish(self, frame: Frame) -> Observation:
         assert self._opcode is not None
