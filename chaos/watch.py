@@ -17,10 +17,7 @@ STEADY_QUIET_S = 1.0
 class Watch(Protocol):
     """What takes events of some kinds."""
 
-    @property
-    def KINDS(self) -> frozenset[str]:  # noqa: N802 - a constant of each class
-        """The kinds that it wants to see."""
-        ...
+    KINDS: ClassVar[frozenset[str]]
 
     def see(self, event: Event) -> None:
         """Take one event."""
@@ -54,7 +51,9 @@ class Watches:
 class SteadyWatch:
     """Knows when every client is open and one workload message has passed each declared way; says so once."""
 
-    KINDS: ClassVar = frozenset(("open", "fin", "rst", "closed", "refused", "frame"))
+    KINDS: ClassVar[frozenset[str]] = frozenset(
+        ("open", "fin", "rst", "closed", "refused", "frame")
+    )
 
     scenario: Scenario
     told: Callable[[], None]
@@ -96,7 +95,7 @@ class SteadyWatch:
 class TriggerWatch:
     """Counts events for the timeline entries that wait for one, over all clients."""
 
-    KINDS: ClassVar = frozenset(("open", "attempt", "frame"))
+    KINDS: ClassVar[frozenset[str]] = frozenset(("open", "attempt", "frame"))
 
     waiting: tuple[Triggered, ...]
     fire: Callable[[Triggered], None]
@@ -129,7 +128,7 @@ def _countable(event: Event) -> Iterator[str]:
 class CycleWatch:
     """Counts reconnect cycles: cycle n is over when each client has opened n + 1 connections."""
 
-    KINDS: ClassVar = frozenset(("fin", "rst", "open"))
+    KINDS: ClassVar[frozenset[str]] = frozenset(("fin", "rst", "open"))
 
     clients: int
     told: Callable[[int], None]  # the number of the cycle that is over

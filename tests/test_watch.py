@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from chaos.scenario.model import Scenario, Trigger
 from chaos.scenario.plan import Triggered
@@ -72,7 +72,7 @@ async def test_any_close_starts_the_quiet_second_anew() -> None:
 
 def test_each_watch_is_shown_the_kinds_that_it_wants_while_it_is_there() -> None:
     class Kept:
-        KINDS = frozenset(("open", "fin"))
+        KINDS: ClassVar = frozenset(("open", "fin"))
 
         def __init__(self) -> None:
             self.seen: list[str] = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import trio
 
@@ -32,7 +32,9 @@ class Tls:
 
 
 class Network(Protocol):
-    """A network between one server and its clients."""
+    """A network between one server and its clients. `KINDS` are the kinds of event that it wants to see."""
+
+    KINDS: ClassVar[frozenset[str]]
 
     async def open(self, nursery: trio.Nursery) -> Sequence[int]:
         """Return a port for each client, client 1 first; what serves them runs in `nursery` until that is cancelled.
@@ -48,11 +50,6 @@ class Network(Protocol):
         Raises:
             NetworkUnavailable: the network itself failed.
         """
-
-    @property
-    def KINDS(self) -> frozenset[str]:  # noqa: N802 - a constant of each class
-        """The kinds of event that `see` is to be given."""
-        ...
 
     def see(self, event: Event) -> None:
         """Take an event of the run as it is recorded; must not wait."""

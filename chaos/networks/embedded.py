@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import trio
 
@@ -20,7 +21,7 @@ BOTH_SIDES: frozenset[Side] = frozenset(("client", "server"))
 class EmbeddedNetwork:
     """A link per client; each applies the toxics and faults itself."""
 
-    KINDS = frozenset[str]()
+    KINDS: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,

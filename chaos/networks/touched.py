@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from chaos.scenario.model import Scenario
 from chaos.trace import Event
@@ -16,7 +17,7 @@ _HEADER_BYTES = 2
 class Touches:
     """Tells once per window and connection that an active toxic acted."""
 
-    KINDS = frozenset(("frame", "request", "response", *_ENDS))
+    KINDS: ClassVar[frozenset[str]] = frozenset(("frame", "request", "response", *_ENDS))
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario

@@ -12,6 +12,7 @@ import secrets
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import trio
 from toxiproxy import Proxy
@@ -104,7 +105,7 @@ class _Lane:
 class ToxiproxyNetwork:
     """A front link, a proxy of a real Toxiproxy and a back link per client."""
 
-    KINDS = Touches.KINDS
+    KINDS: ClassVar[frozenset[str]] = Touches.KINDS
 
     def __init__(
         self,

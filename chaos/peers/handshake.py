@@ -162,8 +162,9 @@ async def _open(
     head = ResponseHead()
     websocket: WebSocketConnection | None = None
     died = False
+    patience = trio.move_on_after(connect_timeout_s)
     try:
-        with trio.move_on_after(connect_timeout_s) as patience:
+        with patience:
             tap = Tap(await open_stream(), head=head)
             tap.join(patience)
             readers = ReaderNursery(nursery, tap)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import ClassVar
 
 import trio
 
@@ -33,7 +34,7 @@ _WHY: dict[type[Fault], Why] = {Partition: "partition", Loss: "loss", SynDrop: "
 class SimulatedNetwork:
     """A link per client on virtual time. Path faults act between two hosts, or on one."""
 
-    KINDS = frozenset[str]()
+    KINDS: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(
         self,
