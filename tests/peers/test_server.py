@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 import weakref
+from functools import partial
 from typing import Any
 
 import pytest
@@ -57,6 +58,25 @@ def test_a_client_says_its_number_in_the_query(path: str, number: int) -> None:
 def test_the_server_declares_what_it_can_do() -> None:
     assert abilities_of(serve).sends
     assert abilities_of(serve).actions == {"close", "drain", "reject", "send"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("actions", "tasks"), [((), 0), (("close",), 1), (None, 1)])
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_peer_listens_only_if_the_timeline_asks_something_of_it(
+    nursery: trio.Nursery, side: str, actions: Any, tasks: int
+) -> None:
+    sends, receives = trio.open_memory_channel[Command](1)
+    options: dict[str, Any] = {} if actions is None else {"actions": actions}
+    if side == "server":
+        await nursery.start(partial(serve, "127.0.0.1", 0, commands=receives, **options))
+    else:
+        never = "ws://127.0.0.1:1/"
+        nursery.start_soon(partial(client, never, commands=receives, **options))
+    with sends, receives:
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert sends.statistics().tasks_waiting_receive == tasks
+        nursery.cancel_scope.cancel()
 
 
 # --- bad clients ---
