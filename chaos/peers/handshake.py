@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import cast
 from urllib.parse import urlsplit
 
@@ -57,6 +58,7 @@ class Target:
     resource: str
 
 
+@lru_cache(maxsize=256)
 def parse_url(url: str) -> Target:
     """Return the target of a ws or wss URL. Raises ValueError for any other."""
     parts = urlsplit(url)

@@ -130,10 +130,13 @@ class Path:
                 return None
         if self.loss is not None and self.loss():
             return None
-        sent_s = now if self.bandwidth is None else self._serialise(now, size + HEADER_BYTES)
-        if sent_s is None:
-            return None
-        arrival_s = sent_s + self.delay(now)
+        if self.bandwidth is None:
+            arrival_s = now + self.delay(now)
+        else:
+            sent_s = self._serialise(now, size + HEADER_BYTES)
+            if sent_s is None:
+                return None
+            arrival_s = sent_s + self.delay(now)
         if arrival_s < self._last_arrival_s:
             return self._last_arrival_s
         self._last_arrival_s = arrival_s

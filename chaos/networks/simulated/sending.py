@@ -198,7 +198,7 @@ class Sending(ABC):
         if self.broken or segment.acknowledged:
             return
         now = self.heard_s = self.fabric.now
-        was_roomy = self._is_roomy()
+        taken = self._unsent_bytes + self._unacked_bytes
         if not segment.again:
             # RFC 6298 section 2.3
             self._round_trip_s += (now - segment.sent_s - self._round_trip_s) / 8
@@ -212,18 +212,16 @@ class Sending(ABC):
         self._oldest = segment.following
         if self._oldest is None:
             self._newest = None
-        self._back_off_no_more()
+        # back off no more
+        self._rto_s, self._retries = retransmission_timeout(self._round_trip_s), 0
+        self._probed, self._impatient_since_s = False, None
+        self._arm()
         if self._pending:
             self._fly_pending()
         if self._unsent or self.shut:
             self._transmit()
-        if not was_roomy:  # else nobody waits for room
+        if 3 * taken > 2 * SEND_BUFFER_BYTES:  # else it was roomy, and nobody waits
             self.on_change()
-
-    def _back_off_no_more(self) -> None:
-        self._rto_s, self._retries = retransmission_timeout(self._round_trip_s), 0
-        self._probed, self._impatient_since_s = False, None
-        self._arm()
 
     def _arm(self) -> None:
         """Set the one timer of what was sent: its wait begins now."""
