@@ -76,14 +76,16 @@ def _reset_in_handshake(trace: Trace) -> bool:
 
 def _died_young(trace: Trace) -> bool:
     """A connection that ended before it carried a message."""
-    opened = _opens(trace)
+    ended = {(event.client, event.connection) for event in trace.select("closed")}
+    ended &= _opens(trace).keys()
+    if not ended:
+        return False
     spoke = {
         (event.client, event.connection)
         for event in trace.select("frame")
         if event.get("opcode") in ("text", "binary")
     }
-    ended = {(event.client, event.connection) for event in trace.select("closed")}
-    return any(key in ended and key not in spoke for key in opened)
+    return not ended <= spoke
 
 
 def _gave_up(trace: Trace, side: str) -> bool:
@@ -226,4 +228,5 @@ STATES: Mapping[str, State] = {
 
 def states_reached(trace: Trace) -> tuple[str, ...]:
     """Return the states that a trace reached before its end, in the order of the table."""
-    return tuple(word for word, state in STATES.items() if state.reached(trace.judged))
+    judged = trace.judged
+    return tuple(word for word, state in STATES.items() if state.reached(judged))
