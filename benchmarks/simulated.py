@@ -16,36 +16,30 @@ Times are of this process's processor, medians of interleaved rounds. Both sides
 from __future__ import annotations
 
 import gc
-import itertools
 import statistics
 import sys
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import trio
 import trio_websocket
-from trio.testing import MockClock, memory_stream_pair
+from conversations import (
+    Echoes,
+    Stopwatch,
+    echoes,
+    over_memory,
+    over_simulated_tcp,
+    timed_echoes,
+)
 
-from chaos.clock import VirtualClock, seed_scheduler
-from chaos.collector import collect_by_turns
 from chaos.explore.executors import Processes, run_units
 from chaos.explore.result import Unit
 from chaos.explore.units import run_unit, split
 from chaos.explore.vary import Bounds
-from chaos.link.connection import Watch
-from chaos.link.link import Link
-from chaos.networks.base import dialer
-from chaos.networks.simulated.end import FabricCaller
-from chaos.networks.simulated.inside import inside
-from chaos.networks.simulated.paths import constant
-from chaos.networks.simulated.world import World
-from chaos.peers.probes import recording_sockets
-from chaos.recorder import Recorder
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
-from chaos.scenario.plan import make_plan
 
 QUIET = """
 version: 1
@@ -92,13 +86,10 @@ BARE = "two quiet minutes of bare trio-websocket over memory streams, five pings
 ROUNDS = 9
 SEEDS = 20
 MESSAGES = 1_000
-MESSAGE = "x" * 64
 HOP_S = 0.005
-# between one connection's turn and the next one's; an echo takes a tenth of it
-TURN_S = 0.001
-SPREAD_S = 10.0
 CONNECTIONS = (100, 1_000, 5_000)
 MESSAGES_IN_ALL = 10_000
+GROWTH_ROUNDS = 5
 
 
 def timed(function: Callable[[], object]) -> float:
@@ -166,116 +157,6 @@ def bare() -> None:
 
 # messages
 
-Echoes = Callable[[trio_websocket.WebSocketConnection], Awaitable[None]]
-
-
-def echoes(count: int, spread: int = 0) -> Echoes:
-    """Return a conversation of so many echoes; `spread` over so many connections, which then take turns."""
-    numbers = itertools.count()
-
-    async def talk(websocket: trio_websocket.WebSocketConnection) -> None:
-        due_s = trio.current_time() + SPREAD_S + next(numbers) % (spread or 1) * TURN_S
-        for _ in range(count):
-            if spread:
-                await trio.sleep_until(due_s)
-                due_s += spread * TURN_S
-            await websocket.send_message(MESSAGE)
-            assert await websocket.get_message() == MESSAGE
-
-    return talk
-
-
-async def answer(request: trio_websocket.WebSocketRequest) -> None:
-    websocket = await request.accept()
-    try:
-        while True:
-            await websocket.send_message(await websocket.get_message())
-    except trio_websocket.ConnectionClosed:
-        return
-
-
-async def converse(
-    client: trio.abc.Stream, nursery: trio.Nursery, talk: Echoes
-) -> trio_websocket.WebSocketConnection:
-    websocket = await trio_websocket.wrap_client_stream(nursery, client, "server", "/")
-    await talk(websocket)
-    return websocket
-
-
-async def serve(stream: trio.abc.Stream) -> None:
-    async with trio.open_nursery() as nursery:
-        request = await trio_websocket.wrap_server_stream(nursery, stream)
-        await answer(request)
-        nursery.cancel_scope.cancel()
-
-
-def over_memory(connections: int, talk: Echoes) -> Callable[[], None]:
-    """Return a conversation over trio's memory streams on MockClock."""
-
-    async def main() -> None:
-        async with trio.open_nursery() as nursery:
-            async with trio.open_nursery() as talks:
-                for _ in range(connections):
-                    ours, theirs = memory_stream_pair()
-                    nursery.start_soon(serve, theirs)
-                    talks.start_soon(converse, ours, nursery, talk)
-            nursery.cancel_scope.cancel()
-
-    return lambda: trio.run(main, clock=MockClock(autojump_threshold=0))
-
-
-def over_simulated_tcp(
-    connections: int, talk: Echoes, *, hop_s: float | None = None, by_turns: bool = True
-) -> Callable[[], None]:
-    """Return the same conversation through the link, client, link and server on hosts of their own."""
-
-    def run() -> None:
-        world = World()
-        world.hosts.settle(connections)
-        seed_scheduler(1)
-        clock = VirtualClock(world.fabric)
-        with collect_by_turns(clock, world.sockets.__len__) if by_turns else nullcontext():
-            trio.run(simulate, world, connections, talk, hop_s, clock=clock)
-
-    return run
-
-
-async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | None) -> None:
-    link_address = world.hosts.addresses("link")[0]
-    server_address = world.hosts.addresses("server")[0]
-    if hop_s is not None:
-        for one, other in ((link_address, link_address), (link_address, server_address)):
-            for way in ((one, other), (other, one)):
-                world.fabric.path(*way).delay = constant(hop_s)
-    scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
-    watch = Watch(
-        recorder=Recorder(world.fabric.time),
-        client=1,
-        sides=frozenset(("client", "server")),
-        felt=lambda *_: None,
-    )
-    with recording_sockets(world), inside(world):
-        async with trio.open_nursery() as nursery:
-            listeners = await trio.open_tcp_listeners(0)
-            port = listeners[0].socket.getsockname()[1]
-            nursery.start_soon(trio.serve_listeners, serve, listeners)
-            link = Link(
-                plan=make_plan(scenario, 1),
-                watch=watch,
-                dial=dialer("127.0.0.1", port, None),
-                caller=FabricCaller(world.fabric),
-            )
-            entrance = await link.open(nursery)
-
-            async def client() -> None:
-                stream = await trio.open_tcp_stream("localhost", entrance)
-                await converse(stream, nursery, talk)
-
-            async with trio.open_nursery() as talks:
-                for _ in range(connections):
-                    talks.start_soon(client)
-            nursery.cancel_scope.cancel()
-
 
 def messages() -> None:
     """Print what an echoed message costs, against bare trio-websocket over memory streams."""
@@ -295,30 +176,43 @@ def messages() -> None:
 # growth
 
 
+def echo_us(connections: int, *, turns: bool = True, by_turns: bool = True) -> float:
+    """Return what an echo among so many connections takes, in µs of processor time."""
+    each, watch = max(2, MESSAGES_IN_ALL // connections), Stopwatch()
+    talk = timed_echoes(each, connections if turns else 0, watch)
+    gc.collect()
+    over_simulated_tcp(connections, talk, by_turns=by_turns)()
+    return 1e6 * watch.spent_s / (each * connections)
+
+
+GROWTH: Mapping[str, Callable[[int], float]] = {
+    "one at a time": echo_us,
+    "all at once": partial(echo_us, turns=False),
+    "Python's own garbage collection": partial(echo_us, by_turns=False),
+}
+
+
 def growth() -> None:
-    """Print what a message costs and a connection holds, with ever more connections."""
-    base_us = 0.0
+    """Print what a message costs and a connection holds, with ever more connections.
+
+    All sizes take turns, and each is compared with the smallest of its round: a machine with neighbours is not
+    equally fast for minutes.
+    """
+    held: dict[int, list[float]] = {connections: [] for connections in CONNECTIONS}
     for connections in CONNECTIONS:
-        each = max(2, MESSAGES_IN_ALL // connections)
-        held: list[float] = []
-        over_simulated_tcp(connections, measuring(held, connections))()
-        arms = {
-            "one at a time": (
-                over_simulated_tcp(connections, echoes(n, connections)) for n in (1, 1 + each)
-            ),
-            "all at once": (over_simulated_tcp(connections, echoes(n)) for n in (1, 1 + each)),
-            "Python's own garbage collection": (
-                over_simulated_tcp(connections, echoes(n, connections), by_turns=False)
-                for n in (1, 1 + each)
-            ),
-        }
-        cost = {}
-        for name, (less, more) in arms.items():
-            found = medians({"less": less, "more": more}, rounds=3)
-            cost[name] = 1e6 * (found["more"] - found["less"]) / (each * connections)
-        base_us = base_us or cost["one at a time"]
-        told = ", ".join(f"{name} {us:.0f} µs ({us / base_us:.2f} x)" for name, us in cost.items())
-        print(f"{connections} connections, per echo: {told}; {held[0] / 1024:.0f} KiB each")
+        over_simulated_tcp(connections, measuring(held[connections], connections))()
+    rows = [
+        {(name, size): cost(size) for name, cost in GROWTH.items() for size in CONNECTIONS}
+        for _ in range(GROWTH_ROUNDS)
+    ]
+    base = "one at a time", CONNECTIONS[0]
+    for size in CONNECTIONS:
+        told = ", ".join(
+            f"{name} {statistics.median(row[name, size] for row in rows):.0f} µs "
+            f"({statistics.median(row[name, size] / row[base] for row in rows):.2f} x)"
+            for name in GROWTH
+        )
+        print(f"{size} connections, per echo: {told}; {held[size][0] / 1024:.0f} KiB each")
 
 
 def measuring(held: list[float], connections: int) -> Echoes:
