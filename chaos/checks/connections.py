@@ -79,7 +79,10 @@ class Connection:
 
     @cached_property
     def first_ending(self) -> Event | None:
-        """The first Close frame, FIN, RST or closing of any kind after the connection was open."""
+        """The first Close frame, FIN, RST or closing of any kind after the connection was open.
+
+        Looked for once: `events` must be complete by then.
+        """
         seen_open = False
         for event in self.events:
             if not seen_open:

@@ -90,12 +90,8 @@ class Connection:
             for direction in self._directions.values():
                 if direction.pipe.wake_at() is not None:
                     direction.tell()
-            if self._over:
-                pass  # cut before it ran
-            elif self.caller is None:
-                await self._read_both()
-            else:
-                await self._be_called()
+            if not self._over:  # it may have been cut before it ran
+                await (self._read_both() if self.caller is None else self._be_called())
         finally:
             self.running = False
             self._nursery = None

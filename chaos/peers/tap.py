@@ -48,7 +48,7 @@ class Tap(trio.abc.Stream):
 
     def __init__(self, inner: trio.abc.Stream, *, head: ResponseHead | None = None) -> None:
         self.inner = inner
-        # asked directly where there is one: what lies between translates errors, at a third of the cost
+        # asked directly where there is one: all that lies between for a read is another name for its errors
         self._socket = inner.socket if isinstance(inner, trio.SocketStream) else None
         self.head = head
         self.dead = trio.Event()

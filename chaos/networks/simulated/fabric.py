@@ -11,11 +11,9 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Sized
+from math import inf
 
 from chaos.networks.simulated.paths import Home, Path
-
-NEVER = float("inf")
-MANY = sys.maxsize
 
 
 class Timer:
@@ -83,7 +81,7 @@ class Fabric:
         """Let something happen now, before time passes, once whoever runs has ended its turn."""
         self._soon.append(action)
 
-    def advance(self, until: float, busy: Sized = (), instants: int = MANY) -> bool:
+    def advance(self, until: float, busy: Sized = (), instants: int = sys.maxsize) -> bool:
         """Let happen what is due by `until`, and time pass until then; see `chaos.clock.Happenings`."""
         timers, packets, soon = self._timers, self._packets, self._soon
         while True:
@@ -91,12 +89,12 @@ class Fabric:
                 soon.popleft()()
             # numbers are unique, so actions are never compared
             packet = packets and not (timers and timers[0] < packets[0])  # type: ignore[operator]
-            at_s = packets[0][0] if packet else timers[0][0] if timers else NEVER
+            at_s = packets[0][0] if packet else timers[0][0] if timers else inf
             # never back: what is added is due now at the earliest
             if at_s > self.now:
                 if busy or not instants:
                     return True
-                if at_s > until or at_s == NEVER:
+                if at_s > until or at_s == inf:
                     break
                 instants -= 1
             if packet:
@@ -107,7 +105,7 @@ class Fabric:
             if timer.action is not None:
                 self.now = at_s
                 timer.action()
-        if until == NEVER:
+        if until == inf:
             return False
         self.now = max(self.now, until)
         return True
