@@ -20,6 +20,7 @@ ROOMS = (
     "recorder",
     "subject",
     "vocabulary",
+    "wire",
     "faults",
     "scenario",
     "checks",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import deque
 
-from chaos.faults.frames import FrameCutter, Span
 from chaos.faults.machine import Machine, QueueMachine
 from chaos.faults.units import Data, Fin, Unit, size
 from chaos.vocabulary.faults import DelayFrames, DropFrames
+from chaos.wire.frames import FrameCutter, Span
 
 # How much a stalled path takes before its sender feels it: enough to see the sender's own FIN behind its data.
 STALL_CAPACITY_BYTES = 4 * 1024 * 1024

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos.faults.frames import DATA_OPCODES, FrameCutter
 from chaos.faults.machine import Machine
 from chaos.faults.units import Cut, Data, Unit
 from chaos.vocabulary.faults import IdleTimeout, MaxLifetime
 from chaos.vocabulary.presets import CutAction
+from chaos.wire.frames import DATA_OPCODES, FrameCutter
 
 
 @dataclass(slots=True)

@@ -12,7 +12,6 @@ from random import Random
 from typing import Any
 
 from chaos.faults import toxics
-from chaos.faults.frames import FrameCutter
 from chaos.faults.holds import (
     BlackholeMachine,
     DelayFramesMachine,
@@ -25,6 +24,7 @@ from chaos.faults.units import Cut, Data, Timed, Unit
 from chaos.trace import Stream
 from chaos.vocabulary import faults as fault_words
 from chaos.vocabulary import toxics as toxic_words
+from chaos.wire.frames import FrameCutter
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

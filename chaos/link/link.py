@@ -16,11 +16,11 @@ from chaos.faults.units import Data
 from chaos.link.caller import Caller
 from chaos.link.connection import STREAMS, Connection, Watch
 from chaos.link.ends import End, SilentEnd, TlsEnd
-from chaos.link.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 from chaos.link.kernel_end import end_of
 from chaos.scenario.plan import Plan, Step, generator
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
+from chaos.wire.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 
 BACKLOG = 1024
 # how long a rejected client may take to close its side before it is closed for it

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from chaos.faults.units import Data, Fin, Rst, Unit
-from chaos.link.observer import Observer
 from chaos.trace import Side, Stream
+from chaos.wire.observer import Observer
 
 if TYPE_CHECKING:
     from chaos.link.connection import Watch

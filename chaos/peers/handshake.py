@@ -31,9 +31,9 @@ from chaos.peers.connection import (
     Connection,
     ReaderNursery,
 )
-from chaos.peers.head import ResponseHead
 from chaos.peers.outcome import Refused, refused_by_http
 from chaos.peers.tap import READ_BYTES, Tap
+from chaos.wire.head import ResponseHead
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
 Answer = Callable[[WebSocketRequest], Awaitable[WebSocketConnection | None]]

@@ -11,7 +11,7 @@ from types import TracebackType
 
 import trio
 
-from chaos.peers.head import ResponseHead
+from chaos.wire.head import ResponseHead
 
 READ_BYTES = 65_536
 

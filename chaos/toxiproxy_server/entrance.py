@@ -9,8 +9,8 @@ import trio
 from chaos.faults.units import Data
 from chaos.link.connection import Connection
 from chaos.link.ends import End
-from chaos.link.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 from chaos.vocabulary import faults as words
+from chaos.wire.handshake import END_OF_HEAD, HEAD_BYTES_MAX, rejection, strip
 
 # how long a rejected client may take to close its side before it is closed for it
 LINGER_S = 2.0

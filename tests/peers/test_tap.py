@@ -8,8 +8,8 @@ import pytest
 import trio
 import trio.testing
 
-from chaos.peers.head import ResponseHead
 from chaos.peers.tap import Tap
+from chaos.wire.head import ResponseHead
 
 
 async def test_the_end_of_the_stream_is_its_death() -> None:

@@ -14,8 +14,8 @@ from typing import Any
 from wsproto.extensions import Extension, PerMessageDeflate
 from wsproto.frame_protocol import Frame, FrameDecoder, Opcode, ParseFailed
 
-from chaos.faults.frames import frame_end
 from chaos.trace import Stream
+from chaos.wire.frames import frame_end
 
 HEAD_BYTES_MAX = 64 * 1024
 # a workload message names its id in its first bytes; what lies behind this is padding

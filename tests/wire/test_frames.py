@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from chaos.faults.frames import FrameCutter
 from chaos.faults.pipe import Flows, Pipe, Stage
 from chaos.faults.units import Data, Fin
 from chaos.vocabulary.faults import DelayFrames, DropFrames, Fault
+from chaos.wire.frames import FrameCutter
 
 HEAD = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\n\r\n"
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"

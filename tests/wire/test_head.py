@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.peers.head import HEAD_BYTES_MAX, ResponseHead
+from chaos.wire.head import HEAD_BYTES_MAX, ResponseHead
 
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n"
 

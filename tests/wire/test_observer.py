@@ -21,7 +21,7 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
-from chaos.link.observer import Observer, read_plain
+from chaos.wire.observer import Observer, read_plain
 
 
 def conversation(*, deflate: bool, client: list[Event], server: list[Event]) -> tuple[bytes, bytes]:
