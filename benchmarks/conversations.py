@@ -21,10 +21,10 @@ from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
-from chaos.peers.probes import recording_sockets
 from chaos.recorder import Recorder
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
+from chaos.subjects.probes import recording_sockets
 
 MESSAGE = "x" * 64
 # between one connection's turn and the next one's; an echo takes a tenth of it

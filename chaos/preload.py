@@ -8,8 +8,8 @@ import gc
 import chaos.networks.embedded
 import chaos.networks.simulated.network
 import chaos.networks.toxiproxy
-import chaos.peers.client
-import chaos.peers.server
+import chaos.reference.client
+import chaos.reference.server
 import chaos.worker  # noqa: F401
 
 gc.collect()

@@ -14,13 +14,13 @@ from chaos.networks.base import MakeNetwork, Network, Tls
 from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.peers.abilities import check_abilities
-from chaos.peers.census import Census, Collect
-from chaos.peers.host import Host, client_options, server_options
-from chaos.peers.probes import Ledger, recording_sockets
 from chaos.recorder import Recorder, as_json
 from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.subject import Command
+from chaos.subjects.abilities import check_abilities
+from chaos.subjects.census import Census, Collect
+from chaos.subjects.host import Host, client_options, server_options
+from chaos.subjects.probes import Ledger, recording_sockets
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, HostCrash, Refuse

@@ -38,10 +38,10 @@ from chaos.networks import make_network
 from chaos.networks.base import Tls
 from chaos.networks.simulated.hosts import LINK
 from chaos.networks.simulated.world import World
-from chaos.peers.load import load, load_name
 from chaos.runner import HOST, Run
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
+from chaos.subjects.load import load, load_name
 from chaos.trace import Event, Header, Trace, dump_event, dump_header
 
 # A client, its link and the server take four sockets per connection; reconnects overlap.

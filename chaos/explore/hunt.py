@@ -20,9 +20,9 @@ from chaos.explore.finds import Find, as_find, failed
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
 from chaos.explore.shrink import FEW, shrink
-from chaos.peers.load import load
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
+from chaos.subjects.load import load
 from chaos.worker import USAGE, make_job
 
 # Runs are made with the seed that `trio-chaos run` has by default: what they show, it shows.

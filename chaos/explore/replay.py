@@ -14,9 +14,9 @@ from chaos.checks.verdict import Verdict
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Difference, first_difference
 from chaos.explore.result import digest_of
-from chaos.peers.load import load_name
 from chaos.reports.terminal import render_verdict
 from chaos.scenario.model import Scenario
+from chaos.subjects.load import load_name
 from chaos.suite import Suite, run_suite
 from chaos.trace import Event, Trace, dump_event, parse_trace
 from chaos.worker import Job, environment, make_job, run_trace

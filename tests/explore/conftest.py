@@ -39,7 +39,7 @@ expect:
 # the reference client, but for one thing
 _SUBJECT = """\
 from chaos import subject
-from chaos.peers.client import client as reference
+from chaos.reference.client import client as reference
 {imports}
 
 @subject(sends=True)

@@ -12,8 +12,8 @@ from chaos.explore.draw import schedules
 from chaos.explore.emit import scalar, to_yaml
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, policy_of
-from chaos.peers.client import client
-from chaos.peers.server import serve
+from chaos.reference.client import client
+from chaos.reference.server import serve
 from chaos.scenario.load import load_scenarios, load_text
 from chaos.subject import abilities_of
 

@@ -30,7 +30,7 @@ from tcp_cases import BOOK, Case, Seen
 from chaos.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.peers.probes import recording_sockets
+from chaos.subjects.probes import recording_sockets
 
 Measured = dict[str, Seen]
 ARMS = ("simulated", "loopback", "namespaces")

@@ -13,7 +13,7 @@ import trio
 from chaos.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.peers.probes import recording_sockets
+from chaos.subjects.probes import recording_sockets
 
 # the arms and cases of the TCP contract lie beside the tests that share them
 sys.path.insert(0, str(Path(__file__).parent))

@@ -16,7 +16,7 @@ import trio
 from chaos.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import FIRST_FILENO, World
-from chaos.peers.probes import recording_sockets
+from chaos.subjects.probes import recording_sockets
 
 real_run = trio.run
 

@@ -10,8 +10,8 @@ import pytest
 import trio
 
 from chaos.networks.simulated.hosts import DnsFault
-from chaos.peers.probes import SocketFactory
 from chaos.recorder import Recorder, Reporter, current_reporter
+from chaos.subjects.probes import SocketFactory
 
 SERVER = "10.0.0.2"
 CLIENT = "10.1.0.1"

@@ -7,8 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from chaos.peers.host import Host
-from chaos.peers.probes import Ledger, Living, count_living
+from chaos.subjects.host import Host
+from chaos.subjects.probes import Ledger, Living, count_living
 from chaos.trace import Side
 
 _SIDES: tuple[Side, Side] = ("client", "server")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.peers.options import (
+from chaos.reference.options import (
     BackoffOptions,
     ClientOptions,
     HeartbeatOptions,

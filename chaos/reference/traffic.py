@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import trio
 
-from chaos.peers.connection import Connection, ConnectionLost
-from chaos.peers.heartbeat import HEARTBEAT_CODE, HEARTBEAT_REASON, until_dead
-from chaos.peers.options import PeerOptions, WorkloadOptions
-from chaos.peers.workload import Message, Session, decode
 from chaos.recorder import report
+from chaos.reference.connection import Connection, ConnectionLost
+from chaos.reference.heartbeat import HEARTBEAT_CODE, HEARTBEAT_REASON, until_dead
+from chaos.reference.options import PeerOptions, WorkloadOptions
+from chaos.reference.workload import Message, Session, decode
 
 Hook = Callable[[], Awaitable[None]]
 

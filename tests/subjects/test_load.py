@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from chaos.errors import SubjectNotFound
-from chaos.peers.load import accepted_options, load, load_name
+from chaos.subjects.load import accepted_options, load, load_name
 
 
 def test_the_reference_peers_are_found() -> None:
-    assert load("reference", "client").__module__ == "chaos.peers.client"
-    assert load("reference", "server").__module__ == "chaos.peers.server"
+    assert load("reference", "client").__module__ == "chaos.reference.client"
+    assert load("reference", "server").__module__ == "chaos.reference.server"
 
 
 def test_a_file_is_found_beside_its_scenario_and_loaded_once(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from chaos.peers.options import BackoffOptions
+from chaos.reference.options import BackoffOptions
 from chaos.vocabulary.policies import Reaction
 
 # factor^n leaves the range of a float near n = 300; every useful schedule has met its maximum long before

@@ -13,8 +13,8 @@ import trustme
 from wsproto import ConnectionType
 from wsproto.events import AcceptConnection, RejectConnection, RejectData, Request, TextMessage
 
-from chaos.peers.connection import Connection
-from chaos.peers.handshake import (
+from chaos.reference.connection import Connection
+from chaos.reference.handshake import (
     HandshakeRefused,
     Target,
     accept,
@@ -22,7 +22,7 @@ from chaos.peers.handshake import (
     open_tcp,
     parse_url,
 )
-from chaos.peers.outcome import Refused
+from chaos.reference.outcome import Refused
 
 TARGET = parse_url("ws://test/")
 

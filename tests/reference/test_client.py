@@ -13,12 +13,12 @@ import trio
 import trio.testing
 from wsproto.events import CloseConnection, TextMessage
 
-from chaos.peers.client import ReferenceClient, client
-from chaos.peers.connection import ConnectionLost
-from chaos.peers.options import ClientOptions
-from chaos.peers.server import ReferenceServer
-from chaos.peers.states import State
 from chaos.recorder import Recorder
+from chaos.reference.client import ReferenceClient, client
+from chaos.reference.connection import ConnectionLost
+from chaos.reference.options import ClientOptions
+from chaos.reference.server import ReferenceServer
+from chaos.reference.states import State
 from chaos.subject import Command, abilities_of
 
 FIXED = {"initial_s": 1.0, "factor": 2.0, "max_s": 8.0, "jitter": "none", "first_delay": "none"}

@@ -13,11 +13,11 @@ from typing import Any
 
 import trio
 
-from chaos.peers.load import accepted_options
-from chaos.peers.probes import Ledger, count_tasks
 from chaos.recorder import Recorder, Reporter, as_json, current_reporter
 from chaos.scenario.model import Scenario, Subject
 from chaos.subject import Command
+from chaos.subjects.load import accepted_options
+from chaos.subjects.probes import Ledger, count_tasks
 from chaos.trace import Side
 
 # A subject is told of an action at once or not at all: a queue this long means that it does not listen.

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import trio
 from trio_websocket import WebSocketConnection, WebSocketRequest
 
-from chaos.peers.connection import Connection, ConnectionLost
-from chaos.peers.handshake import accept
-from chaos.peers.options import PeerOptions
-from chaos.peers.outcome import format_retry_after
-from chaos.peers.traffic import Traffic
-from chaos.peers.workload import Session
 from chaos.recorder import report
+from chaos.reference.connection import Connection, ConnectionLost
+from chaos.reference.handshake import accept
+from chaos.reference.options import PeerOptions
+from chaos.reference.outcome import format_retry_after
+from chaos.reference.traffic import Traffic
+from chaos.reference.workload import Session
 from chaos.subject import Command, subject
 
 # From the accepted connection to the 101; a client that says nothing is not kept longer.

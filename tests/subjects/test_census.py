@@ -9,10 +9,10 @@ import pytest
 import trio
 import trio.testing
 
-from chaos.peers.census import Census
-from chaos.peers.host import Host
-from chaos.peers.probes import Ledger, count_living
 from chaos.recorder import Recorder
+from chaos.subjects.census import Census
+from chaos.subjects.host import Host
+from chaos.subjects.probes import Ledger, count_living
 
 kept: list[Any] = []
 

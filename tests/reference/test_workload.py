@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from chaos.peers.workload import (
+from chaos.reference.workload import (
     ACK_EVERY,
     REPLAY_MESSAGES_MAX,
     Message,

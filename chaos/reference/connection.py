@@ -18,8 +18,8 @@ from wsproto.connection import ConnectionState
 from wsproto.events import CloseConnection, Ping
 from wsproto.utilities import LocalProtocolError
 
-from chaos.peers.outcome import Ended
-from chaos.peers.tap import Tap
+from chaos.reference.outcome import Ended
+from chaos.reference.tap import Tap
 
 # With the default of 1 the reader stops at the second unread message, and a live peer looks dead: no pong is seen.
 QUEUE_MESSAGES = 64

@@ -18,11 +18,11 @@ import trustme
 from wsproto import ConnectionType
 from wsproto.events import CloseConnection, RejectConnection, Request, TextMessage
 
-from chaos.peers.client import ReferenceClient, client
-from chaos.peers.options import ClientOptions, PeerOptions
-from chaos.peers.server import HANDSHAKE_TIMEOUT_S, ReferenceServer, client_number, serve
-from chaos.peers.states import State
 from chaos.recorder import Recorder
+from chaos.reference.client import ReferenceClient, client
+from chaos.reference.options import ClientOptions, PeerOptions
+from chaos.reference.server import HANDSHAKE_TIMEOUT_S, ReferenceServer, client_number, serve
+from chaos.reference.states import State
 from chaos.subject import Command, abilities_of
 
 BEAT = {"interval_s": 5.0, "timeout_s": 3.0}

@@ -11,11 +11,11 @@ import trio
 import trio.testing
 from wsproto.events import BytesMessage, TextMessage
 
-from chaos.peers.handshake import connect, parse_url
-from chaos.peers.options import PeerOptions
-from chaos.peers.traffic import Traffic
-from chaos.peers.workload import ACK_EVERY, Message, Session
 from chaos.recorder import Recorder
+from chaos.reference.handshake import connect, parse_url
+from chaos.reference.options import PeerOptions
+from chaos.reference.traffic import Traffic
+from chaos.reference.workload import ACK_EVERY, Message, Session
 
 
 @pytest.fixture

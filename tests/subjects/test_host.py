@@ -11,13 +11,13 @@ import trio
 import trio.testing
 
 from chaos.errors import UsageError
-from chaos.peers.abilities import check_abilities
-from chaos.peers.host import Host, client_options
-from chaos.peers.probes import recording_sockets
 from chaos.recorder import Recorder
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subject import Command, subject
+from chaos.subjects.abilities import check_abilities
+from chaos.subjects.host import Host, client_options
+from chaos.subjects.probes import recording_sockets
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.peers.heartbeat import HEARTBEAT_CODE
-from chaos.peers.outcome import (
+from chaos.reference.heartbeat import HEARTBEAT_CODE
+from chaos.reference.outcome import (
     Ended,
     Refused,
     format_retry_after,

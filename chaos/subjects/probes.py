@@ -206,6 +206,6 @@ def _is_counted(kind: type) -> bool:
     name = kind.__name__
     return (
         (name.endswith("Connection") or name.startswith("WebSocket"))
-        and not kind.__module__.startswith(("chaos.link", "h11", "urllib3", "http"))
+        and not kind.__module__.startswith(("chaos.link", "chaos.wire", "h11", "urllib3", "http"))
         and not issubclass(kind, (BaseException, type))
     )

@@ -6,7 +6,7 @@ from itertools import product
 
 import pytest
 
-from chaos.peers.states import IllegalTransition, State, StateMachine
+from chaos.reference.states import IllegalTransition, State, StateMachine
 
 ALLOWED = {
     ("closed", "connecting"),

@@ -13,9 +13,9 @@ import trio
 import trio.testing
 from wsproto.events import BytesMessage, CloseConnection, Ping, Pong, TextMessage
 
-from chaos.peers.connection import MESSAGE_BYTES_MAX, Connection, ConnectionLost
-from chaos.peers.handshake import accept, connect, parse_url
-from chaos.peers.outcome import Ended
+from chaos.reference.connection import MESSAGE_BYTES_MAX, Connection, ConnectionLost
+from chaos.reference.handshake import accept, connect, parse_url
+from chaos.reference.outcome import Ended
 
 TARGET = parse_url("ws://test/")
 Open = Callable[..., AbstractAsyncContextManager[Connection]]

@@ -15,15 +15,15 @@ from typing import Any
 
 import trio
 
-from chaos.peers.backoff import Backoff
-from chaos.peers.connection import Connection, ConnectionLost
-from chaos.peers.handshake import HandshakeRefused, OpenStream, connect, open_tcp, parse_url
-from chaos.peers.options import ClientOptions
-from chaos.peers.outcome import Ended, Refused, reaction_to
-from chaos.peers.states import State, StateMachine
-from chaos.peers.traffic import Traffic
-from chaos.peers.workload import Session
 from chaos.recorder import report
+from chaos.reference.backoff import Backoff
+from chaos.reference.connection import Connection, ConnectionLost
+from chaos.reference.handshake import HandshakeRefused, OpenStream, connect, open_tcp, parse_url
+from chaos.reference.options import ClientOptions
+from chaos.reference.outcome import Ended, Refused, reaction_to
+from chaos.reference.states import State, StateMachine
+from chaos.reference.traffic import Traffic
+from chaos.reference.workload import Session
 from chaos.subject import Command, subject
 from chaos.vocabulary.policies import Reaction
 

@@ -16,8 +16,8 @@ from chaos.errors import SubjectNotFound
 from chaos.trace import Side
 
 REFERENCE: Mapping[Side, str] = {
-    "client": "chaos.peers.client:client",
-    "server": "chaos.peers.server:serve",
+    "client": "chaos.reference.client:client",
+    "server": "chaos.reference.server:serve",
 }
 
 

@@ -25,14 +25,14 @@ from trio_websocket import (
 )
 from wsproto.utilities import LocalProtocolError
 
-from chaos.peers.connection import (
+from chaos.reference.connection import (
     MESSAGE_BYTES_MAX,
     QUEUE_MESSAGES,
     Connection,
     ReaderNursery,
 )
-from chaos.peers.outcome import Refused, refused_by_http
-from chaos.peers.tap import READ_BYTES, Tap
+from chaos.reference.outcome import Refused, refused_by_http
+from chaos.reference.tap import READ_BYTES, Tap
 from chaos.wire.head import ResponseHead
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from chaos.peers.options import HeartbeatOptions
+from chaos.reference.options import HeartbeatOptions
 
 # A connection whose heartbeat failed is given up with this code, sent into the void: the peer may still hear it if
 # only the way back is broken. Not 1000 or 1001, which say that all is well and end the session at services that

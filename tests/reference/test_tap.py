@@ -8,7 +8,7 @@ import pytest
 import trio
 import trio.testing
 
-from chaos.peers.tap import Tap
+from chaos.reference.tap import Tap
 from chaos.wire.head import ResponseHead
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.peers.backoff import Backoff
-from chaos.peers.options import BackoffOptions
+from chaos.reference.backoff import Backoff
+from chaos.reference.options import BackoffOptions
 from chaos.vocabulary.policies import Reaction
 
 B = Reaction.BACKOFF

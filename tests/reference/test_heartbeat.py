@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.peers.heartbeat import until_dead
-from chaos.peers.options import HeartbeatOptions
+from chaos.reference.heartbeat import until_dead
+from chaos.reference.options import HeartbeatOptions
 
 OPTIONS = HeartbeatOptions(interval_s=5, timeout_s=3)
 
