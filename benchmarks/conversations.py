@@ -12,11 +12,11 @@ import trio
 import trio_websocket
 from trio.testing import MockClock, memory_stream_pair
 
-from chaos.clock import VirtualClock, seed_scheduler
-from chaos.collector import collect_by_turns
 from chaos.link.connection import Watch
 from chaos.link.link import Link
 from chaos.networks.base import dialer
+from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
+from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant

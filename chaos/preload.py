@@ -7,7 +7,7 @@ import gc
 
 import chaos.networks.embedded
 import chaos.networks.simulated.network
-import chaos.networks.toxiproxy
+import chaos.networks.toxiproxy.network
 import chaos.reference.client
 import chaos.reference.server
 import chaos.worker  # noqa: F401

@@ -31,11 +31,11 @@ import trustme
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.clock import VirtualClock, check_scheduler, seed_scheduler
-from chaos.collector import collect_by_turns
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.base import Tls
+from chaos.networks.simulated.clock import VirtualClock, check_scheduler, seed_scheduler
+from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.hosts import LINK
 from chaos.networks.simulated.world import World
 from chaos.runner import HOST, Run

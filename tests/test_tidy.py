@@ -28,8 +28,6 @@ ROOMS = (
     # pure above, I/O below
     "watch",
     "options",
-    "clock",
-    "collector",
     "link",
     "networks",
     "toxiproxy_server",

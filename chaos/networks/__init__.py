@@ -30,8 +30,8 @@ def make_network(name: str, toxiproxy: str | None = None, world: World | None = 
 
         return EmbeddedNetwork
     if name == "toxiproxy":
-        from chaos.networks.toxiproxy import ToxiproxyNetwork  # noqa: PLC0415
-        from chaos.networks.toxiproxy_api import parse_url  # noqa: PLC0415
+        from chaos.networks.toxiproxy.api import parse_url  # noqa: PLC0415
+        from chaos.networks.toxiproxy.network import ToxiproxyNetwork  # noqa: PLC0415
 
         if toxiproxy is not None:
             parse_url(toxiproxy)  # a mistake in it is told before anything starts

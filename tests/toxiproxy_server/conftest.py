@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import pytest
 
-from chaos.networks.toxiproxy_process import free_port
+from chaos.networks.toxiproxy.process import free_port
 
 REQUIRE = "TRIO_CHAOS_REQUIRE_TOXIPROXY"
 WAIT_S = 5.0

@@ -18,7 +18,7 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
-from chaos.networks.toxiproxy_process import free_port
+from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
 from chaos.toxiproxy_server.play_view import LiveView, PlainView, show_bytes

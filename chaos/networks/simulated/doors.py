@@ -20,8 +20,8 @@ from typing import Any
 import time_machine
 import trio
 
-from chaos.clock import VirtualClock
 from chaos.errors import ChaosError
+from chaos.networks.simulated.clock import VirtualClock
 
 # 2026-01-01T00:00:00Z: where the wall clock of every simulated run starts, so that dates do not differ between runs
 EPOCH_S = 1_767_225_600.0

@@ -82,7 +82,7 @@ class Fabric:
         self._soon.append(action)
 
     def advance(self, until: float, busy: Sized = (), instants: int = sys.maxsize) -> bool:
-        """Let happen what is due by `until`, and time pass until then; see `chaos.clock.Happenings`."""
+        """Let happen what is due by `until`, and time pass until then; see `clock.Happenings`."""
         timers, packets, soon = self._timers, self._packets, self._soon
         while True:
             while soon:

@@ -27,7 +27,7 @@ from tcp_arms import (
 )
 from tcp_cases import BOOK, Case, Seen
 
-from chaos.clock import VirtualClock, seed_scheduler
+from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.subjects.probes import recording_sockets

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.clock import VirtualClock, seed_scheduler
+from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.subjects.probes import recording_sockets

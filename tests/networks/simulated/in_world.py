@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.clock import VirtualClock, seed_scheduler
+from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import FIRST_FILENO, World
 from chaos.subjects.probes import recording_sockets

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trio
 
-from chaos.clock import VirtualClock, seed_scheduler
 from chaos.errors import NetworkUnavailable
+from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 
 ROOT = Path(__file__).parent.parent
 RECONNECTS = ROOT / "scenarios" / "11-half-open.yaml"

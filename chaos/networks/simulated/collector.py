@@ -14,7 +14,7 @@ import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from chaos.clock import VirtualClock
+from chaos.networks.simulated.clock import VirtualClock
 
 # jumps of the clock between two collections: at least, at most, and how the number of sockets adds to it
 TURNS = 5_000

@@ -23,9 +23,9 @@ from chaos.link.ends import End
 from chaos.link.link import Dial, Link, Numbering, counting
 from chaos.networks.base import Felt, Tls, affected, dialer
 from chaos.networks.loopback import is_loopback
-from chaos.networks.touched import Touches
-from chaos.networks.toxiproxy_api import ToxiproxyApi
-from chaos.networks.toxiproxy_process import serve_toxiproxy
+from chaos.networks.toxiproxy.api import ToxiproxyApi
+from chaos.networks.toxiproxy.process import serve_toxiproxy
+from chaos.networks.toxiproxy.touched import Touches
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event, Side

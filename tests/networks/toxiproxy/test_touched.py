@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from chaos.networks.touched import Touches
+from chaos.networks.toxiproxy.touched import Touches
 from chaos.scenario.model import Entry, Scenario
 from chaos.trace import Event, Side, Stream
 from chaos.vocabulary.toxics import TOXICS

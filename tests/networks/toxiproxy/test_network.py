@@ -28,7 +28,7 @@ from chaos.errors import (
     UsageError,
 )
 from chaos.networks import make_network, toxiproxy_api, toxiproxy_process
-from chaos.networks.toxiproxy_api import parse_url, read_version
+from chaos.networks.toxiproxy.api import parse_url, read_version
 
 SCENARIO = """\
 version: 1
