@@ -34,12 +34,12 @@ from conversations import (
     timed_echoes,
 )
 
-from chaos.explore.executors import Processes, run_units
-from chaos.explore.result import Unit
-from chaos.explore.units import run_unit, split
-from chaos.explore.vary import Bounds
+from chaos.running.pool.executors import Processes, run_units
+from chaos.running.pool.result import Unit
+from chaos.running.pool.units import run_unit, split
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 
 QUIET = """
 version: 1

@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from chaos.explore.executors import Processes, cores, run_units
-from chaos.explore.result import Unit
-from chaos.explore.units import run_unit, split
-from chaos.explore.vary import Bounds
+from chaos.running.pool.executors import Processes, cores, run_units
+from chaos.running.pool.result import Unit
+from chaos.running.pool.units import run_unit, split
 from chaos.scenario.load import load_scenarios
+from chaos.scenario.vary import Bounds
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "11-half-open.yaml"
 SEEDS = 400

@@ -23,12 +23,12 @@ from chaos.errors import (
 from chaos.reports.jsonout import render_json
 from chaos.reports.junit import render_junit
 from chaos.reports.terminal import summary_line
+from chaos.running.suite import Suite, default_units, run_suite
+from chaos.running.worker import USAGE, Job, folder_name, make_job
 from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
-from chaos.suite import Suite, default_units, run_suite
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import PATHS_SUPPORT, SUPPORT
-from chaos.worker import USAGE, Job, folder_name, make_job
 
 # What must hold of a subject that nothing happens to, whatever the scenario is about.
 _BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open")

@@ -26,26 +26,22 @@ ROOMS = (
     "checks",
     "reports",
     # pure above, I/O below
-    "watch",
-    "options",
     "link",
     "networks",
-    "toxiproxy_server",
     "reference",
     "subjects",
-    "runner",
-    "worker",
-    "preload",
-    "suite",
+    "running",
+    "options",
     "display",
     "tables_command",
     "run_command",
     "recheck_command",
     "explore",
+    "toxiproxy_server",
     "cli",
     "__main__",
 )
-PURE = ROOMS[: ROOMS.index("watch")]
+PURE = ROOMS[: ROOMS.index("link")]
 IMPURE_MODULES = {
     "trio",
     "socket",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.explore.result import digest_of
 from chaos.recorder import Recorder, Reporter, current_reporter, report
+from chaos.running.pool.result import digest_of
 from chaos.trace import EVENTS, Event, Header, Trace, dump_trace, parse_trace
 
 HEADER = Header(scenario={"name": "x"}, network="embedded", seed=7, environment={"python": "3"})

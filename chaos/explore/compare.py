@@ -12,9 +12,9 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.display import PlainAccount
 from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
 from chaos.run_command import Options, exit_code, load_all, plan_work
+from chaos.running.suite import Suite, default_units, run_suite
 from chaos.scenario.load import find_files
 from chaos.scenario.model import Network
-from chaos.suite import Suite, default_units, run_suite
 
 TIMES = ("detected_s", "reconnected_s")
 # real clocks and real sockets are late by some milliseconds; below this nobody need look

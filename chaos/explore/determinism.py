@@ -10,9 +10,9 @@ from itertools import zip_longest
 from queue import SimpleQueue
 from typing import Any
 
-from chaos.explore.child import Child, ChildLost
-from chaos.explore.result import Row, Unit
-from chaos.explore.units import lost_row
+from chaos.running.pool.child import Child, ChildLost
+from chaos.running.pool.result import Row, Unit
+from chaos.running.pool.units import lost_row
 
 HASH_SEEDS = ("1", "4242")
 CONTEXT = 3

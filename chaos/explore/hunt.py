@@ -15,15 +15,15 @@ from typing import Protocol
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.explore.basics import basics
-from chaos.explore.bench import Bench
 from chaos.explore.finds import Find, as_find, failed
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
 from chaos.explore.shrink import FEW, shrink
+from chaos.running.pool.bench import Bench
+from chaos.running.worker import USAGE, make_job
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
 from chaos.subjects.load import load
-from chaos.worker import USAGE, make_job
 
 # Runs are made with the seed that `trio-chaos run` has by default: what they show, it shows.
 RUN_SEED = 1

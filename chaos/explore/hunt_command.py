@@ -12,15 +12,15 @@ from pathlib import Path
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.display import PlainAccount
 from chaos.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PASSED
-from chaos.explore.bench import Bench
 from chaos.explore.finds import FOLDER, Find, failed, kept_finds, write
 from chaos.explore.hunt import RUN_SEED, Hunt, Progress, ground_of
 from chaos.explore.schedules import Ground
 from chaos.reports.terminal import render_verdict
+from chaos.running.pool.bench import Bench
+from chaos.running.suite import Suite, run_suite
+from chaos.running.worker import make_job
 from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
-from chaos.suite import Suite, run_suite
-from chaos.worker import make_job
 
 HUNTS = Path("hunts")
 # Between two lines of progress where nothing can be overwritten, such as in a log.

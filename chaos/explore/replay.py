@@ -13,13 +13,13 @@ from chaos.checks.judge import judge
 from chaos.checks.verdict import Verdict
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Difference, first_difference
-from chaos.explore.result import digest_of
 from chaos.reports.terminal import render_verdict
+from chaos.running.pool.result import digest_of
+from chaos.running.suite import Suite, run_suite
+from chaos.running.worker import Job, environment, make_job, run_trace
 from chaos.scenario.model import Scenario
 from chaos.subjects.load import load_name
-from chaos.suite import Suite, run_suite
 from chaos.trace import Event, Trace, dump_event, parse_trace
-from chaos.worker import Job, environment, make_job, run_trace
 
 # another release of these may do another thing with the same seed
 PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto")

@@ -10,10 +10,10 @@ from pathlib import Path
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
-from chaos.explore.result import Row
+from chaos.running.pool.result import Row
+from chaos.running.worker import folder_name
 from chaos.scenario.model import Scenario
 from chaos.trace import parse_trace
-from chaos.worker import folder_name
 
 RESULTS = "results.jsonl"
 FAILURES = "failures"

@@ -13,13 +13,13 @@ from typing import Protocol
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
-from chaos.explore.executors import Crew, run_units
-from chaos.explore.result import Keep, Row, Unit
 from chaos.explore.store import Store
 from chaos.explore.tally import Tally
-from chaos.explore.units import split
-from chaos.explore.vary import Bounds
+from chaos.running.pool.executors import Crew, run_units
+from chaos.running.pool.result import Keep, Row, Unit
+from chaos.running.pool.units import split
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 
 # scenario time times clients that one unit may take: about a second of work
 UNIT_CLIENT_S = 400.0

@@ -25,8 +25,6 @@ from chaos.errors import (
     UsageError,
 )
 from chaos.explore.determinism import Difference, Twins
-from chaos.explore.executors import Crew, Dask, Processes, cores
-from chaos.explore.result import Row
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question, Stops, Sweep
 from chaos.explore.sweep_report import (
@@ -38,11 +36,13 @@ from chaos.explore.sweep_report import (
     sweep_to_json,
 )
 from chaos.explore.tally import Tally
-from chaos.explore.vary import Bounds
 from chaos.run_command import Options as RunOptions
 from chaos.run_command import load_all, why_not
+from chaos.running.pool.executors import Crew, Dask, Processes, cores
+from chaos.running.pool.result import Row
 from chaos.scenario.load import find_files
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 
 LINE_EVERY_S = 5.0
 

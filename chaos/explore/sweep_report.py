@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from chaos.checks.verdict import Outcome
-from chaos.explore.result import Row
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question
 from chaos.explore.tally import Tally, Times
-from chaos.explore.vary import Bounds
+from chaos.running.pool.result import Row
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 from chaos.vocabulary.sometimes import STATES
 
 FORMAT_VERSION = 1

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from chaos.checks.statistics import quantile
 from chaos.checks.verdict import Outcome
 from chaos.explore.confidence import failure_rate_at_most
-from chaos.explore.result import Row
+from chaos.running.pool.result import Row
 
 SHARES = (0.5, 0.95, 0.99, 1.0)
 

@@ -6,11 +6,11 @@ import sys
 
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Twins
-from chaos.explore.executors import cores
-from chaos.explore.result import Unit
 from chaos.explore.sweep_command import Options as SweepOptions
 from chaos.explore.sweep_command import load_sweepable
 from chaos.run_command import Options
+from chaos.running.pool.executors import cores
+from chaos.running.pool.result import Unit
 
 
 def verify_command(options: Options) -> int:

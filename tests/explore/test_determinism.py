@@ -13,16 +13,16 @@ import pytest
 from chaos.cli import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.determinism import Twins, first_difference
-from chaos.explore.result import Unit
-from chaos.explore.units import run_unit
-from chaos.explore.vary import Bounds
+from chaos.running.pool.result import Unit
+from chaos.running.pool.units import run_unit
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 
 DIGEST = """
 import json, sys
 {first}
-from chaos.explore.result import Unit
-from chaos.explore.units import run_unit
+from chaos.running.pool.result import Unit
+from chaos.running.pool.units import run_unit
 print(json.dumps([row.digest for row in run_unit(Unit.from_json(json.load(sys.stdin)))]))
 """
 

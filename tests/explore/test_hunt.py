@@ -15,13 +15,13 @@ from ruamel.yaml import YAML
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.explore.basics import basics
-from chaos.explore.bench import Bench
 from chaos.explore.finds import use_from
 from chaos.explore.hunt import Hunt, Progress, ground_of
 from chaos.explore.hunt_command import Show
 from chaos.explore.schedules import Schedule, make_entry
+from chaos.running.pool.bench import Bench
+from chaos.running.worker import failed_verdict, make_job
 from chaos.scenario.load import load_scenarios, load_text
-from chaos.worker import failed_verdict, make_job
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = ROOT / "scenarios" / "broken"

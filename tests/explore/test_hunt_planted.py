@@ -10,13 +10,13 @@ import pytest
 from chaos.checks.verdict import Outcome
 from chaos.explore import hunt as hunting
 from chaos.explore.basics import basics
-from chaos.explore.bench import Bench
 from chaos.explore.finds import failed, write
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.promises import compose
+from chaos.running.pool.bench import Bench
+from chaos.running.worker import make_job
 from chaos.scenario.load import load_scenarios
 from chaos.vocabulary.faults import FAULTS
-from chaos.worker import make_job
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios" / "planted"
 FILES = sorted(FOLDER.glob("*.yaml"))

@@ -14,8 +14,8 @@ from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.kinds import kind_of
 from chaos.explore.schedules import Schedule, admitted, make_entry
 from chaos.explore.shrink import fewer, shrink
+from chaos.running.worker import failed_verdict
 from chaos.scenario.load import load_text
-from chaos.worker import failed_verdict
 
 TEXT = """\
 version: 1

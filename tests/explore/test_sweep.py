@@ -18,14 +18,14 @@ import pytest
 from chaos.checks.verdict import Outcome
 from chaos.cli import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
-from chaos.explore import patience
-from chaos.explore.executors import Processes, run_units
-from chaos.explore.result import Row, Unit
 from chaos.explore.sweep import Question
-from chaos.explore.units import run_unit
-from chaos.explore.vary import Bounds
+from chaos.running.pool import patience
+from chaos.running.pool.executors import Processes, run_units
+from chaos.running.pool.result import Row, Unit
+from chaos.running.pool.units import run_unit
 from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 
 
 def call(*arguments: object) -> int:
@@ -210,7 +210,7 @@ def test_wrong_options_are_refused(half_open_file: Path, option: str) -> None:
 @pytest.mark.filterwarnings("ignore")
 def test_dask_runs_a_sweep_though_a_worker_is_killed(half_open: Scenario) -> None:
     distributed = pytest.importorskip("distributed")
-    from chaos.explore.executors import Dask
+    from chaos.running.pool.executors import Dask
 
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
     with distributed.LocalCluster(processes=True, **options) as cluster:

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.checks.verdict import Outcome
-from chaos.explore.result import Row, Time
 from chaos.explore.tally import Tally
+from chaos.running.pool.result import Row, Time
 
 times = st.builds(
     Time,

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from chaos.errors import InvalidScenario
 from chaos.explore.emit import to_yaml
-from chaos.explore.vary import Bounds, vary
 from chaos.scenario.load import load_scenarios, load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.paths import LATER, Delay, Direction, LegPath, Paths, parse_trace
+from chaos.scenario.vary import Bounds, vary
 from chaos.vocabulary.base import (
     Bytes,
     BytesPerSecond,

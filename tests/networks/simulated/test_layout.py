@@ -12,11 +12,11 @@ from chaos.networks.simulated.layout import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
 from chaos.networks.simulated.world import World
 from chaos.run_command import Options, why_not
+from chaos.running.worker import make_job, run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.trace import Trace
-from chaos.worker import make_job, run_trace
 
 TEMPLATE = """
 version: 1

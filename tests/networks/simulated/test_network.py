@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from chaos.checks.verdict import Outcome, Verdict
+from chaos.running.worker import make_job, run_trace
 from chaos.scenario.load import load_scenarios, load_text
 from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
 from chaos.vocabulary.faults import FAULTS, SUPPORT
-from chaos.worker import make_job, run_trace
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "scenarios"

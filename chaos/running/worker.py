@@ -38,7 +38,7 @@ from chaos.networks.simulated.clock import VirtualClock, check_scheduler, seed_s
 from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.hosts import LINK
 from chaos.networks.simulated.world import World
-from chaos.runner import HOST, Run
+from chaos.running.run import HOST, Run
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subjects.load import load, load_name

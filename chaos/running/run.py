@@ -15,6 +15,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
+from chaos.running.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch, Watches
 from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.subject import Command
 from chaos.subjects.abilities import check_abilities
@@ -24,7 +25,6 @@ from chaos.subjects.probes import Ledger, recording_sockets
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, HostCrash, Refuse
-from chaos.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch, Watches
 
 HOST = "127.0.0.1"
 # a server that has not said on which port it listens by then never will

@@ -20,11 +20,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos.explore.swarm import needs_faults, spoken_of, swarm
 from chaos.scenario.model import DURATION_S_MAX, Entry, Scenario
 from chaos.scenario.plan import generator
 from chaos.scenario.problems import find_problems
 from chaos.scenario.rules import has_window
+from chaos.scenario.swarm import needs_faults, spoken_of, swarm
 from chaos.vocabulary.checks import CHECKS
 
 # two neighbours move towards each other and one of them grows: three such shares must fit into one gap

@@ -26,9 +26,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from chaos.errors import UsageError
-from chaos.explore.child import Child, ChildLost
-from chaos.explore.result import Row, Unit
-from chaos.explore.units import lost_row, run_unit
+from chaos.running.pool.child import Child, ChildLost
+from chaos.running.pool.result import Row, Unit
+from chaos.running.pool.units import lost_row, run_unit
 
 # units that wait in the executor, per worker, so that none is idle between two
 AHEAD = 2
@@ -76,7 +76,7 @@ class Processes:
     def make(self) -> Executor:
         """Return a pool; its processes start as units come."""
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["chaos.preload", "chaos.explore.units"])
+        context.set_forkserver_preload(["chaos.running.preload", "chaos.running.pool.units"])
         return ProcessPoolExecutor(self.width, context, initializer=_ignore_interrupts)
 
     def submit(self, executor: Executor, unit: Unit) -> Future[list[Row]]:

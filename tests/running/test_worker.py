@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import trio
 
-from chaos import worker
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
-from chaos.runner import Run
+from chaos.running import worker
+from chaos.running.run import Run
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace

@@ -10,7 +10,7 @@ import chaos.networks.simulated.network
 import chaos.networks.toxiproxy.network
 import chaos.reference.client
 import chaos.reference.server
-import chaos.worker  # noqa: F401
+import chaos.running.worker  # noqa: F401
 
 gc.collect()
 gc.freeze()

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chaos.explore.emit import to_yaml
-from chaos.explore.vary import SHARE_MAX, Bounds, vary
 from chaos.scenario.load import load_scenarios, load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.problems import find_problems
 from chaos.scenario.rules import last_end_s, last_start_s, speaks_of
+from chaos.scenario.vary import SHARE_MAX, Bounds, vary
 from chaos.vocabulary.base import parse_duration
 
 SHIPPED = [

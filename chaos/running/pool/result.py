@@ -10,8 +10,8 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.explore.vary import Bounds
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import Bounds
 from chaos.trace import Trace
 
 Keep = Literal["none", "failures", "all"]

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
-from chaos.explore.patience import allowed_s, limited
-from chaos.explore.result import Row, Unit, digest_of, reason_of, times_of
-from chaos.explore.vary import vary
+from chaos.running.pool.patience import allowed_s, limited
+from chaos.running.pool.result import Row, Unit, digest_of, reason_of, times_of
+from chaos.running.worker import make_job, run_trace
 from chaos.scenario.model import Scenario
+from chaos.scenario.vary import vary
 from chaos.trace import dump_trace
 from chaos.vocabulary.sometimes import states_reached
-from chaos.worker import make_job, run_trace
 
 NETWORK = "simulated"
 # a simulated run replaces clocks and sockets of the whole process: one at a time

@@ -1,4 +1,4 @@
-"""A worker process that speaks JSON over its pipes: `python -m chaos.explore.child`.
+"""A worker process that speaks JSON over its pipes: `python -m chaos.running.pool.child`.
 
 For places where `multiprocessing` cannot serve: inside a Dask worker (which may not have children of that kind), and
 where each process must have a hash seed of its own. One line per unit in, one line of rows out.
@@ -14,8 +14,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from chaos.errors import SubjectNotFound, UsageError
-from chaos.explore.result import Row, Unit
-from chaos.explore.units import run_unit
+from chaos.running.pool.result import Row, Unit
+from chaos.running.pool.units import run_unit
 
 
 class ChildLost(Exception):
@@ -28,7 +28,7 @@ class Child:
     def __init__(self, **environment: str) -> None:
         """Start the process with these variables added to its environment."""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "chaos.explore.child"],
+            [sys.executable, "-m", "chaos.running.pool.child"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env={**os.environ, **environment},

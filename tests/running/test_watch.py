@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from chaos.running.watch import CycleWatch, SteadyWatch, TriggerWatch, Watches
 from chaos.scenario.model import Scenario, Trigger
 from chaos.scenario.plan import Triggered
 from chaos.trace import Event
-from chaos.watch import CycleWatch, SteadyWatch, TriggerWatch, Watches
 
 
 def event(kind: str, at_s: float = 0.0, client: int = 1, stream: Any = None, **data: Any) -> Event:

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
-from chaos.worker import USAGE, Job, failed_verdict, run_job
+from chaos.running.worker import USAGE, Job, failed_verdict, run_job
 
 # A simulated run takes a fraction of a second; one that has not ended by then hangs.
 RUN_S = 60.0
@@ -24,7 +24,7 @@ class Bench:
 
     def __init__(self, run_s: float = RUN_S) -> None:
         self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(["chaos.preload"])
+        self._context.set_forkserver_preload(["chaos.running.preload"])
         self._run_s = run_s
         self._process: Any = None
         self._pipe: Connection | None = None

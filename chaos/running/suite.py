@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import trio
 
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.worker import Job, failed_verdict, work
+from chaos.running.worker import Job, failed_verdict, work
 
 # Runs mostly wait. What bounds how many go side by side is the processor time of their clients, not their number.
 UNITS_PER_CORE = 45
@@ -202,7 +202,7 @@ def _death(exitcode: int | None) -> str:
 
 def _context() -> Any:
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["chaos.preload"])
+    context.set_forkserver_preload(["chaos.running.preload"])
     return context
 
 
