@@ -8,11 +8,11 @@ import trio
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chaos.faults.wire import ApiError, bad_body
 from chaos.toxiproxy_server import page
 from chaos.toxiproxy_server.carried import Carried
 from chaos.toxiproxy_server.event_stream import EventStream
 from chaos.toxiproxy_server.events import LISTENERS_MAX, Kind
+from chaos.toxiproxy_server.go.wire import ApiError, bad_body
 from chaos.toxiproxy_server.handling import Api, body, json
 from chaos.toxiproxy_server.operations import EVENT_STREAM, HTML, Operation, Table
 

@@ -18,16 +18,16 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chaos.faults.gojson import write
-from chaos.faults.wire import (
+from chaos.toxiproxy_server import additions, metrics
+from chaos.toxiproxy_server.collection import Populating
+from chaos.toxiproxy_server.go.gojson import write
+from chaos.toxiproxy_server.go.wire import (
     ApiError,
     read_populate,
     read_proxy,
     read_toxic,
     update_toxic,
 )
-from chaos.toxiproxy_server import additions, metrics
-from chaos.toxiproxy_server.collection import Populating
 from chaos.toxiproxy_server.guard import HostCheck, is_browser, is_own_page
 from chaos.toxiproxy_server.handling import JSON, Api, body, error, json, text
 from chaos.toxiproxy_server.openapi import document

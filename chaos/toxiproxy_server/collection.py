@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos.faults.wire import ApiError, ProxyInput, Toxic, require
 from chaos.toxiproxy_server.address import Address, AddressError, resolve
 from chaos.toxiproxy_server.carried import Carried
+from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, Toxic, require
 from chaos.toxiproxy_server.proxy import Ground, Proxy
 
 

@@ -8,8 +8,8 @@ import trio
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from chaos.faults.gojson import write
 from chaos.toxiproxy_server.events import Events, Happening
+from chaos.toxiproxy_server.go.gojson import write
 
 HEARTBEAT_S = 15.0
 HEARTBEAT = b": still here\n\n"

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 import trio
 from starlette.requests import ClientDisconnect, Request
 
-from chaos.faults.wire import ApiError
+from chaos.toxiproxy_server.go.wire import ApiError
 
 _HEADER = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?"

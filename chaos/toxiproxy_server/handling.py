@@ -9,9 +9,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chaos.faults.gojson import write
-from chaos.faults.wire import ApiError, read_body
 from chaos.toxiproxy_server.collection import Collection
+from chaos.toxiproxy_server.go.gojson import write
+from chaos.toxiproxy_server.go.wire import ApiError, read_body
 from chaos.toxiproxy_server.guard import read_limited
 from chaos.toxiproxy_server.player import Player
 

@@ -8,10 +8,10 @@ from typing import Any
 import trio
 
 from chaos.errors import InvalidScenario, UsageError
-from chaos.faults.wire import ApiError, bad_body, plain
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Step, make_plan
 from chaos.toxiproxy_server.collection import Collection
+from chaos.toxiproxy_server.go.wire import ApiError, bad_body, plain
 from chaos.toxiproxy_server.playable import from_rows, read_playable
 from chaos.toxiproxy_server.proxy import Proxy
 from chaos.toxiproxy_server.timeline import Timeline

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 import trio
 
 from chaos.faults.pipe import Stage
-from chaos.faults.wire import ApiError, Toxic
 from chaos.link.connection import STREAMS, EndPolicy
 from chaos.link.poller import Poller
 from chaos.toxiproxy_server import entrance
@@ -18,6 +17,7 @@ from chaos.toxiproxy_server.address import Address, AddressError
 from chaos.toxiproxy_server.carried import Carried, Origin
 from chaos.toxiproxy_server.entrance import Entrance
 from chaos.toxiproxy_server.events import Events
+from chaos.toxiproxy_server.go.wire import ApiError, Toxic
 from chaos.toxiproxy_server.listener import Listener
 from chaos.toxiproxy_server.traffic import Counter, Totals
 from chaos.trace import Stream

@@ -6,12 +6,18 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from chaos.faults.ranges import RANGES
-from chaos.faults.wire import FAULT_TYPES, MS_MAX, PROXY_FIELDS, TOXIC_FIELDS, streams_of
 from chaos.scenario.describe import keys_of, required_of, schema_of
 from chaos.scenario.entries import WORDS, Kind, entry_keys
 from chaos.scenario.model import Entry, Trigger
 from chaos.scenario.schema import what_of
+from chaos.toxiproxy_server.go.ranges import RANGES
+from chaos.toxiproxy_server.go.wire import (
+    FAULT_TYPES,
+    MS_MAX,
+    PROXY_FIELDS,
+    TOXIC_FIELDS,
+    streams_of,
+)
 from chaos.toxiproxy_server.playable import REFUSED_KEYS, SEEN_EVENT
 from chaos.vocabulary.base import DURATION_PATTERN
 from chaos.vocabulary.toxics import TOXICS

@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 import trio
 
 from chaos.errors import EXIT_PASSED, UsageError, first_message
-from chaos.faults.wire import ApiError, read_body, read_populate
 from chaos.link.connection import EndPolicy
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
 from chaos.toxiproxy_server.api import make_app
 from chaos.toxiproxy_server.collection import Collection, Limits, Populating
+from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_populate
 from chaos.toxiproxy_server.guard import HostCheck
 from chaos.toxiproxy_server.handling import Api
 from chaos.toxiproxy_server.http import serve_http

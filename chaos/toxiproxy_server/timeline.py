@@ -10,11 +10,11 @@ from typing import Any
 
 import trio
 
-from chaos.faults.gojson import Float32
-from chaos.faults.wire import ApiError, Toxic
 from chaos.scenario.plan import Plan, Step, Triggered
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, split
 from chaos.toxiproxy_server.events import Kind
+from chaos.toxiproxy_server.go.gojson import Float32
+from chaos.toxiproxy_server.go.wire import ApiError, Toxic
 from chaos.toxiproxy_server.proxy import Proxy
 from chaos.vocabulary import faults as words
 from chaos.vocabulary.toxics import Toxic as ToxicSettings

@@ -12,10 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from chaos.faults.wire import ApiError, ProxyInput, read_body, read_toxic
 from chaos.toxiproxy_server import collection as module
 from chaos.toxiproxy_server.address import Address, AddressError, resolve, split
 from chaos.toxiproxy_server.collection import Collection, Limits
+from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, read_body, read_toxic
 from chaos.toxiproxy_server.proxy import Ground
 from chaos.toxiproxy_server.serve import Options, serve
 

@@ -14,7 +14,7 @@ import pytest
 import trio
 from starlette.requests import Request
 
-from chaos.faults.wire import ApiError
+from chaos.toxiproxy_server.go.wire import ApiError
 from chaos.toxiproxy_server.guard import READ_S, read_limited
 from chaos.toxiproxy_server.serve import STALLED_MS
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from chaos.faults.ranges import RANGES
-from chaos.faults.wire import FAULT_TYPES
 from chaos.toxiproxy_server.api import described
+from chaos.toxiproxy_server.go.ranges import RANGES
+from chaos.toxiproxy_server.go.wire import FAULT_TYPES
 from chaos.toxiproxy_server.openapi import PATH, main, text
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.faults.gojson import (
+from chaos.toxiproxy_server.go.gojson import (
     MAX_DEPTH,
     SHOWN_DEPTH,
     Float32,

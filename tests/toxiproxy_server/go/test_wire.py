@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.faults.gojson import write
-from chaos.faults.ranges import RANGES
-from chaos.faults.wire import (
+from chaos.toxiproxy_server.go.gojson import write
+from chaos.toxiproxy_server.go.ranges import RANGES
+from chaos.toxiproxy_server.go.wire import (
     FAULT_TYPES,
     ApiError,
     read_body,

@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from chaos.faults.gojson import (
+from chaos.toxiproxy_server.go.gojson import (
     Float32,
     Number,
     Object,
@@ -22,7 +22,7 @@ from chaos.faults.gojson import (
     read,
     to_float32,
 )
-from chaos.faults.ranges import RANGES, Range
+from chaos.toxiproxy_server.go.ranges import RANGES, Range
 from chaos.trace import Stream
 from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.faults import FAULTS, Fault
