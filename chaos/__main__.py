@@ -1,6 +1,6 @@
 """`python -m chaos` is `trio-chaos`."""
 
-from chaos.cli import main
+from chaos.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -33,7 +33,7 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from chaos.cli import cli
+from chaos.commands.main import cli
 from chaos.scenario.load import find_files, load_scenarios, load_text
 
 ROOT = Path(__file__).parent.parent

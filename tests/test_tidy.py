@@ -31,14 +31,9 @@ ROOMS = (
     "reference",
     "subjects",
     "running",
-    "options",
-    "display",
-    "tables_command",
-    "run_command",
-    "recheck_command",
     "explore",
     "toxiproxy_server",
-    "cli",
+    "commands",
     "__main__",
 )
 PURE = ROOMS[: ROOMS.index("link")]

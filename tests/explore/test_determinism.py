@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.cli import cli, run_cli
+from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.determinism import Twins, first_difference
 from chaos.running.pool.result import Unit

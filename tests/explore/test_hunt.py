@@ -13,11 +13,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from chaos.checks.verdict import Outcome, Verdict
+from chaos.commands.hunt import Show
 from chaos.errors import UsageError
 from chaos.explore.basics import basics
 from chaos.explore.finds import use_from
 from chaos.explore.hunt import Hunt, Progress, ground_of
-from chaos.explore.hunt_command import Show
 from chaos.explore.schedules import Schedule, make_entry
 from chaos.running.pool.bench import Bench
 from chaos.running.worker import failed_verdict, make_job
@@ -268,7 +268,7 @@ def test_hypothesis_missing_is_said_with_the_way_out(tmp_path):
             """
             import sys
             sys.modules["hypothesis"] = None
-            from chaos.cli import main
+            from chaos.commands.main import main
             if __name__ == "__main__":
                 main(["hunt", "small.yaml"])
             """

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from chaos.checks.verdict import Outcome
-from chaos.cli import cli, run_cli
+from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.sweep import Question
 from chaos.running.pool import patience

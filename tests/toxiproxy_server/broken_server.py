@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from chaos.cli import main
+from chaos.commands.main import main
 from chaos.toxiproxy_server import additions, api
 from chaos.toxiproxy_server.handling import json
 

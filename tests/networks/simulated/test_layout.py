@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from chaos.checks.verdict import Outcome, Verdict
+from chaos.commands.run import Options, why_not
 from chaos.networks.simulated.hosts import LINK_ADDRESS, SERVER_ADDRESS, client_address
 from chaos.networks.simulated.layout import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
 from chaos.networks.simulated.world import World
-from chaos.run_command import Options, why_not
 from chaos.running.worker import make_job, run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario

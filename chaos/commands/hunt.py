@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.display import PlainAccount
+from chaos.commands.live import PlainAccount
 from chaos.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PASSED
 from chaos.explore.finds import FOLDER, Find, failed, kept_finds, write
 from chaos.explore.hunt import RUN_SEED, Hunt, Progress, ground_of

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from chaos.commands.values import seconds
 from chaos.errors import EXIT_PASSED
-from chaos.options import seconds
 
 _ORIGINAL_SWITCHES = ("proxy-metrics", "runtime-metrics", "version")
 

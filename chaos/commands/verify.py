@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
+from chaos.commands.run import Options
+from chaos.commands.sweep import Options as SweepOptions
+from chaos.commands.sweep import load_sweepable
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Twins
-from chaos.explore.sweep_command import Options as SweepOptions
-from chaos.explore.sweep_command import load_sweepable
-from chaos.run_command import Options
 from chaos.running.pool.executors import cores
 from chaos.running.pool.result import Unit
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.display import PlainAccount
+from chaos.commands.live import PlainAccount
+from chaos.commands.run import Options, exit_code, load_all, plan_work
 from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
-from chaos.run_command import Options, exit_code, load_all, plan_work
 from chaos.running.suite import Suite, default_units, run_suite
 from chaos.scenario.load import find_files
 from chaos.scenario.model import Network

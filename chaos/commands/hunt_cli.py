@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from chaos.options import seconds
+from chaos.commands.values import seconds
 
 _PATHS = click.Path(path_type=Path)
 
@@ -48,6 +48,6 @@ _PATHS = click.Path(path_type=Path)
 )
 def hunt(scenario: Path, **options: Any) -> int:
     """Search for a schedule of faults under which SCENARIO fails, and make it small."""
-    from chaos.explore.hunt_command import Options, hunt_command  # noqa: PLC0415 - see above
+    from chaos.commands.hunt import Options, hunt_command  # noqa: PLC0415 - see above
 
     return hunt_command(Options(path=scenario, **options))

@@ -18,10 +18,10 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
+from chaos.commands.play_view import LiveView, PlainView, show_bytes
 from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
-from chaos.toxiproxy_server.play_view import LiveView, PlainView, show_bytes
 from chaos.toxiproxy_server.proxy import Ground, Proxy
 from chaos.toxiproxy_server.timeline import Timeline
 
@@ -174,7 +174,7 @@ def test_it_ends_quietly_when_nobody_reads_its_output(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from chaos.cli import cli; cli.main(['play', '--help'], standalone_mode=False)\n"
+        "import sys; from chaos.commands.main import cli; cli.main(['play', '--help'], standalone_mode=False)\n"
         "print(sorted({'trio', 'pydantic', 'rich', 'starlette'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Verdict
+from chaos.commands.run import exit_code
 from chaos.errors import UsageError
 from chaos.reports.jsonout import render_json
 from chaos.reports.terminal import render_run
-from chaos.run_command import exit_code
 from chaos.subjects.load import load_name
 from chaos.trace import parse_trace
 

@@ -16,6 +16,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from chaos.checks.verdict import Outcome
+from chaos.commands.run import Options as RunOptions
+from chaos.commands.run import load_all, why_not
+from chaos.commands.sweep_report import (
+    FAILURES_SHOWN,
+    Context,
+    failure_lines,
+    missing_states,
+    render_summary,
+    sweep_to_json,
+)
 from chaos.errors import (
     EXIT_FAILED,
     EXIT_INCONCLUSIVE,
@@ -27,17 +37,7 @@ from chaos.errors import (
 from chaos.explore.determinism import Difference, Twins
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question, Stops, Sweep
-from chaos.explore.sweep_report import (
-    FAILURES_SHOWN,
-    Context,
-    failure_lines,
-    missing_states,
-    render_summary,
-    sweep_to_json,
-)
 from chaos.explore.tally import Tally
-from chaos.run_command import Options as RunOptions
-from chaos.run_command import load_all, why_not
 from chaos.running.pool.executors import Crew, Dask, Processes, cores
 from chaos.running.pool.result import Row
 from chaos.scenario.load import find_files

@@ -9,6 +9,10 @@ from typing import Any
 
 import click
 
+from chaos.commands.hunt_cli import hunt
+from chaos.commands.play_command import play
+from chaos.commands.toxiproxy_server import toxiproxy_server
+from chaos.commands.values import seconds
 from chaos.errors import (
     EXIT_INTERNAL,
     EXIT_INTERRUPTED,
@@ -17,10 +21,6 @@ from chaos.errors import (
     ChaosError,
     InvalidScenario,
 )
-from chaos.explore.hunt_cli import hunt
-from chaos.options import seconds
-from chaos.toxiproxy_server.command import toxiproxy_server
-from chaos.toxiproxy_server.play_command import play
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 TABLES = ("faults", "checks", "actions", "presets", "policies", "states")
@@ -110,15 +110,15 @@ def cli() -> None:
 )
 def run(as_json: bool, compare: str | None, verify_determinism: bool, **options: Any) -> int:
     """Run scenario files; a folder stands for the scenario files directly in it."""
-    from chaos.run_command import Options, run_command
+    from chaos.commands.run import Options, run_command
 
     chosen = Options(json=as_json, **options)
     if compare is not None:
-        from chaos.explore.compare import compare_command
+        from chaos.commands.compare import compare_command
 
         return compare_command(chosen, compare.split(","))
     if verify_determinism:
-        from chaos.explore.verify_command import verify_command
+        from chaos.commands.verify import verify_command
 
         return verify_command(chosen)
     return run_command(chosen)
@@ -137,7 +137,7 @@ def run(as_json: bool, compare: str | None, verify_determinism: bool, **options:
 )
 def replay(folder: Path, anyway: bool, verbose: bool) -> int:
     """Run again what a folder with a trace.jsonl holds, and compare."""
-    from chaos.explore.replay import replay_command
+    from chaos.commands.replay import replay_command
 
     return replay_command(folder, anyway=anyway, verbose=verbose)
 
@@ -257,7 +257,7 @@ class _Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON and nothing else.")
 def sweep(as_json: bool, **options: Any) -> int:
     """Run scenarios over many seeds on the simulated network, with fault times varied by each seed."""
-    from chaos.explore.sweep_command import Options, sweep_command
+    from chaos.commands.sweep import Options, sweep_command
 
     return sweep_command(Options(json=as_json, **options))
 
@@ -270,7 +270,7 @@ def sweep(as_json: bool, **options: Any) -> int:
 )
 def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
     """Judge runs again from their trace.jsonl alone."""
-    from chaos.recheck_command import recheck_command
+    from chaos.commands.recheck import recheck_command
 
     return recheck_command(traces, verbose=verbose, as_json=as_json)
 
@@ -280,7 +280,7 @@ def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
 @click.option("--recursive", is_flag=True, help="Also the scenario files in subfolders.")
 def validate(paths: tuple[Path, ...], recursive: bool) -> int:
     """Judge scenario files without running anything of them."""
-    from chaos.run_command import load_all
+    from chaos.commands.run import load_all
     from chaos.scenario.load import find_files
 
     files = find_files(paths, recursive)
@@ -309,7 +309,7 @@ def schema() -> int:
 @click.argument("table", type=click.Choice(TABLES))
 def list_(table: str) -> int:
     """Print a table of the vocabulary."""
-    from chaos.tables_command import print_table
+    from chaos.commands.tables import print_table
 
     print_table(table)
     return EXIT_PASSED

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chaos.cli import cli, run_cli
+from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_INVALID, EXIT_PASSED
 
 VALID = """\
@@ -32,8 +32,8 @@ def call(*arguments: object) -> int:
 
 def test_help_imports_nothing_heavy_so_that_it_answers_at_once() -> None:
     code = (
-        "import sys, chaos.cli\n"
-        "try: chaos.cli.main(['--help'])\n"
+        "import sys, chaos.commands.main\n"
+        "try: chaos.commands.main.main(['--help'])\n"
         "except SystemExit as stop: assert stop.code == 0, stop.code\n"
         f"print([name for name in {HEAVY!r} if name in sys.modules])"
     )

@@ -26,6 +26,6 @@ def play(**options: Any) -> int:
 
     Starts one proxy. The scenario's own client, server, workload and expectations are not used.
     """
-    from chaos.toxiproxy_server.play import Options, play_command  # noqa: PLC0415 - slow to import
+    from chaos.commands.play import Options, play_command  # noqa: PLC0415 - slow to import
 
     return play_command(Options(**options))

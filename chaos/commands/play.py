@@ -10,6 +10,7 @@ from pathlib import Path
 
 import trio
 
+from chaos.commands.play_view import View, make_view
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError, first_message
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
@@ -17,7 +18,6 @@ from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.scenario.read import BYTES_MAX
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, resolve, split
-from chaos.toxiproxy_server.play_view import View, make_view
 from chaos.toxiproxy_server.playable import read_playable
 from chaos.toxiproxy_server.proxy import Ground, Proxy
 from chaos.toxiproxy_server.timeline import Timeline

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from chaos.checks.verdict import Outcome, Verdict, skipped
-from chaos.display import LiveAccount, PlainAccount
+from chaos.commands.live import LiveAccount, PlainAccount
 from chaos.errors import (
     EXIT_FAILED,
     EXIT_INCONCLUSIVE,
