@@ -6,7 +6,6 @@ import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import get_args
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.live import PlainAccount
@@ -14,7 +13,7 @@ from chaos.commands.run import Options, exit_code, load_all, plan_work
 from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
 from chaos.running.suite import Suite, default_units, run_suite
 from chaos.scenario.load import find_files
-from chaos.scenario.model import Network
+from chaos.vocabulary.word import NETWORKS
 
 TIMES = ("detected_s", "reconnected_s")
 # real clocks and real sockets are late by some milliseconds; below this nobody need look
@@ -72,11 +71,10 @@ def compare_command(options: Options, networks: Sequence[str]) -> int:
         UsageError: fewer than two networks, or an unknown one.
         InvalidScenario: with the mistakes of every file.
     """
-    known = get_args(Network)
-    wrong = [name for name in networks if name not in known]
+    wrong = [name for name in networks if name not in NETWORKS]
     if wrong or len(set(networks)) < 2:
         got = ", ".join(networks)
-        raise UsageError(f"--compare takes two or more of {', '.join(known)}, got {got}")
+        raise UsageError(f"--compare takes two or more of {', '.join(NETWORKS)}, got {got}")
     comparisons = _run(options, list(dict.fromkeys(networks)))
     if options.json:
         sys.stdout.write(json.dumps([_to_json(row) for row in comparisons], indent=2) + "\n")

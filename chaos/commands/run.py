@@ -28,7 +28,8 @@ from chaos.running.worker import USAGE, Job, folder_name, make_job
 from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import PATHS_SUPPORT, SUPPORT
+from chaos.vocabulary.word import ON_PATHS
+from chaos.vocabulary.words import WORDS
 
 # What must hold of a subject that nothing happens to, whatever the scenario is about.
 _BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open")
@@ -129,10 +130,10 @@ def why_not(scenario: Scenario, network: str, options: Options) -> str | None:
         if given is None and (subject.command or getattr(subject, "url", None)):
             return f"the {side} is not a callable in this process, which is all that can be run yet"
     for entry in scenario.timeline:
-        support, reason = SUPPORT.get(entry.word, {}).get(network, ("exact", ""))
+        support, reason = WORDS[entry.kind][entry.word].support[network]
         if support == "unsupported":
             return f"{entry.word} on {network}: {reason}"
-    support, reason = PATHS_SUPPORT[network]
+    support, reason = ON_PATHS[network]
     if scenario.paths is not None and support == "unsupported":
         return f"paths on {network}: {reason}"
     return None

@@ -9,7 +9,8 @@ from typing import Literal
 
 import trio
 
-from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.machine import Flows
+from chaos.faults.pipe import Pipe, Stage
 from chaos.faults.units import Cut, Data, Rst, Unit
 from chaos.link.caller import Caller
 from chaos.link.direction import SIDES, Direction

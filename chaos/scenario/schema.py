@@ -15,12 +15,14 @@ from typing import Any
 from pydantic import BaseModel
 
 from chaos.scenario.describe import keys_of, required_of, schema_of
-from chaos.scenario.entries import KINDS, WORDS, Kind, entry_keys
+from chaos.scenario.entries import entry_keys
 from chaos.scenario.load import top_keys
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
 from chaos.scenario.paths import Paths
 from chaos.vocabulary.base import DURATION_PATTERN, format_duration
 from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.word import Kind
+from chaos.vocabulary.words import KINDS, WORDS
 
 SCHEMA_PATH = Path("docs/schema/scenario-1.json")
 SCHEMA_ID = "urn:trio-chaos:scenario:1"

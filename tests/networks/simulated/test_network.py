@@ -13,7 +13,7 @@ from chaos.running.worker import make_job, run_trace
 from chaos.scenario.load import load_scenarios, load_text
 from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
-from chaos.vocabulary.faults import FAULTS, SUPPORT
+from chaos.vocabulary.faults import FAULTS
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "scenarios"
@@ -113,7 +113,7 @@ def test_a_client_that_ignores_its_schedule_while_names_fail_is_found_out() -> N
 
 @pytest.mark.parametrize("network", ["embedded", "toxiproxy"])
 def test_the_other_networks_say_why_they_cannot(network: str) -> None:
-    on_path: dict[str, Any] = {word: SUPPORT[word] for word in FAULTS if FAULTS[word].on_path}
+    on_path: dict[str, Any] = {word: row.support for word, row in FAULTS.items() if row.on_path}
     assert set(on_path) == {
         *("partition", "loss", "syn_drop", "host_crash", "host_freeze", "dns_failure"),
     }
