@@ -12,10 +12,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from chaos.api import load_scenarios
 from chaos.running.pool.executors import Processes, cores, run_units
 from chaos.running.pool.result import Unit
 from chaos.running.pool.units import run_unit, split
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.vary import Bounds
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "11-half-open.yaml"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.running.worker import make_job, run_job
-from chaos.scenario.load import load_scenarios
 
 ROOT = Path(__file__).parent.parent
 TITLE = "half-open"

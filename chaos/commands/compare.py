@@ -7,12 +7,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from chaos.api import find_files
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.live import PlainAccount
 from chaos.commands.run import Options, exit_code, load_all, plan_work
 from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
 from chaos.running.suite import Suite, default_units, run_suite
-from chaos.scenario.load import find_files
 from chaos.vocabulary.word import NETWORKS
 
 TIMES = ("detected_s", "reconnected_s")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.live import PlainAccount
 from chaos.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_PASSED
@@ -19,7 +20,6 @@ from chaos.reports.terminal import render_verdict
 from chaos.running.pool.bench import Bench
 from chaos.running.suite import Suite, run_suite
 from chaos.running.worker import make_job
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 
 HUNTS = Path("hunts")

@@ -280,8 +280,8 @@ def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
 @click.option("--recursive", is_flag=True, help="Also the scenario files in subfolders.")
 def validate(paths: tuple[Path, ...], recursive: bool) -> int:
     """Judge scenario files without running anything of them."""
+    from chaos.api import find_files
     from chaos.commands.run import load_all
-    from chaos.scenario.load import find_files
 
     files = find_files(paths, recursive)
     scenarios, mistakes = load_all(files)

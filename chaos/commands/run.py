@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chaos.api import find_files, load_scenarios
 from chaos.checks.verdict import Outcome, Verdict, skipped
 from chaos.commands.live import LiveAccount, PlainAccount
 from chaos.errors import (
@@ -25,7 +26,6 @@ from chaos.reports.junit import render_junit
 from chaos.reports.terminal import summary_line
 from chaos.running.suite import Suite, default_units, run_suite
 from chaos.running.worker import USAGE, Job, folder_name, make_job
-from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.word import ON_PATHS

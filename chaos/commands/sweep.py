@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from chaos.api import find_files
 from chaos.checks.verdict import Outcome
 from chaos.commands.run import Options as RunOptions
 from chaos.commands.run import load_all, why_not
@@ -40,7 +41,6 @@ from chaos.explore.sweep import Question, Stops, Sweep
 from chaos.explore.tally import Tally
 from chaos.running.pool.executors import Crew, Dask, Processes, cores
 from chaos.running.pool.result import Row
-from chaos.scenario.load import find_files
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 

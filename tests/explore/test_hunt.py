@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.hunt import Show
 from chaos.errors import UsageError
@@ -21,7 +22,7 @@ from chaos.explore.hunt import Hunt, Progress, ground_of
 from chaos.explore.schedules import Schedule, make_entry
 from chaos.running.pool.bench import Bench
 from chaos.running.worker import failed_verdict, make_job
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = ROOT / "scenarios" / "broken"

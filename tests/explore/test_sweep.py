@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
@@ -23,7 +24,6 @@ from chaos.running.pool import patience
 from chaos.running.pool.executors import Processes, run_units
 from chaos.running.pool.result import Row, Unit
 from chaos.running.pool.units import run_unit
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from chaos.scenario.load import load_scenarios
+from chaos.api import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import CHECKS

@@ -9,7 +9,6 @@ import pytest
 
 from chaos.toxiproxy_server.api import described
 from chaos.toxiproxy_server.go.wire import served_faults
-from chaos.toxiproxy_server.openapi import PATH, main, text
 from chaos.vocabulary.toxics import TOXICS
 
 ROOT = Path(__file__).parents[2]
@@ -24,14 +23,6 @@ def test_it_is_valid() -> None:
     told["paths"]["/version"]["get"]["responses"] = {"200": {}}
     with pytest.raises(validator.validation.exceptions.OpenAPIValidationError):
         validator.validate(told)
-
-
-def test_its_file_is_up_to_date(tmp_path: Path) -> None:
-    assert (ROOT / PATH).read_text() == text(described()), (
-        "run: python -m chaos.toxiproxy_server.openapi"
-    )
-    main([str(tmp_path / "it.json")])
-    assert (tmp_path / "it.json").read_text() == (ROOT / PATH).read_text()
 
 
 def test_it_knows_every_toxic_and_every_range() -> None:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.running.worker import make_job, run_trace
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
 from chaos.vocabulary.faults import FAULTS
