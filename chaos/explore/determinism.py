@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -11,8 +11,10 @@ from queue import SimpleQueue
 from typing import Any
 
 from chaos.running.pool.child import Child, ChildLost
+from chaos.running.pool.executors import cores
 from chaos.running.pool.result import Row, Unit
 from chaos.running.pool.units import lost_row
+from chaos.scenario.model import Scenario
 
 HASH_SEEDS = ("1", "4242")
 CONTEXT = 3
@@ -112,3 +114,27 @@ def _both(idle: SimpleQueue[tuple[Child, Child]], unit: Unit) -> tuple[list[Row]
     finally:
         idle.put(pair)
     return one, other
+
+
+def verify(
+    scenarios: Sequence[Scenario],
+    *,
+    seeds: Iterable[int],
+    processes: int | None = None,
+    client: str | None = None,
+    server: str | None = None,
+) -> Iterator[tuple[Row, Difference | None]]:
+    """Run scenarios twice per seed, as they are written, and give each run with where the two differ.
+
+    Raises:
+        UsageError: a subject cannot be had, or cannot do what a scenario asks.
+    """
+    units = [
+        Unit(scenario=row.to_json(), seeds=(seed,), client=client, server=server)
+        for row in scenarios
+        for seed in seeds
+    ]
+    twins = Twins(pairs=max(1, (processes or cores()) // 2))
+    for (row,) in twins.run(units):
+        found = twins.differences.pop() if twins.differences else None
+        yield row, found

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from chaos.api import Selection
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.commands.run import Options, why_not
 from chaos.networks.simulated.hosts import LINK_ADDRESS, SERVER_ADDRESS, client_address
 from chaos.networks.simulated.layout import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
@@ -159,9 +159,9 @@ def test_a_network_that_is_slower_than_a_heartbeat_allows_raises_false_alarms() 
 )
 def test_other_networks_skip_a_scenario_with_paths(network: str, reason: str | None) -> None:
     scenario = scenario_with("{client: {delay: 40ms}}")
-    assert why_not(scenario, network, Options(paths=())) == reason
+    assert Selection(paths=(), network=network).why_not(scenario) == reason
     bare = scenario.model_copy(update={"paths": None})
-    assert why_not(bare, network, Options(paths=())) is None
+    assert Selection(paths=(), network=network).why_not(bare) is None
 
 
 # path faults behind the link

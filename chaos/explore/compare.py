@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from chaos.api import find_files
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.commands.live import PlainAccount
-from chaos.commands.run import Options, exit_code, load_all, plan_work
-from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
-from chaos.running.suite import Suite, default_units, run_suite
-from chaos.vocabulary.word import NETWORKS
 
 TIMES = ("detected_s", "reconnected_s")
 # real clocks and real sockets are late by some milliseconds; below this nobody need look
@@ -63,46 +56,24 @@ class Comparison:
             if len(values) == len(ran) > 1
         ]
 
-
-def compare_command(options: Options, networks: Sequence[str]) -> int:
-    """Run each scenario on these networks, print where they differ, and return the exit code: 1 when verdicts do.
-
-    Raises:
-        UsageError: fewer than two networks, or an unknown one.
-        InvalidScenario: with the mistakes of every file.
-    """
-    wrong = [name for name in networks if name not in NETWORKS]
-    if wrong or len(set(networks)) < 2:
-        got = ", ".join(networks)
-        raise UsageError(f"--compare takes two or more of {', '.join(NETWORKS)}, got {got}")
-    comparisons = _run(options, list(dict.fromkeys(networks)))
-    if options.json:
-        sys.stdout.write(json.dumps([_to_json(row) for row in comparisons], indent=2) + "\n")
-    else:
-        sys.stdout.write("\n".join(line for row in comparisons for line in render(row)) + "\n")
-    if not all(row.agree for row in comparisons):
-        return EXIT_FAILED
-    return exit_code([verdict for row in comparisons for verdict in row.verdicts.values()])
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON data."""
+        return {
+            "scenario": self.title,
+            "agree": self.agree,
+            "outcomes": {net: verdict.outcome.value for net, verdict in self.verdicts.items()},
+            "times": [
+                {"check": row.check, "name": row.name, "by_network": dict(row.by_network)}
+                for row in self.times()
+            ],
+        }
 
 
-def _run(options: Options, networks: Sequence[str]) -> list[Comparison]:
-    scenarios, mistakes = load_all(find_files(options.paths, options.recursive))
-    if mistakes:
-        raise InvalidScenario(tuple(mistakes))
+def comparisons(verdicts: Iterable[Verdict]) -> list[Comparison]:
+    """Return the verdicts by scenario, in the order in which scenarios come."""
     found: dict[str, dict[str, Verdict]] = {}
-    jobs = []
-    for network in networks:
-        out = options.out / network if options.out is not None else None
-        work = plan_work(scenarios, replace(options, network=network, out=out))
-        jobs += work.jobs
-        for verdict in work.skipped:
-            found.setdefault(verdict.scenario, {})[network] = verdict
-    account = PlainAccount(quiet=True, write=lambda _: None)
-    suite = Suite(jobs, account, options.jobs or default_units())
-    for verdict in run_suite(suite):
+    for verdict in verdicts:
         found.setdefault(verdict.scenario, {})[verdict.network] = verdict
-    if suite.interrupted:
-        raise KeyboardInterrupt
     return [Comparison(title=title, verdicts=rows) for title, rows in found.items()]
 
 
@@ -118,15 +89,3 @@ def render(comparison: Comparison) -> list[str]:
         for network, verdict in comparison.verdicts.items():
             lines += [f"  {network}: {f.check}: {f.reason}" for f in verdict.deciding()]
     return lines
-
-
-def _to_json(comparison: Comparison) -> dict[str, object]:
-    return {
-        "scenario": comparison.title,
-        "agree": comparison.agree,
-        "outcomes": {net: verdict.outcome.value for net, verdict in comparison.verdicts.items()},
-        "times": [
-            {"check": row.check, "name": row.name, "by_network": dict(row.by_network)}
-            for row in comparison.times()
-        ],
-    }

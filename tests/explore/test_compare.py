@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.commands.compare import Comparison, render
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_INVALID, EXIT_PASSED
+from chaos.explore.compare import Comparison, render
 
 
 def call(*arguments: object) -> int:
