@@ -21,7 +21,7 @@ ROWS_MAX = 12
 PER_SECOND = 8
 # the share of the width that a bar takes, and below which width there is none
 BAR_SHARE = 6
-BAR_COLUMNS_MIN = 50
+BAR_COLUMNS_MIN = 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

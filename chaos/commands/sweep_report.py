@@ -164,10 +164,10 @@ class SweepDisplay:
     def __init__(self, context: Context, *, silent: bool = False) -> None:
         """Show nothing yet; use it as a context manager."""
         self._context = context
-        self._display = open_display(self._screen, silent=silent, every_s=LINE_EVERY_S)
         self._shown = 0
         self._before = self._done = self._total = self._failed = 0
         self._started_s = time.monotonic()
+        self._display = open_display(self._screen, silent=silent, every_s=LINE_EVERY_S)
 
     def __enter__(self) -> Self:
         self._display.__enter__()
