@@ -12,7 +12,7 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.live import PlainAccount
 from chaos.commands.run import Options, exit_code, load_all, plan_work
 from chaos.errors import EXIT_FAILED, InvalidScenario, UsageError
-from chaos.running.suite import Suite, default_units, run_suite
+from chaos.running.pool.suite import Suite, default_slots, run_suite
 from chaos.scenario.load import find_files
 from chaos.scenario.model import Network
 
@@ -100,7 +100,7 @@ def _run(options: Options, networks: Sequence[str]) -> list[Comparison]:
         for verdict in work.skipped:
             found.setdefault(verdict.scenario, {})[network] = verdict
     account = PlainAccount(quiet=True, write=lambda _: None)
-    suite = Suite(jobs, account, options.jobs or default_units())
+    suite = Suite(jobs, account, options.jobs or default_slots())
     for verdict in run_suite(suite):
         found.setdefault(verdict.scenario, {})[verdict.network] = verdict
     if suite.interrupted:

@@ -16,9 +16,9 @@ from chaos.explore.finds import FOLDER, Find, failed, kept_finds, write
 from chaos.explore.hunt import RUN_SEED, Hunt, Progress, ground_of
 from chaos.explore.schedules import Ground
 from chaos.reports.terminal import render_verdict
+from chaos.running.job import make_job
 from chaos.running.pool.bench import Bench
-from chaos.running.suite import Suite, run_suite
-from chaos.running.worker import make_job
+from chaos.running.pool.suite import Suite, run_suite
 from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 

@@ -17,7 +17,7 @@ from rich.text import Text
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.reports.terminal import markup_verdict, render_verdict
-from chaos.running.worker import Job
+from chaos.running.job import Job
 
 ROWS_MAX = 12
 _BAR = 18

@@ -14,13 +14,14 @@ from chaos.commands.play_view import View, make_view
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError, first_message
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
+from chaos.running.timeline import Timeline
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.scenario.read import BYTES_MAX
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, resolve, split
 from chaos.toxiproxy_server.playable import read_playable
 from chaos.toxiproxy_server.proxy import Ground, Proxy
-from chaos.toxiproxy_server.timeline import Timeline
+from chaos.toxiproxy_server.timeline import ProxyTimeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,20 +92,21 @@ async def play(
         except AddressError as error:
             raise UsageError(f"cannot listen on {options.listen}: {error}") from None
         try:
-            await _play(options, Timeline(plan=make_plan(scenario, seed), proxy=proxy), view_of)
+            await _play(
+                options, ProxyTimeline(plan=make_plan(scenario, seed), proxy=proxy), view_of
+            )
         finally:
             proxy.stop()
             nursery.cancel_scope.cancel()
 
 
 async def _play(
-    options: Options, timeline: Timeline, view_of: Callable[[Timeline, Ground], View]
+    options: Options, timeline: ProxyTimeline, view_of: Callable[[Timeline, Ground], View]
 ) -> None:
-    proxy = timeline.proxy
-    with view_of(timeline, proxy.ground) as view:
+    proxy, plan = timeline.proxy, timeline.timeline.plan
+    with view_of(timeline.timeline, proxy.ground) as view:
         view.say(
-            f"playing {timeline.plan.scenario.title} on {proxy.listen} → {proxy.upstream}, "
-            f"seed {timeline.plan.seed}"
+            f"playing {plan.scenario.title} on {proxy.listen} → {proxy.upstream}, seed {plan.seed}"
         )
         if not is_loopback(split(proxy.listen)[0]):
             view.say(f"WARNING: {proxy.listen} can be reached from other machines")

@@ -14,12 +14,14 @@ from chaos.checks.verdict import Verdict
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Difference, first_difference
 from chaos.reports.terminal import render_verdict
-from chaos.running.pool.result import digest_of
-from chaos.running.suite import Suite, run_suite
-from chaos.running.worker import Job, environment, make_job, run_trace
+from chaos.running.environment import environment
+from chaos.running.job import Job, make_job
+from chaos.running.pool.suite import Suite, run_suite
+from chaos.running.process import run_trace
+from chaos.running.result import digest_of
 from chaos.scenario.model import Scenario
 from chaos.subjects.load import load_name
-from chaos.trace import Event, Trace, dump_event, parse_trace
+from chaos.trace import Trace, dump_event, parse_trace
 
 # another release of these may do another thing with the same seed
 PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto")
@@ -122,7 +124,7 @@ class Replay:
         job = job_of(self.kept)
         if job.network != "simulated":
             return Outcome(verdict=run_apart(job), before=before)
-        verdict, trace = run_trace(job, _nothing)
+        verdict, trace = run_trace(job)
         old, new = ([dump_event(event) for event in each.events] for each in (self.kept, trace))
         difference = first_difference(job.title, job.seed, old, new)
         return Outcome(
@@ -162,8 +164,4 @@ class _Silent:
 
 def run_apart(job: Job) -> Verdict:
     """Run one job in a process of its own, on any network, and return its verdict."""
-    return run_suite(Suite([job], _Silent(), units=1))[0]
-
-
-def _nothing(event: Event) -> None:
-    """See nothing."""
+    return run_suite(Suite([job], _Silent(), slots=1))[0]

@@ -23,8 +23,10 @@ from chaos.errors import (
 from chaos.reports.jsonout import render_json
 from chaos.reports.junit import render_junit
 from chaos.reports.terminal import summary_line
-from chaos.running.suite import Suite, default_units, run_suite
-from chaos.running.worker import USAGE, Job, folder_name, make_job
+from chaos.running.job import Job, make_job
+from chaos.running.log import folder_name
+from chaos.running.pool.suite import Suite, default_slots, run_suite
+from chaos.running.result import USAGE
 from chaos.scenario.load import find_files, load_scenarios
 from chaos.scenario.model import Expectation, Scenario
 from chaos.vocabulary.checks import CHECKS
@@ -184,7 +186,7 @@ def _run_jobs(work: _Work, options: Options) -> int:
         for verdict in work.skipped:
             account.skipped(verdict)
         suite = Suite(
-            work.jobs, account, options.jobs or default_units(), fail_fast=options.fail_fast
+            work.jobs, account, options.jobs or default_slots(), fail_fast=options.fail_fast
         )
         done = run_suite(suite)
     verdicts = [*work.skipped, *done]

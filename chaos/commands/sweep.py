@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +37,9 @@ from chaos.explore.determinism import Difference, Twins
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question, Stops, Sweep
 from chaos.explore.tally import Tally
-from chaos.running.pool.executors import Crew, Dask, Processes, cores
-from chaos.running.pool.result import Row
+from chaos.running.environment import cores
+from chaos.running.pool.crew import Crew, Dask, Workers
+from chaos.running.result import Row
 from chaos.scenario.load import find_files
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
@@ -144,15 +144,10 @@ def _run(sweep: Sweep, options: Options) -> list[Difference]:
                 "--verify-determinism compares processes of this machine; expected no --dask"
             )
         twins = Twins(pairs=max(1, jobs // 2))
-        sweep.take(twins.run(sweep.units(jobs)))
+        sweep.take(twins.run(sweep.jobs(jobs)))
         return twins.differences
-    with ExitStack() as stack:
-        crew: Crew = Processes(width=jobs)
-        if options.dask is not None:
-            crew = dask = Dask(address=options.dask)
-            stack.callback(dask.close)
-            dask.connect()
-        sweep.run(crew)
+    crew: Crew = Workers(jobs) if options.dask is None else Dask(options.dask)
+    sweep.run(crew)
     return []
 
 

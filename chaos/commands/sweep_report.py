@@ -11,7 +11,7 @@ from chaos.checks.verdict import Outcome
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question
 from chaos.explore.tally import Tally, Times
-from chaos.running.pool.result import Row
+from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 from chaos.vocabulary.sometimes import STATES

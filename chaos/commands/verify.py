@@ -9,8 +9,8 @@ from chaos.commands.sweep import Options as SweepOptions
 from chaos.commands.sweep import load_sweepable
 from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
 from chaos.explore.determinism import Twins
-from chaos.running.pool.executors import cores
-from chaos.running.pool.result import Unit
+from chaos.running.environment import cores
+from chaos.running.job import make_job
 
 
 def verify_command(options: Options) -> int:
@@ -32,10 +32,11 @@ def verify_command(options: Options) -> int:
         recursive=options.recursive,
     )
     seeds = tuple(range(options.seed, options.seed + options.repeat))
-    units = [
-        Unit(
-            scenario=scenario.to_json(),
-            seeds=(seed,),
+    jobs = [
+        make_job(
+            scenario,
+            network="simulated",
+            seed=seed,
             client=options.client,
             server=options.server,
         )
@@ -44,7 +45,7 @@ def verify_command(options: Options) -> int:
     ]
     twins = Twins(pairs=max(1, (options.jobs or cores()) // 2))
     different = 0
-    for rows in twins.run(units):
+    for rows in twins.run(jobs):
         for row in rows:
             new = twins.differences[different:]
             different = len(twins.differences)
@@ -53,5 +54,5 @@ def verify_command(options: Options) -> int:
             if not new and not options.quiet:
                 digest = f"  {row.digest}" if options.verbose else ""
                 sys.stdout.write(f"same  {row.title}  seed {row.seed}{digest}\n")
-    sys.stdout.write(f"{len(units)} runs, {different} of them different the second time\n")
+    sys.stdout.write(f"{len(jobs)} runs, {different} of them different the second time\n")
     return EXIT_FAILED if different else EXIT_PASSED
