@@ -34,9 +34,9 @@ from conversations import (
     timed_echoes,
 )
 
-from chaos.running.pool.executors import Processes, run_units
-from chaos.running.pool.result import Unit
-from chaos.running.pool.units import run_unit, split
+from chaos.running.job import Job
+from chaos.running.pool.crew import Workers, run_jobs
+from chaos.running.process import run_seeds
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
@@ -115,10 +115,15 @@ def medians(arms: dict[str, Callable[[], object]], rounds: int = ROUNDS) -> dict
 
 
 def sweep(scenario: Scenario, seeds: int = SEEDS) -> Callable[[], object]:
-    unit = Unit(scenario=scenario.to_json(), seeds=tuple(range(1, seeds + 1)), bounds=Bounds())
+    job = Job(
+        scenario=scenario,
+        network="simulated",
+        seeds=tuple(range(1, seeds + 1)),
+        bounds=Bounds(),
+    )
 
     def run() -> None:
-        outcomes = [row.outcome.value for row in run_unit(unit)]
+        outcomes = [row.outcome.value for row in run_seeds(job)]
         assert outcomes == ["PASS"] * seeds, outcomes
 
     return run
@@ -241,15 +246,13 @@ def resident_bytes() -> int:
 
 def processes() -> None:
     """Print how much faster a sweep is on two processes than on one, start-up left out."""
-    data = load_text(HALF_OPEN.read_text(encoding="utf-8"), str(HALF_OPEN))[0].to_json()
+    scenario = load_text(HALF_OPEN.read_text(encoding="utf-8"), str(HALF_OPEN))[0]
+    seeds = tuple(range(1, 301))
+    whole = Job(scenario=scenario, network="simulated", seeds=seeds, bounds=Bounds())
     rates = {1: 0.0, 2: 0.0}
     for width in rates:
-        units = [
-            Unit(scenario=data, seeds=portion, bounds=Bounds())
-            for portion in split(10, range(1, 301))
-        ]
         counted, first_s = 0, None
-        for rows in run_units(units, Processes(width=width)):
+        for rows in run_jobs(whole.portions(10), Workers(width)):
             if first_s is None:
                 first_s = time.monotonic()
             else:

@@ -23,8 +23,10 @@ from chaos.errors import (
     Mistake,
     UsageError,
 )
-from chaos.running.suite import Account, Suite, default_units, run_suite
-from chaos.running.worker import USAGE, Job, folder_name, make_job
+from chaos.running.job import Job, make_job
+from chaos.running.log import folder_name
+from chaos.running.pool.suite import Account, Suite, default_slots, run_suite
+from chaos.running.result import USAGE
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.read import BYTES_MAX
@@ -307,7 +309,7 @@ def run_jobs(
     At most `at_most` at once, by default as many as this machine carries. Ctrl-C and SIGTERM stop the runs, which
     still hand in what they have.
     """
-    suite = Suite(jobs, account or Unheard(), at_most or default_units(), fail_fast=fail_fast)
+    suite = Suite(jobs, account or Unheard(), at_most or default_slots(), fail_fast=fail_fast)
     verdicts = run_suite(suite)
     return Done(verdicts=verdicts, interrupted=suite.interrupted)
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from chaos.api import load_scenarios
-from chaos.running.worker import make_job, run_job
+from chaos.running.job import make_job
+from chaos.running.process import run_job
 
 ROOT = Path(__file__).parent.parent
 TITLE = "half-open"
@@ -38,7 +39,7 @@ def compared(tmp_path: Path) -> Path:
     """A comparison whose two halves are the same simulated run."""
     [scenario] = load_scenarios(ROOT / "scenarios" / "11-half-open.yaml")
     out = tmp_path / "simulated" / TITLE
-    run_job(make_job(scenario, network="simulated", seed=1, out=str(out)), lambda _: None)
+    run_job(make_job(scenario, network="simulated", seed=1, out=str(out)))
     shutil.copytree(tmp_path / "simulated", tmp_path / "embedded")
     return tmp_path
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chaos.recorder import Recorder, Reporter, current_reporter, report
-from chaos.running.pool.result import digest_of
+from chaos.running.result import digest_of
 from chaos.trace import EVENTS, Event, Header, Trace, dump_trace, parse_trace
 
 HEADER = Header(scenario={"name": "x"}, network="embedded", seed=7, environment={"python": "3"})

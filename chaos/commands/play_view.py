@@ -9,9 +9,9 @@ from rich.markup import escape
 
 from chaos.commands.live import Display, Row, Screen, TerminalDisplay, open_display
 from chaos.errors import one_line
+from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
 from chaos.toxiproxy_server.proxy import Ground
-from chaos.toxiproxy_server.timeline import Timeline
 from chaos.toxiproxy_server.traffic import Counter
 from chaos.trace import Stream
 

@@ -30,7 +30,7 @@ def replay(folder: Path, anyway: bool, verbose: bool) -> int:
     from chaos.explore.replay import replay as replay_trace
     from chaos.explore.replay import version_mismatches
     from chaos.reports.terminal import render_verdict
-    from chaos.running.worker import environment
+    from chaos.running.environment import environment
 
     kept = read_trace(folder)
     mismatches = version_mismatches(kept.header.environment, environment())

@@ -212,13 +212,8 @@ def _verify(
             f"--network simulated, got {selection.network}"
         )
     runs = different = 0
-    for row, difference in verify(
-        select_sweepable(selection),
-        seeds=range(seed, seed + repeat),
-        processes=jobs,
-        client=selection.client,
-        server=selection.server,
-    ):
+    selected = select_sweepable(selection)
+    for row, difference in verify(selected.jobs(seed, repeat=repeat), processes=jobs):
         runs += 1
         different += difference is not None
         if difference is not None:

@@ -11,7 +11,7 @@ from chaos.api import Unheard
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.live import Row, Screen, open_display
 from chaos.reports.terminal import markup_verdict
-from chaos.running.worker import Job
+from chaos.running.job import Job
 from chaos.scenario.model import Entry, Scenario
 
 _WORDS = {

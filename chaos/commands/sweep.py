@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -14,10 +13,9 @@ from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chaos.api import Selection
+    from chaos.api import Selected, Selection
     from chaos.explore.determinism import Difference
     from chaos.explore.sweep import Question, Sweep
-    from chaos.scenario.model import Scenario
 
 
 @click.command()
@@ -153,7 +151,7 @@ def _question(
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Question(
-        scenarios=select_sweepable(selection),
+        scenarios=select_sweepable(selection).scenarios,
         bounds=bounds,
         client=selection.client,
         server=selection.server,
@@ -161,8 +159,8 @@ def _question(
     )
 
 
-def select_sweepable(selection: Selection) -> tuple[Scenario, ...]:
-    """Return the scenarios that can run on the simulated network; the others are named on standard error.
+def select_sweepable(selection: Selection) -> Selected:
+    """Return what of a selection can run on the simulated network; the rest is named on standard error.
 
     Raises:
         InvalidScenario: with the mistakes of every file.
@@ -177,25 +175,21 @@ def select_sweepable(selection: Selection) -> tuple[Scenario, ...]:
         click.echo(f"SKIPPED  {scenario.title}  {reason}", err=True)
     if not selected.scenarios:
         raise UsageError("no scenario is left that can run on the simulated network")
-    return selected.scenarios
+    return selected
 
 
 def _sweep(swept: Sweep, jobs: int | None, dask: str | None, verify: bool) -> list[Difference]:
     from chaos.explore.determinism import Twins
-    from chaos.running.pool.executors import Crew, Dask, Processes, cores
+    from chaos.running.environment import cores
+    from chaos.running.pool.crew import Crew, Dask, Workers
 
     width = jobs or cores()
     if verify:
         twins = Twins(pairs=max(1, width // 2))
-        swept.take(twins.run(swept.units(width)))
+        swept.take(twins.run(swept.jobs(width)))
         return twins.differences
-    with ExitStack() as stack:
-        crew: Crew = Processes(width=width)
-        if dask is not None:
-            crew = cluster = Dask(address=dask)
-            stack.callback(cluster.close)
-            cluster.connect()
-        swept.run(crew)
+    crew: Crew = Workers(width) if dask is None else Dask(dask)
+    swept.run(crew)
     return []
 
 

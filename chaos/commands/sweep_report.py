@@ -16,7 +16,7 @@ from chaos.errors import one_line
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question
 from chaos.explore.tally import Tally, Times
-from chaos.running.pool.result import Row
+from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 from chaos.vocabulary.sometimes import STATES

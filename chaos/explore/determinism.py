@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import zip_longest
-from queue import SimpleQueue
 from typing import Any
 
-from chaos.running.pool.child import Child, ChildLost
-from chaos.running.pool.executors import cores
-from chaos.running.pool.result import Row, Unit
-from chaos.running.pool.units import lost_row
-from chaos.scenario.model import Scenario
+from chaos.running.environment import cores
+from chaos.running.job import Job
+from chaos.running.pool.crew import Workers
+from chaos.running.pool.worker import WorkerLost, launch
+from chaos.running.process import run_seeds
+from chaos.running.result import Row, lost_rows
 
 HASH_SEEDS = ("1", "4242")
 CONTEXT = 3
@@ -61,34 +62,29 @@ def first_difference(
 
 @dataclass(slots=True, kw_only=True)
 class Twins:
-    """Runs each unit in two processes of different hash seeds. `differences` fills as they are found."""
+    """Runs each job in two processes of different hash seeds. `differences` fills as they are found."""
 
     pairs: int
     differences: list[Difference] = field(default_factory=list)
 
-    def run(self, units: Sequence[Unit]) -> Iterator[list[Row]]:
-        """Run units and give the rows of the first twin. Closing the generator ends the processes.
+    def run(self, jobs: Sequence[Job]) -> Iterator[list[Row]]:
+        """Run jobs and give the rows of the first twins, in order. Closing the generator ends the processes.
 
         Raises:
             UsageError: a subject cannot be had, or cannot do what the scenario asks.
         """
-        idle: SimpleQueue[tuple[Child, Child]] = SimpleQueue()
         with ExitStack() as stack:
-            pool = stack.enter_context(ThreadPoolExecutor(self.pairs))
-            for _ in range(self.pairs):
-                one, other = (Child(PYTHONHASHSEED=seed) for seed in HASH_SEEDS)
-                # ends before the pool is joined: a thread that waits for a child is woken by its end
-                stack.callback(one.close)
-                stack.callback(other.close)
-                idle.put((one, other))
-            stack.callback(pool.shutdown, wait=False, cancel_futures=True)
-            for unit, (rows, twins) in zip(
-                units, pool.map(lambda unit: _both(idle, unit), units), strict=True
-            ):
-                self._compare(unit, rows, twins)
-                yield [row.without_trace() if unit.keep == "none" else row for row in rows]
+            futures = []
+            for hash_seed in HASH_SEEDS:
+                crew = Workers(self.pairs, partial(launch, PYTHONHASHSEED=hash_seed))
+                stack.callback(crew.close)
+                futures.append([crew.submit(run_seeds, replace(job, keep="all")) for job in jobs])
+            for job, *twins in zip(jobs, *futures, strict=True):
+                one, other = (_rows_of(job, twin) for twin in twins)
+                self._compare(one, other)
+                yield [row.without_trace() if job.keep == "none" else row for row in one]
 
-    def _compare(self, unit: Unit, rows: Sequence[Row], twins: Sequence[Row]) -> None:
+    def _compare(self, rows: Sequence[Row], twins: Sequence[Row]) -> None:
         for row, twin in zip(rows, twins, strict=True):
             if row.digest == twin.digest and row.digest:
                 continue
@@ -101,40 +97,21 @@ class Twins:
             self.differences.append(found)
 
 
-def _both(idle: SimpleQueue[tuple[Child, Child]], unit: Unit) -> tuple[list[Row], list[Row]]:
-    pair = idle.get()
-    whole = replace(unit, keep="all")
+def _rows_of(job: Job, twin: Future[list[Row]]) -> list[Row]:
     try:
-        for child in pair:
-            child.send(whole)
-        one, other = (child.receive() for child in pair)
-    except ChildLost as error:
-        lost = [lost_row(unit, seed, f"its process was lost: {error}") for seed in unit.seeds]
-        return lost, lost
-    finally:
-        idle.put(pair)
-    return one, other
+        return twin.result()
+    except WorkerLost as lost:
+        return lost_rows(job, f"its process was lost: {lost}")
 
 
 def verify(
-    scenarios: Sequence[Scenario],
-    *,
-    seeds: Iterable[int],
-    processes: int | None = None,
-    client: str | None = None,
-    server: str | None = None,
+    jobs: Sequence[Job], *, processes: int | None = None
 ) -> Iterator[tuple[Row, Difference | None]]:
-    """Run scenarios twice per seed, as they are written, and give each run with where the two differ.
+    """Run each job twice, and give each run with where the two differ.
 
     Raises:
         UsageError: a subject cannot be had, or cannot do what a scenario asks.
     """
-    units = [
-        Unit(scenario=row.to_json(), seeds=(seed,), client=client, server=server)
-        for row in scenarios
-        for seed in seeds
-    ]
     twins = Twins(pairs=max(1, (processes or cores()) // 2))
-    for (row,) in twins.run(units):
-        found = twins.differences.pop() if twins.differences else None
-        yield row, found
+    for (row,) in twins.run(jobs):
+        yield row, twins.differences.pop() if twins.differences else None

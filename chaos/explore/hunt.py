@@ -19,8 +19,8 @@ from chaos.explore.finds import Find, as_find, failed
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
 from chaos.explore.shrink import FEW, shrink
+from chaos.running.job import make_job
 from chaos.running.pool.bench import Bench
-from chaos.running.worker import USAGE, make_job
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
 from chaos.subjects.load import load
@@ -143,7 +143,10 @@ class Hunt:
             for side in ("client", "server")
         }
         job = make_job(scenario.model_copy(update=peers), network="simulated", seed=RUN_SEED)
-        verdict = self.bench.run(job)
+        try:
+            verdict = self.bench.run(job)
+        except UsageError:
+            return None
         judged = [finding for finding in verdict.findings if not finding.guard]
         return verdict if len(judged) == len(scenario.expect) else None
 
@@ -161,7 +164,6 @@ class Hunt:
     def _judge(self, schedule: Schedule) -> bool:
         scenario = compose(self.ground, schedule)
         verdict = self.bench.run(make_job(scenario, network="simulated", seed=RUN_SEED))
-        _refuse_usage(verdict)
         checks, progress = failed(verdict), self.progress
         progress.tried += 1
         progress.inconclusive += verdict.outcome is Outcome.INCONCLUSIVE
@@ -198,12 +200,6 @@ def _searcher() -> Searcher:
         message = "a hunt needs Hypothesis; install it with: pip install 'trio-chaos[hunt]'"
         raise UsageError(message) from error
     return search
-
-
-def _refuse_usage(verdict: Verdict) -> None:
-    for finding in verdict.findings:
-        if finding.check == USAGE:
-            raise UsageError(finding.reason)
 
 
 def ground_of(

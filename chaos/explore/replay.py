@@ -9,8 +9,9 @@ from typing import Any
 from chaos.api import judge, run_alone
 from chaos.checks.verdict import Verdict
 from chaos.explore.determinism import Difference, first_difference
-from chaos.running.pool.result import digest_of
-from chaos.running.worker import make_job, run_trace
+from chaos.running.job import make_job
+from chaos.running.process import run_trace
+from chaos.running.result import digest_of
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace, dump_event
 
@@ -76,7 +77,7 @@ def replay(kept: Trace) -> Again:
     job = make_job(scenario, network=kept.header.network, seed=kept.header.seed)
     if job.network != "simulated":
         return Again(verdict=run_alone(job), before=before)
-    verdict, trace = run_trace(job, lambda _: None)
+    verdict, trace = run_trace(job)
     old, new = ([dump_event(event) for event in each.events] for each in (kept, trace))
     return Again(
         verdict=verdict,

@@ -10,8 +10,8 @@ from pathlib import Path
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
-from chaos.running.pool.result import Row
-from chaos.running.worker import folder_name
+from chaos.running.log import folder_name
+from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.trace import parse_trace
 

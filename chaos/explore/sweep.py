@@ -6,24 +6,25 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Protocol
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.store import Store
 from chaos.explore.tally import Tally
-from chaos.running.pool.executors import Crew, run_units
-from chaos.running.pool.result import Keep, Row, Unit
-from chaos.running.pool.units import split
+from chaos.running.job import Job, Keep
+from chaos.running.pool.crew import Crew, run_jobs
+from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 
-# scenario time times clients that one unit may take: about a second of work
-UNIT_CLIENT_S = 400.0
-UNIT_SEEDS_MAX = 25
+# scenario time times clients that one job may take: about a second of work
+JOB_CLIENT_S = 400.0
+JOB_SEEDS_MAX = 25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,35 +53,31 @@ class Question:
         parts = (data, asdict(self.bounds), self.client, self.server)
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
-    def units(self, done: Callable[[Scenario, int], bool], keep: Keep, width: int) -> list[Unit]:
+    def jobs(self, done: Collection[tuple[str, int]], keep: Keep, width: int) -> list[Job]:
         """Return the work that is left, in portions; those of different scenarios alternate."""
-        columns: list[list[Unit]] = []
+        columns = []
         for scenario in self.scenarios:
-            seeds = [seed for seed in self.seeds_of_shard() if not done(scenario, seed)]
-            data, of = scenario.to_json(), self.of(scenario)
-            columns.append(
-                [
-                    Unit(
-                        scenario=data,
-                        seeds=portion,
-                        bounds=self.bounds,
-                        client=self.client,
-                        server=self.server,
-                        keep=keep,
-                        of=of,
-                    )
-                    for portion in split(unit_size(scenario, len(seeds), width), seeds)
-                ]
+            seeds = [seed for seed in self.seeds_of_shard() if (scenario.title, seed) not in done]
+            whole = Job(
+                scenario=scenario,
+                network="simulated",
+                seeds=tuple(seeds),
+                bounds=self.bounds,
+                client=self.client,
+                server=self.server,
+                keep=keep,
+                of=self.of(scenario),
             )
-        longest = max((len(column) for column in columns), default=0)
-        return [column[at] for at in range(longest) for column in columns if at < len(column)]
+            columns.append(whole.portions(seeds_per_job(scenario, len(seeds), width)))
+        rounds = zip_longest(*columns)
+        return [job for some in rounds for job in some if job is not None]
 
 
-def unit_size(scenario: Scenario, seeds: int, width: int) -> int:
-    """Return how many seeds of a scenario make a unit: a second's work, and enough units for everybody."""
-    fair = UNIT_CLIENT_S / (scenario.duration_s * scenario.client.count)
+def seeds_per_job(scenario: Scenario, seeds: int, width: int) -> int:
+    """Return how many seeds of a scenario make a job: a second's work, and enough jobs for everybody."""
+    fair = JOB_CLIENT_S / (scenario.duration_s * scenario.client.count)
     share = math.ceil(seeds / (4 * max(1, width)))
-    return max(1, min(UNIT_SEEDS_MAX, int(fair), share))
+    return max(1, min(JOB_SEEDS_MAX, int(fair), share))
 
 
 class Watcher(Protocol):
@@ -145,16 +142,15 @@ class Sweep:
             for seed in seeds
         )
 
-    def units(self, width: int) -> list[Unit]:
+    def jobs(self, width: int) -> list[Job]:
         """Return the work that is left."""
-        keep: Keep = "failures" if self.store is not None else "none"
-        return self.question.units(
-            lambda scenario, seed: (scenario.title, seed) in self.rows, keep, width
+        return self.question.jobs(
+            self.rows, "failures" if self.store is not None else "none", width
         )
 
     def run(self, crew: Crew) -> None:
-        """Run what is left on these workers, until a stop condition holds or Ctrl-C."""
-        self.take(run_units(self.units(crew.width), crew))
+        """Run what is left on these workers, until a stop condition holds or Ctrl-C; the crew is closed then."""
+        self.take(run_jobs(self.jobs(crew.width), crew))
 
     def take(self, results: Iterator[list[Row]]) -> None:
         """Take results in until they end or it is enough; closes them."""

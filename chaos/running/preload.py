@@ -1,4 +1,4 @@
-"""Imported once by the fork server, so that each run starts with everything in memory.
+"""Imported once by the fork server, so that each worker starts with everything in memory.
 
 What is there is set aside from the garbage collector: a run would walk and copy all of it, to find nothing.
 """
@@ -10,7 +10,8 @@ import chaos.networks.simulated.network
 import chaos.networks.toxiproxy.network
 import chaos.reference.client
 import chaos.reference.server
-import chaos.running.worker  # noqa: F401
+import chaos.running.pool.worker
+import chaos.running.process  # noqa: F401
 
 gc.collect()
 gc.freeze()

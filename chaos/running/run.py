@@ -15,13 +15,16 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
-from chaos.running.watch import STEADY_QUIET_S, CycleWatch, SteadyWatch, TriggerWatch, Watches
-from chaos.scenario.plan import Plan, Step, Triggered
+from chaos.running.samples import Samples
+from chaos.running.timeline import Timeline
+from chaos.running.watch import TriggerWatch, Watches
+from chaos.scenario.model import Entry
+from chaos.scenario.plan import Plan, Step
 from chaos.subject import Command
 from chaos.subjects.abilities import check_abilities
-from chaos.subjects.census import Census, Collect
+from chaos.subjects.census import Census
 from chaos.subjects.host import Host, client_options, server_options
-from chaos.subjects.probes import Ledger, recording_sockets
+from chaos.subjects.probes import recording_sockets
 from chaos.trace import Event, Header, Side, Stream, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, HostCrash, Refuse
@@ -33,9 +36,6 @@ SERVER_START_S = 10.0
 STOP_S = 5.0
 # after a subject's stop, before what it still owns is counted
 STOP_GRACE_S = 0.3
-# a reconnected client is given this long to drop what belonged to its old connection
-CYCLE_SETTLE_S = 0.4
-CYCLES_MAX = 200
 LAG_PROBE_S = 0.05
 LAG_RECORDED_S = 0.02
 
@@ -62,23 +62,16 @@ class Run:
     tls: Tls | None = None
     world: World | None = None  # of a simulated run; its clock must be virtual
     _hosts: dict[tuple[Side, int | None], Host] = field(default_factory=dict, init=False)
-    _open_windows: dict[int, Step] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
-        scenario = self.plan.scenario
         check_abilities(self.plan, self.server, self.client)
         time = self.world.fabric.time if self.world else trio.current_time
         self._recorder = Recorder(time, sink=self._see)
-        self._steady = SteadyWatch(scenario, lambda: self._start(self._wait_steady))
-        self._cycles = CycleWatch(
-            scenario.client.count, lambda number: self._start(self._wait_cycle, number)
-        )
-        self._watches = Watches(self._steady, self._cycles)
+        self._watches = Watches()
+        self._samples = Samples(self.plan.scenario, self._recorder, self._watches)
+        self._timeline = Timeline(plan=self.plan, apply=self._apply)
         if self.plan.triggered:
-            self._watches.add(TriggerWatch(self.plan.triggered, self._fire))
-        self._ledger = Ledger()
-        self._waits: trio.Nursery | None = None  # of those who wait for the time of a sample
-        self._timeline: trio.Nursery | None = None
+            self._watches.add(TriggerWatch(self.plan.triggered, self._timeline.fire))
         self._network: Network | None = None
 
     @property
@@ -97,7 +90,8 @@ class Run:
 
     def dissolve(self) -> None:
         """Let go of everything, for good: what a run is made of refers back to it, and is then freed at once."""
-        vars(self).clear()
+        for part in (self._samples, self):
+            vars(part).clear()
 
     def warn(self, text: str) -> None:
         """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
@@ -112,7 +106,7 @@ class Run:
         if self.world is not None:
             self.world.hosts.settle(self.plan.scenario.client.count)
         with recording_sockets(self.world) as self._ledger, inside(self.world):
-            self._census = Census(self._hosts.values(), self._ledger)
+            self._samples.census = Census(self._hosts.values(), self._ledger)
             try:
                 async with trio.open_nursery() as nursery:
                     await self._run_inside(nursery)
@@ -129,7 +123,7 @@ class Run:
     async def _run_inside(self, nursery: trio.Nursery) -> None:
         server = self._host("server", None)
         self._recorder.start()
-        self._sample("start")
+        self._samples.take("start")
         port = await self._start_server(nursery, server)
         if port is None:
             self._recorder.record("end")
@@ -148,17 +142,17 @@ class Run:
         self._recorder.record("start")
         if self.world is None:  # virtual time does not lag
             nursery.start_soon(self._watch_lag)
-        self._waits = nursery
+        self._samples.nursery = nursery
         self._start_clients(nursery, ports)
         await self._play()
         self._recorder.record("end")
         await self._stop("client")
         await trio.sleep(STOP_GRACE_S)  # the server is to notice
-        self._sample("stopped", sides=("client",))
+        self._samples.take("stopped", sides=("client",))
         await self._stop("server")
-        if not self._sample("stopped", sides=("server",), if_clean=True):
+        if not self._samples.take("stopped", sides=("server",), if_clean=True):
             await trio.sleep(STOP_GRACE_S)
-            self._sample("stopped", sides=("server",))
+            self._samples.take("stopped", sides=("server",))
 
     # subjects
 
@@ -206,7 +200,7 @@ class Run:
 
     async def _stop(self, side: Side) -> None:
         """Cancel the subjects of one side and wait until they are gone; say so when one does not go."""
-        hosts = self._hosts_of(side, None)
+        hosts = self._hosts_of(side)
         for host in hosts:
             host.stop()
         with trio.move_on_after(STOP_S):
@@ -216,10 +210,10 @@ class Run:
 
     def _tell_stuck(self, side: Side) -> None:
         """Say so when a subject has outlived its cancellation, and end the run as it stands."""
-        if not any(host.tasks() for (its, _), host in self._hosts.items() if its == side):
+        if not any(host.tasks() for host in self._hosts_of(side)):
             return
         self.warn(f"the {side} did not stop within {STOP_S:g} s of being cancelled")
-        self._sample("stopped", sides=(side,))
+        self._samples.take("stopped", sides=(side,))
         if self.on_stuck is not None:
             self.on_stuck()
 
@@ -227,24 +221,9 @@ class Run:
 
     async def _play(self) -> None:
         """Apply every step at its time, until the scenario's duration is over."""
-        async with trio.open_nursery() as self._timeline:
-            scope = self._timeline.cancel_scope
-            scope.deadline = self._recorder.zero_s + self.plan.scenario.duration_s
-            await self._play_steps(self.plan.steps, 0.0)
-            await trio.sleep_forever()
-
-    def _fire(self, row: Triggered) -> None:
-        if self._timeline is not None:
-            base_s = self._recorder.now_s() + row.then_s
-            self._timeline.start_soon(self._play_steps, row.steps, base_s)
-
-    async def _play_steps(self, steps: Sequence[Step], base_s: float) -> None:
-        for step in sorted(steps, key=lambda step: (step.at_s, step.order)):
-            await self._sleep_until(base_s + step.at_s)
-            await self._apply(step)
-
-    async def _sleep_until(self, at_s: float) -> None:
-        await trio.sleep_until(self._recorder.zero_s + at_s)
+        zero_s = self._recorder.zero_s
+        with trio.CancelScope(deadline=zero_s + self._timeline.duration_s):
+            await self._timeline.play(zero_s)
 
     async def _apply(self, step: Step) -> None:
         words = self.plan.settings[step.entry]
@@ -261,37 +240,25 @@ class Run:
             change=change,
         )
         if isinstance(words, Action):
-            self._act(step, words)
+            self._act(step, entry, words)
             return
-        if change == "off":
-            self._open_windows.pop(step.entry, None)
-        else:
-            self._open_windows[step.entry] = step
         assert self._network is not None
         await self._network.apply(step)
         if isinstance(words, HostCrash):  # sockets are dead by now: their closing says nothing
             for host in self._hosts_of(words.host, entry.clients):
                 host.start_again() if step.ends else host.crash()
 
-    def _act(self, step: Step, action: Action) -> None:
-        for host in self._actors(step):
+    def _act(self, step: Step, entry: Entry, action: Action) -> None:
+        for host in self._hosts_of(entry.by or action.peers[0], entry.clients):
             if action.word == "crash" or (action.word == "restart" and not step.ends):
                 host.crash()
-            if action.word == "restart" and (
-                step.ends or self.plan.scenario.timeline[step.entry].for_s is None
-            ):
+            if action.word == "restart" and (step.ends or entry.for_s is None):
                 host.start_again()
             if not action.by_runner:
                 parameters = {name: getattr(action, name) for name in type(action).model_fields}
                 host.command(Command(action.word, parameters, step.ends))
 
-    def _actors(self, step: Step) -> list[Host]:
-        entry = self.plan.scenario.timeline[step.entry]
-        action = self.plan.settings[step.entry]
-        assert isinstance(action, Action)
-        return self._hosts_of(entry.by or action.peers[0], entry.clients)
-
-    def _hosts_of(self, side: Side, clients: Sequence[int] | None) -> list[Host]:
+    def _hosts_of(self, side: Side, clients: Sequence[int] | None = None) -> list[Host]:
         return [
             host
             for (its_side, client), host in self._hosts.items()
@@ -309,11 +276,11 @@ class Run:
             self._feel_refusal(event)
 
     def _feel_refusal(self, event: Event) -> None:
-        for number in self._open_windows:
-            words = self.plan.settings[number]
-            clients = self.plan.scenario.timeline[number].clients
+        for entry, _ in self._timeline.windows:
+            words = self.plan.settings[entry]
+            clients = self.plan.scenario.timeline[entry].clients
             if isinstance(words, (Down, Refuse)) and (clients is None or event.client in clients):
-                self._record_felt(number, event.client, None, None, "refused a connection")
+                self._record_felt(entry, event.client, None, None, "refused a connection")
 
     def _felt(self, client: int, connection: int, stream: Stream, key: str, how: str) -> None:
         self._record_felt(int(key), client, connection, stream, how)
@@ -345,51 +312,3 @@ class Run:
             lag_s = trio.current_time() - due
             if lag_s >= LAG_RECORDED_S:
                 self._recorder.record("lag", lag_s=round(lag_s, 4))
-
-    def _start(self, task: Callable[..., Awaitable[None]], *arguments: object) -> None:
-        if self._waits is not None:
-            self._waits.start_soon(task, *arguments)
-
-    async def _wait_steady(self) -> None:
-        watch, wake_s = self._steady, 0.0
-        while wake_s < (quiet_s := watch.quiet_since_s + STEADY_QUIET_S):
-            wake_s = quiet_s
-            await self._sleep_until(wake_s)
-        self._watches.remove(watch)
-        self._recorder.record("steady")
-        self._sample("steady")
-
-    async def _wait_cycle(self, number: int) -> None:
-        await trio.sleep(CYCLE_SETTLE_S)
-        if self._cycles.cycles == number <= CYCLES_MAX:
-            self._sample("cycle", cycle=number)
-
-    def _sample(
-        self,
-        point: str,
-        *,
-        cycle: int | None = None,
-        sides: Sequence[Side] = ("client", "server"),
-        if_clean: bool = False,
-    ) -> bool:
-        """Record what the subjects own now, and tell whether it was. Collecting garbage for that may take some 20 ms.
-
-        With `if_clean` it is recorded only if that is no more than at first.
-        """
-        found = self._census.take(
-            sides,
-            collect=self._collect(point),
-            # the count is of the whole process, and when the clients stop the server still runs
-            channels=point != "stopped" or "server" in sides,
-        )
-        if if_clean and self._census.more(found):
-            return False
-        for side, owned in found.items():
-            self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
-        return True
-
-    def _collect(self, point: str) -> Collect:
-        if point in ("start", "stopped"):
-            return "if more"  # there should be nothing
-        # what has not ended yet has left nothing behind
-        return "never" if point == "steady" and not self._steady.disturbed else "always"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
@@ -102,26 +102,22 @@ class TriggerWatch:
     _counts: Counter[str] = field(default_factory=Counter)
 
     def see(self, event: Event) -> None:
-        """Take one event and fire what waited for it."""
-        if not self.waiting:
+        """Take one event, and count it if it is one that entries wait for."""
+        if event.kind != "frame":
+            self.count(event.kind)
             return
-        for kind in _countable(event):
-            self._counts[kind] += 1
-            for row in self.waiting:
-                if row.trigger.event == kind and row.trigger.number == self._counts[kind]:
-                    self.fire(row)
+        sent = (event.stream, event["side"]) in (("upstream", "client"), ("downstream", "server"))
+        if event["opcode"] == "ping" and sent:
+            self.count("ping")
+        elif event["opcode"] in ("text", "binary") and not sent:
+            self.count("message")
 
-
-def _countable(event: Event) -> Iterator[str]:
-    if event.kind in ("open", "attempt"):
-        yield event.kind
-    if event.kind != "frame":
-        return
-    sent = (event.stream, event["side"]) in (("upstream", "client"), ("downstream", "server"))
-    if event["opcode"] == "ping" and sent:
-        yield "ping"
-    if event["opcode"] in ("text", "binary") and not sent:
-        yield "message"
+    def count(self, kind: str) -> None:
+        """Count one event of a kind, and fire what has waited for it."""
+        self._counts[kind] += 1
+        for row in self.waiting:
+            if row.trigger.event == kind and row.trigger.number == self._counts[kind]:
+                self.fire(row)
 
 
 @dataclass(slots=True)

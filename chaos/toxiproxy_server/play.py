@@ -15,13 +15,14 @@ import trio
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
+from chaos.running.timeline import Timeline
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Step, make_plan
 from chaos.scenario.read import BYTES_MAX
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, resolve, split
 from chaos.toxiproxy_server.playable import read_playable
 from chaos.toxiproxy_server.proxy import Ground, Proxy
-from chaos.toxiproxy_server.timeline import Timeline
+from chaos.toxiproxy_server.timeline import ProxyTimeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,19 +96,18 @@ async def play(playing: Playing, view_of: OpenView) -> None:
             raise UsageError(f"cannot listen on {playing.listen}: {error}") from None
         try:
             await _play(
-                playing, Timeline(plan=make_plan(playing.scenario, seed), proxy=proxy), view_of
+                playing, ProxyTimeline(plan=make_plan(playing.scenario, seed), proxy=proxy), view_of
             )
         finally:
             proxy.stop()
             nursery.cancel_scope.cancel()
 
 
-async def _play(playing: Playing, timeline: Timeline, view_of: OpenView) -> None:
-    proxy = timeline.proxy
-    with view_of(timeline, proxy.ground) as view:
+async def _play(playing: Playing, timeline: ProxyTimeline, view_of: OpenView) -> None:
+    proxy, plan = timeline.proxy, timeline.timeline.plan
+    with view_of(timeline.timeline, proxy.ground) as view:
         view.say(
-            f"playing {timeline.plan.scenario.title} on {proxy.listen} → {proxy.upstream}, "
-            f"seed {timeline.plan.seed}"
+            f"playing {plan.scenario.title} on {proxy.listen} → {proxy.upstream}, seed {plan.seed}"
         )
         if not is_loopback(split(proxy.listen)[0]):
             view.say(f"WARNING: {proxy.listen} can be reached from other machines")

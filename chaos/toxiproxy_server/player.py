@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import trio
 
 from chaos.errors import InvalidScenario, UsageError
+from chaos.running.timeline import Timeline
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Step, make_plan
 from chaos.toxiproxy_server.collection import Collection
 from chaos.toxiproxy_server.go.wire import ApiError, bad_body, plain
 from chaos.toxiproxy_server.playable import from_rows, read_playable
 from chaos.toxiproxy_server.proxy import Proxy
-from chaos.toxiproxy_server.timeline import Timeline
+from chaos.toxiproxy_server.timeline import ProxyTimeline
 from chaos.vocabulary.base import format_duration
 
 _KEYS = ("proxy", "scenario", "cell", "timeline", "duration", "loop")
@@ -26,42 +26,44 @@ class Player:
 
     def __init__(self, collection: Collection) -> None:
         self._collection = collection
-        self._timeline: Timeline | None = None
+        self._playing: ProxyTimeline | None = None
         self._scope = trio.CancelScope()
         self._round, self._loop = 1, False
 
-    def shut(self) -> None:
+    def close(self) -> None:
         """Stop what plays, if anything does."""
-        if self._current() is not None:
-            self.stop()
+        playing = self._current()
+        if playing is not None:
+            self._end(playing)
 
     async def play(self, body: Any) -> dict[str, Any]:
         """Start what a request asks for, and return `status`. Raises ApiError, and then nothing has started."""
         name, scenario, loop = _read(body)
-        proxy = self._collection.get(name)
+        proxy, ground = self._collection.get(name), self._collection.ground
         if self._current() is not None:
             raise ApiError("a timeline is already playing", 409)
-        plan = make_plan(scenario, self._collection.ground.seed)
-        timeline = Timeline(
-            plan=plan, proxy=proxy, told=self._stepped, there=lambda: self._there(proxy)
+        self._playing = ProxyTimeline(
+            plan=make_plan(scenario, ground.seed),
+            proxy=proxy,
+            told=self._stepped,
+            is_there=lambda: self._is_there(proxy),
         )
-        self._timeline, self._scope = timeline, trio.CancelScope()
-        self._tell_of(timeline, "timeline_started")
-        self._round, self._loop = 1, loop
-        run = partial(self._run, timeline, self._scope)
+        self._scope, self._round, self._loop = trio.CancelScope(), 1, loop
+        self._tell_of(self._playing, "timeline_started")
         # who is told that it plays may count on that: the next client is the first
-        await self._collection.ground.nursery.start(run)
+        await ground.nursery.start(self._run, self._playing, self._scope)
         return self.status()
 
     def status(self) -> dict[str, Any]:
         """Return what plays, as the API shows it."""
-        timeline = self._current()
-        if timeline is None:
+        playing = self._current()
+        if playing is None:
             return {"playing": False}
+        timeline = playing.timeline
         step = timeline.next_step()
         return {
             "playing": True,
-            "proxy": timeline.proxy.name,
+            "proxy": playing.proxy.name,
             "scenario": timeline.plan.scenario.title,
             "elapsed_s": round(timeline.elapsed_s, 3),
             "of": timeline.duration_s,
@@ -74,55 +76,51 @@ class Player:
 
     def stop(self) -> None:
         """Stop it and remove what it added, now. Raises ApiError (404) if nothing plays."""
-        timeline = self._current()
-        if timeline is None:
+        playing = self._current()
+        if playing is None:
             raise ApiError("timeline not found", 404)
-        self._end(timeline)
+        self._end(playing)
 
-    def _current(self) -> Timeline | None:
+    def _current(self) -> ProxyTimeline | None:
         """Return what plays; it ends when its proxy is deleted or replaced."""
-        timeline = self._timeline
-        if timeline is not None and not self._there(timeline.proxy):
-            self._end(timeline)
-        return self._timeline
+        if self._playing is not None and not self._is_there(self._playing.proxy):
+            self._end(self._playing)
+        return self._playing
 
-    def _there(self, proxy: Proxy) -> bool:
+    def _is_there(self, proxy: Proxy) -> bool:
         return self._collection.proxies.get(proxy.name) is proxy
 
     async def _run(
         self,
-        timeline: Timeline,
+        playing: ProxyTimeline,
         scope: trio.CancelScope,
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         with scope:
-            await timeline.run(task_status=task_status)
-            while self._loop and self._timeline is timeline:
+            await playing.run(task_status=task_status)
+            while self._loop and self._playing is playing:
                 self._round += 1
-                await timeline.run()
-        if self._timeline is timeline:
-            self._end(timeline)
+                await playing.run()
+        if self._playing is playing:
+            self._end(playing)
 
-    def _end(self, timeline: Timeline) -> None:
-        self._timeline = None
+    def _end(self, playing: ProxyTimeline) -> None:
+        self._playing = None
         self._scope.cancel()
-        timeline.undo()
-        self._tell_of(timeline, "timeline_ended")
+        playing.undo()
+        self._tell_of(playing, "timeline_ended")
 
-    def _tell_of(self, timeline: Timeline, kind: Any, **fields: Any) -> None:
+    def _tell_of(self, playing: ProxyTimeline, kind: Any, **fields: Any) -> None:
+        title = playing.timeline.plan.scenario.title
         self._collection.ground.events.tell(
-            kind, proxy=timeline.proxy.name, scenario=timeline.plan.scenario.title, **fields
+            kind, proxy=playing.proxy.name, scenario=title, **fields
         )
 
     def _stepped(self, step: Step) -> None:
-        timeline = self._timeline
-        if timeline is None:
-            return
-        if not self._there(timeline.proxy):
-            self._end(timeline)
-            return
-        self._tell_of(timeline, "timeline_step", **_step_body(timeline, step))
+        playing = self._current()
+        if playing is not None:
+            self._tell_of(playing, "timeline_step", **_step_body(playing.timeline, step))
 
 
 def _step_body(timeline: Timeline, step: Step) -> dict[str, Any]:

@@ -89,7 +89,7 @@ async def serve(
                 task_status.started(address)
                 await trio.sleep_forever()
             finally:
-                player.shut()
+                player.close()
                 ground.events.close()
                 collection.stop()
                 nursery.cancel_scope.cancel()

@@ -24,7 +24,7 @@ from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
 from chaos.toxiproxy_server.proxy import Ground, Proxy
-from chaos.toxiproxy_server.timeline import Timeline
+from chaos.toxiproxy_server.timeline import ProxyTimeline
 
 YAML = """\
 version: 1
@@ -188,8 +188,8 @@ async def test_the_views_follow_the_timeline(autojump_clock: MockClock) -> None:
     async with trio.open_nursery() as nursery:
         ground = Ground(nursery=nursery, seed=1)
         proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", ground=ground)
-        timeline = Timeline(plan=make_plan(scenario, 1), proxy=proxy)
-        plain = PlayView(timeline, ground, Display(Screen, write=lines.append))
+        timeline = ProxyTimeline(plan=make_plan(scenario, 1), proxy=proxy)
+        plain = PlayView(timeline.timeline, ground, Display(Screen, write=lines.append))
         timeline.told = plain.stepped
         states: list[list[str]] = []
         nursery.start_soon(timeline.run)
@@ -219,7 +219,7 @@ async def test_a_cancelled_timeline_leaves_nothing_behind(autojump_clock: MockCl
     async with trio.open_nursery() as nursery:
         ground = Ground(nursery=nursery, seed=1)
         proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", ground=ground)
-        timeline = Timeline(plan=make_plan(scenario, 1), proxy=proxy)
+        timeline = ProxyTimeline(plan=make_plan(scenario, 1), proxy=proxy)
         nursery.start_soon(timeline.run)
         await trio.sleep(0.4)
         assert [toxic.name for toxic in proxy.toxics()] == ["timeline:1:slow"]

@@ -11,7 +11,7 @@ import pytest
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.replay import version_mismatches
-from chaos.running.worker import environment
+from chaos.running.environment import environment
 
 
 def call(*arguments: object) -> int:

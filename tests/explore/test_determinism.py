@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,17 +14,16 @@ import pytest
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.determinism import Twins, first_difference
-from chaos.running.pool.result import Unit
-from chaos.running.pool.units import run_unit
+from chaos.running.job import Job, make_job
+from chaos.running.process import run_seeds
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 
 DIGEST = """
-import json, sys
+import json, pickle, sys
 {first}
-from chaos.running.pool.result import Unit
-from chaos.running.pool.units import run_unit
-print(json.dumps([row.digest for row in run_unit(Unit.from_json(json.load(sys.stdin)))]))
+from chaos.running.process import run_seeds
+print(json.dumps([row.digest for row in run_seeds(pickle.load(sys.stdin.buffer))]))
 """
 
 
@@ -33,13 +33,16 @@ def call(*arguments: object) -> int:
     )
 
 
-def digests(unit: Unit, hash_seed: str, first: str = "") -> list[str]:
+def job_of(scenario: Scenario, *seeds: int) -> Job:
+    return Job(scenario=scenario, network="simulated", seeds=seeds, bounds=Bounds())
+
+
+def digests(job: Job, hash_seed: str, first: str = "") -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", DIGEST.format(first=first)],
-        input=json.dumps(unit.to_json()),
+        input=pickle.dumps(job),
         env={"PYTHONHASHSEED": hash_seed},
         capture_output=True,
-        text=True,
         check=True,
     )
     found: list[str] = json.loads(done.stdout)
@@ -48,18 +51,18 @@ def digests(unit: Unit, hash_seed: str, first: str = "") -> list[str]:
 
 @pytest.mark.slow
 def test_a_trace_is_the_same_in_every_process(half_open: Scenario) -> None:
-    unit = Unit(scenario=half_open.to_json(), seeds=(1, 2, 3), bounds=Bounds())
-    here = [row.digest for row in run_unit(unit)]
+    job = job_of(half_open, 1, 2, 3)
+    here = [row.digest for row in run_seeds(job)]
     assert len(set(here)) == 3
-    assert digests(unit, "0") == here
-    assert digests(unit, "12345") == here
-    assert digests(unit, "7", first="import hypothesis, pytest, numbers, decimal") == here
+    assert digests(job, "0") == here
+    assert digests(job, "12345") == here
+    assert digests(job, "7", first="import hypothesis, pytest, numbers, decimal") == here
 
 
 @pytest.mark.slow
 def test_the_order_of_seeds_in_a_process_does_not_matter(half_open: Scenario) -> None:
-    forth = run_unit(Unit(scenario=half_open.to_json(), seeds=(1, 2, 3), bounds=Bounds()))
-    back = run_unit(Unit(scenario=half_open.to_json(), seeds=(3, 2, 1), bounds=Bounds()))
+    forth = run_seeds(job_of(half_open, 1, 2, 3))
+    back = run_seeds(job_of(half_open, 3, 2, 1))
     assert [row.digest for row in forth] == [row.digest for row in reversed(back)]
 
 
@@ -96,9 +99,9 @@ def test_real_networks_are_never_the_same_twice(half_open_file: Path) -> None:
 def test_a_child_that_dies_is_no_difference_and_no_hang(
     half_open: Scenario, write_client: Callable[[str], str]
 ) -> None:
-    unit = Unit(scenario=half_open.to_json(), seeds=(1,), client=write_client("killed"))
+    job = make_job(half_open, network="simulated", seed=1, client=write_client("killed"))
     twins = Twins(pairs=1)
-    [[row]] = list(twins.run([unit]))
+    [[row]] = list(twins.run([job]))
     assert "its process was lost" in row.reason
 
 

@@ -19,8 +19,9 @@ from chaos.explore.basics import basics
 from chaos.explore.finds import use_from
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.schedules import Schedule, make_entry
+from chaos.running.job import make_job
 from chaos.running.pool.bench import Bench
-from chaos.running.worker import failed_verdict, make_job
+from chaos.running.result import failed_verdict
 from chaos.scenario.load import load_text
 
 ROOT = Path(__file__).parent.parent.parent

@@ -14,8 +14,8 @@ from chaos.explore.basics import basics
 from chaos.explore.finds import failed, write
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.promises import compose
+from chaos.running.job import make_job
 from chaos.running.pool.bench import Bench
-from chaos.running.worker import make_job
 from chaos.vocabulary.faults import FAULTS
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios" / "planted"

@@ -14,7 +14,7 @@ from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.kinds import kind_of
 from chaos.explore.schedules import Schedule, admitted, make_entry
 from chaos.explore.shrink import fewer, shrink
-from chaos.running.worker import failed_verdict
+from chaos.running.result import failed_verdict
 from chaos.scenario.load import load_text
 
 TEXT = """\

@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,10 +19,9 @@ from chaos.checks.verdict import Outcome
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.sweep import Question
-from chaos.running.pool import patience
-from chaos.running.pool.executors import Processes, run_units
-from chaos.running.pool.result import Row, Unit
-from chaos.running.pool.units import run_unit
+from chaos.running.job import Job
+from chaos.running.pool.crew import Workers, run_jobs
+from chaos.running.process import run_seeds
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 
@@ -34,14 +32,14 @@ def call(*arguments: object) -> int:
     )
 
 
-def unit(scenario: Scenario, *seeds: int, client: str | None = None) -> Unit:
-    return Unit(scenario=scenario.to_json(), seeds=seeds, bounds=Bounds(), client=client)
+def job(scenario: Scenario, *seeds: int, client: str | None = None) -> Job:
+    return Job(scenario=scenario, network="simulated", seeds=seeds, bounds=Bounds(), client=client)
 
 
 @pytest.mark.slow
 def test_the_reference_peers_pass_a_thousand_seeds_with_every_check(half_open: Scenario) -> None:
-    units = [unit(half_open, *range(at, at + 20)) for at in range(0, 1000, 20)]
-    rows = [row for some in run_units(units, Processes(width=2)) for row in some]
+    jobs = job(half_open, *range(1000)).portions(20)
+    rows = [row for some in run_jobs(jobs, Workers(2)) for row in some]
     assert [(row.seed, row.reason) for row in rows if row.outcome is not Outcome.PASS] == []
     assert sorted(row.seed for row in rows) == list(range(1000))
     took_s = [
@@ -55,7 +53,7 @@ def test_the_reference_peers_pass_a_thousand_seeds_with_every_check(half_open: S
 def test_a_client_that_is_ten_percent_late_fails_some_seeds_and_not_all(
     half_open: Scenario, write_client: Callable[[str], str]
 ) -> None:
-    rows = run_unit(unit(half_open, *range(40), client=write_client("late")))
+    rows = run_seeds(job(half_open, *range(40), client=write_client("late")))
     outcomes = Counter(row.outcome for row in rows)
     assert outcomes[Outcome.FAIL] > 0
     assert outcomes[Outcome.PASS] > 0
@@ -162,37 +160,6 @@ def test_shards_share_all_seeds_and_none_twice(half_open: Scenario) -> None:
     assert sorted(seed for part in parts for seed in part) == list(range(7, 108))
 
 
-@pytest.mark.slow
-def test_a_seed_that_kills_its_process_is_named_and_the_others_are_not(
-    half_open: Scenario, write_client: Callable[[str], str]
-) -> None:
-    units = [unit(half_open, 1, 2, 3), unit(half_open, 4, client=write_client("killed"))]
-    rows = [row for some in run_units(units, Processes(width=2)) for row in some]
-    assert sorted(row.seed for row in rows) == [1, 2, 3, 4]
-    outcome = {row.seed: row.outcome for row in rows}
-    assert outcome[4] is Outcome.INCONCLUSIVE
-    assert {outcome[seed] for seed in (1, 2, 3)} == {Outcome.PASS}
-
-
-@pytest.mark.slow
-def test_the_seeds_of_a_worker_that_is_killed_are_run_again(half_open: Scenario) -> None:
-    executors: list[Any] = []
-
-    class Recording(Processes):
-        def make(self) -> Any:
-            executors.append(super().make())
-            return executors[-1]
-
-    units = [unit(half_open, *range(at, at + 5)) for at in range(0, 60, 5)]
-    found: list[Row] = []
-    for rows in run_units(units, Recording(width=2)):
-        if rows and len(executors) == 1 and not found:
-            next(iter(executors[0]._processes.values())).kill()
-        found += rows
-    assert len(executors) == 2
-    assert sorted(row.seed for row in found) == list(range(60))
-
-
 def test_dask_that_is_not_installed_is_named_with_the_extra_that_brings_it(
     half_open_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -204,53 +171,3 @@ def test_dask_that_is_not_installed_is_named_with_the_extra_that_brings_it(
 @pytest.mark.parametrize("option", ["--shard=9/8", "--shard=x", "--time-jitter=40%", "--budget=5"])
 def test_wrong_options_are_refused(half_open_file: Path, option: str) -> None:
     assert call("sweep", half_open_file, option) == EXIT_INVALID
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_dask_runs_a_sweep_though_a_worker_is_killed(half_open: Scenario) -> None:
-    distributed = pytest.importorskip("distributed")
-    from chaos.running.pool.executors import Dask
-
-    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    with distributed.LocalCluster(processes=True, **options) as cluster:
-        crew = Dask(address=cluster.scheduler_address)
-        crew.connect()
-        try:
-            units = [unit(half_open, *range(at, at + 5)) for at in range(0, 60, 5)]
-            found: list[Row] = []
-            killed = False
-            for rows in run_units(units, crew):
-                found += rows
-                if rows and not killed:
-                    killed = True
-                    os.kill(
-                        next(iter(cluster.workers.values())).process.process.pid, signal.SIGKILL
-                    )
-        finally:
-            crew.close()
-    assert killed
-    assert sorted(row.seed for row in found) == list(range(60))
-    assert {row.outcome for row in found} == {Outcome.PASS}
-
-
-def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
-    half_open: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = tmp_path / "busy.py"
-    client.write_text(
-        "from chaos.subject import subject\n"
-        "@subject(sends=True, actions=())\n"
-        "async def client(url, **options):\n"
-        "    while True:\n"
-        "        pass\n"
-    )
-    monkeypatch.setattr(patience, "REAL_TIME_S", 0.5)
-    (row,) = run_unit(unit(half_open, 1, client=f"{client}:client"))
-    assert (row.outcome, row.reason) == (
-        Outcome.INCONCLUSIVE,
-        "run: took longer than 0.5 s of real time",
-    )
-    monkeypatch.undo()
-    (row,) = run_unit(unit(half_open, 1))
-    assert row.outcome is Outcome.PASS

@@ -23,9 +23,10 @@ for name in {imports!r}:
     __import__(name)
 from pathlib import Path
 from chaos.api import load_scenarios
-from chaos.running.worker import make_job, run_job
+from chaos.running.job import make_job
+from chaos.running.process import run_job
 scenario = load_scenarios(Path({path!r}))[0]
-verdict = run_job(make_job(scenario, network="simulated", seed={seed}, out={out!r}), lambda event: None)
+verdict = run_job(make_job(scenario, network="simulated", seed={seed}, out={out!r}))
 sys.exit(verdict.outcome.name != "PASS")
 """
 EQUAL_HEARTBEATS = """

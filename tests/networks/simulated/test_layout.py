@@ -12,7 +12,8 @@ from chaos.networks.simulated.hosts import LINK_ADDRESS, SERVER_ADDRESS, client_
 from chaos.networks.simulated.layout import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
 from chaos.networks.simulated.world import World
-from chaos.running.worker import make_job, run_trace
+from chaos.running.job import make_job
+from chaos.running.process import run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
@@ -57,7 +58,7 @@ def lost_of(path: Path, count: int = 5_000) -> float:
 
 
 def run(scenario: Scenario, seed: int = 1) -> tuple[Verdict, Trace]:
-    return run_trace(make_job(scenario, network="simulated", seed=seed), lambda _: None)
+    return run_trace(make_job(scenario, network="simulated", seed=seed))
 
 
 def round_trips_s(trace: Trace, side: str) -> list[float]:

@@ -10,7 +10,8 @@ import pytest
 
 from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.running.worker import make_job, run_trace
+from chaos.running.job import make_job
+from chaos.running.process import run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
@@ -37,7 +38,7 @@ expect:
 
 
 def run(scenario: Scenario, seed: int = 1) -> tuple[Verdict, Trace]:
-    return run_trace(make_job(scenario, network="simulated", seed=seed), lambda _: None)
+    return run_trace(make_job(scenario, network="simulated", seed=seed))
 
 
 def shipped(number: int) -> Scenario:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import weakref
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,8 @@ import trio
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
-from chaos.running import worker
+from chaos.running import limits, process
+from chaos.running.job import make_job
 from chaos.running.run import Run
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
@@ -32,9 +34,9 @@ def test_a_trio_without_its_switches_is_one_line_and_no_group(
 ) -> None:
     monkeypatch.delattr(trio._core._run, "_r")
     scenario = load_text(SCENARIO, "quiet.yaml")[0]
-    job = worker.make_job(scenario, network="simulated", seed=1)
+    job = make_job(scenario, network="simulated", seed=1)
     with pytest.raises(NetworkUnavailable, match="has changed its scheduler"):
-        worker.run_job(job, lambda _: None)
+        process.run_trace(job)
 
 
 def test_a_run_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,10 +48,10 @@ def test_a_run_does_not_stay_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
         runs.append(weakref.ref(run))
         return run
 
-    monkeypatch.setattr(worker, "Run", make_run)
+    monkeypatch.setattr(process, "Run", make_run)
     for seed in (1, 2, 3):
-        job = worker.make_job(scenario, network="simulated", seed=seed)
-        assert worker.run_job(job, lambda _: None).outcome is Outcome.PASS
+        job = make_job(scenario, network="simulated", seed=seed)
+        assert process.run_job(job).outcome is Outcome.PASS
     gc.collect()  # what is frozen is not collected, and what it refers to neither
     assert [run() for run in runs] == [None, None, None]
 
@@ -65,9 +67,33 @@ def test_checks_read_the_scenario_of_the_trace_whose_secrets_are_gone(
         judged.append((scenario, Scenario.from_json(trace.header.scenario)))
         return judge(trace, scenario=scenario, **settings)
 
-    monkeypatch.setattr(worker, "judge", spy)
-    job = worker.make_job(scenario, network="simulated", seed=1)
-    assert worker.run_job(job, lambda _: None).outcome is Outcome.PASS
+    monkeypatch.setattr(process, "judge", spy)
+    job = make_job(scenario, network="simulated", seed=1)
+    assert process.run_job(job).outcome is Outcome.PASS
     [(given, recorded)] = judged
     assert given == recorded
     assert "hush" not in repr(given)
+
+
+def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = tmp_path / "busy.py"
+    client.write_text(
+        "from chaos.subject import subject\n"
+        "@subject(sends=True, actions=())\n"
+        "async def client(url, **options):\n"
+        "    while True:\n"
+        "        pass\n"
+    )
+    scenario = load_text(SCENARIO, "quiet.yaml")[0]
+    busy = make_job(scenario, network="simulated", seed=1, client=f"{client}:client")
+    monkeypatch.setattr(limits, "REAL_TIME_S", 0.5)
+    (row,) = process.run_seeds(busy)
+    assert (row.outcome, row.reason) == (
+        Outcome.INCONCLUSIVE,
+        "run: took longer than 0.5 s of real time",
+    )
+    monkeypatch.undo()
+    (row,) = process.run_seeds(make_job(scenario, network="simulated", seed=1))
+    assert row.outcome is Outcome.PASS

@@ -1,48 +1,21 @@
-"""What a sweep is made of: work units on the way out, rows on the way back. Both cross process borders."""
+"""What runs come to: a verdict where there is no trace to judge, and the row that a sweep keeps of a run."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from pydantic_core import to_json
 
-from chaos.checks.verdict import Outcome, Verdict
+from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.running.job import Job
 from chaos.scenario.model import Scenario
-from chaos.scenario.vary import Bounds
 from chaos.trace import Trace
 
-Keep = Literal["none", "failures", "all"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Unit:
-    """Some seeds of one scenario: what one worker does at a time.
-
-    `scenario` is `Scenario.to_json()` as written; without `bounds` it runs as it is, only with other seeds. `of`
-    identifies the sweep's question, so that results of another one are not taken for its own.
-    """
-
-    scenario: Mapping[str, Any]
-    seeds: tuple[int, ...]
-    bounds: Bounds | None = None
-    client: str | None = None
-    server: str | None = None
-    keep: Keep = "none"
-    of: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON data."""
-        return {**asdict(self), "scenario": dict(self.scenario), "seeds": list(self.seeds)}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> Unit:
-        """Return the unit that `to_json` gave."""
-        bounds = data["bounds"]
-        changed = {"seeds": tuple(data["seeds"]), "bounds": Bounds(**bounds) if bounds else None}
-        return cls(**{**data, **changed})
+# the guard of a run that was asked for what cannot be had: a mistake of the user's, not a result
+USAGE = "usage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,10 +54,9 @@ class Row:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
         """Return the row that `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        times = tuple(Time(**row) for row in data["times"])
         changed = {
             "outcome": Outcome(data["outcome"]),
-            "times": times,
+            "times": tuple(Time(**row) for row in data["times"]),
             "states": tuple(data["states"]),
         }
         return cls(**{**data, **changed})
@@ -92,6 +64,35 @@ class Row:
     def without_trace(self) -> Row:
         """Return the row as it is kept in memory and in the results file."""
         return self if self.trace is None else replace(self, trace=None)
+
+
+def lost_rows(job: Job, reason: str) -> list[Row]:
+    """Return the rows of runs that nothing is known about."""
+    scenario = job.scenario
+    return [
+        Row(
+            title=job.title,
+            seed=seed,
+            path=scenario.path,
+            outcome=Outcome.INCONCLUSIVE,
+            reason=f"run: {reason}",
+            of=job.of,
+        )
+        for seed in job.seeds
+    ]
+
+
+def failed_verdict(job: Job, outcome: Outcome, check: str, reason: str) -> Verdict:
+    """Return the verdict on a run that has no trace to judge."""
+    return Verdict(
+        scenario=job.title,
+        path=job.scenario.path,
+        network=job.network,
+        seed=job.seed,
+        outcome=outcome,
+        findings=(Finding(check=check, outcome=outcome, reason=reason, guard=True),),
+        options=job.overrides,
+    )
 
 
 def times_of(verdict: Verdict, scenario: Scenario) -> tuple[Time, ...]:

@@ -1,0 +1,57 @@
+"""What a run leaves behind: `trace.jsonl`, which grows line by line, and `verdict.json`. Warnings become events."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from chaos.checks.verdict import Verdict
+from chaos.trace import Event, Header, dump_event, dump_header
+
+
+def folder_name(title: str) -> str:
+    """Return a folder name for a scenario's title: percent-encoded, so that any cell is one segment."""
+    return quote(title, safe="=,-_.")
+
+
+@contextmanager
+def trace_file(folder: Path, header: Header) -> Iterator[Callable[[Event], None]]:
+    """Open `trace.jsonl` in a folder, and give what writes an event as a line: a killed run leaves what it has."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "trace.jsonl").open("w", encoding="utf-8", buffering=1) as file:
+        file.write(dump_header(header) + "\n")
+
+        def write(event: Event) -> None:
+            file.write(dump_event(event) + "\n")
+
+        yield write
+
+
+def write_verdict(folder: Path, verdict: Verdict) -> None:
+    """Write `verdict.json` into a run's folder."""
+    import json  # noqa: PLC0415 - only runs that keep results need it
+
+    text = json.dumps(verdict.to_json(), indent=2, ensure_ascii=False)
+    (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
+
+
+@contextmanager
+def warnings_told(tell: Callable[[str], None]) -> Iterator[None]:
+    """Tell of each of Python's warnings, and of what destructors raise, instead of printing it."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        tell(f"{category.__name__}: {message}")
+
+    shown, hook = warnings.showwarning, sys.unraisablehook
+    warnings.simplefilter("always", ResourceWarning)
+    warnings.showwarning = show
+    sys.unraisablehook = lambda args: tell(f"{args.err_msg or ''} {args.exc_value!r}".strip())
+    try:
+        yield
+    finally:
+        warnings.showwarning, sys.unraisablehook = shown, hook

@@ -1,0 +1,225 @@
+"""Runs in this process: what a run needs of its process is prepared, then it is run, judged and written down.
+
+Leak counts, garbage and the globals of libraries belong to the whole process: there is one run at a time. A run may
+have a `Parent`, which hears of its progress and may stop it.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import signal
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import trio
+import trio.testing
+
+from chaos.checks.judge import judge
+from chaos.checks.verdict import Outcome, Verdict
+from chaos.errors import ChaosError, SubjectNotFound, UsageError
+from chaos.networks import make_network
+from chaos.networks.simulated.clock import VirtualClock, check_scheduler, seed_scheduler
+from chaos.networks.simulated.collector import collect_by_turns
+from chaos.networks.simulated.world import World
+from chaos.running.environment import environment, raise_descriptors
+from chaos.running.job import Job
+from chaos.running.limits import allowed_s, call_within
+from chaos.running.log import trace_file, warnings_told, write_verdict
+from chaos.running.parent import Parent
+from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
+from chaos.running.run import Run
+from chaos.running.tls import make_tls
+from chaos.scenario.plan import make_plan
+from chaos.subjects.load import load, load_name
+from chaos.trace import Event, Trace, dump_trace
+from chaos.vocabulary.sometimes import states_reached
+
+See = Callable[[Event], None]
+# a simulated run replaces clocks and sockets of the whole process: one at a time
+_ALONE = threading.Lock()
+
+
+def run_job(job: Job, parent: Parent | None = None) -> Verdict:
+    """Run a job of one run and judge it; tell the parent of its progress.
+
+    Raises:
+        SubjectNotFound: a subject's name cannot be imported.
+        UsageError: a subject cannot do what the scenario asks.
+    """
+    if parent is not None:
+        parent.begin()
+    try:
+        return run_trace(job, parent.see if parent is not None else None, parent)[0]
+    except (SubjectNotFound, UsageError):
+        raise
+    except ChaosError as error:
+        return failed_verdict(job, Outcome.INCONCLUSIVE, "run", str(error))
+
+
+def run_seeds(job: Job, parent: Parent | None = None) -> list[Row]:
+    """Run each seed of a job, one after the other, and return a row for each. It ends early if the parent wants it.
+
+    Raises:
+        SubjectNotFound: a subject's name cannot be imported; so it is for every seed.
+        UsageError: a subject cannot do what the scenario asks.
+    """
+    rows: list[Row] = []
+    with _ALONE:
+        for seed in job.seeds:
+            if parent is not None and parent.wants_end():
+                break
+            rows += _run_seed(job.alone(seed))
+    return rows
+
+
+def _run_seed(job: Job) -> list[Row]:
+    try:
+        verdict, trace = call_within(allowed_s(job.clients), lambda: run_trace(job))
+    except (SubjectNotFound, UsageError):
+        raise
+    except ChaosError as error:
+        return lost_rows(job, str(error))
+    kept = job.keep == "all" or (job.keep == "failures" and verdict.outcome is not Outcome.PASS)
+    row = Row(
+        title=job.title,
+        seed=job.seed,
+        path=job.scenario.path,
+        outcome=verdict.outcome,
+        reason=reason_of(verdict),
+        times=times_of(verdict, job.scenario),
+        states=states_reached(trace),
+        digest=digest_of(trace),
+        of=job.of,
+        trace=dump_trace(trace) if kept else None,
+    )
+    return [row]
+
+
+def run_trace(
+    job: Job, see: See | None = None, parent: Parent | None = None
+) -> tuple[Verdict, Trace]:
+    """Run a job of one run and judge it; return its trace as well. `see` is shown each event as it is recorded.
+
+    Raises:
+        ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
+    """
+    scenario = job.cast()
+    raise_descriptors(scenario.client.count)
+    base = Path(scenario.path).parent if scenario.path else None
+    server = load(scenario.server.use or "reference", "server", base=base)
+    client = load(scenario.client.use or "reference", "client", base=base)
+    gc.collect()
+    # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
+    # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
+    gc.freeze()
+    world = World() if job.network == "simulated" else None
+    run = Run(
+        plan=make_plan(scenario, job.seed),
+        server=server,
+        client=client,
+        make_network=make_network(job.network, job.toxiproxy, world),
+        network_name=job.network,
+        environment=environment(),
+        tls=make_tls() if scenario.server.tls else None,
+        world=world,
+    )
+    try:
+        return _run_and_judge(job, run, base, see, parent)
+    finally:
+        run.dissolve()
+
+
+def _run_and_judge(
+    job: Job, run: Run, base: Path | None, see: See | None, parent: Parent | None
+) -> tuple[Verdict, Trace]:
+    """Run what `run_trace` has prepared, and judge it. `base` is the scenario's folder."""
+    folder = Path(job.out) if job.out else None
+
+    def conclude() -> tuple[Verdict, Trace]:
+        trace, scenario = run.trace, run.plan.scenario.redacted()
+        verdict = judge(
+            trace, check_loader=lambda name: load_name(name, base=base), scenario=scenario
+        )
+        verdict = replace(verdict, options=job.overrides)
+        if folder is not None:
+            write_verdict(folder, verdict)
+        return verdict, trace
+
+    def give_up() -> None:
+        # a subject that cannot be cancelled holds the event loop's end back for ever
+        verdict, _ = conclude()
+        if parent is not None:
+            parent.send("answer", verdict)
+        os._exit(0)
+
+    random.seed(job.seed)
+    with ExitStack() as stack:
+        write = None
+        if folder is not None:
+            write = stack.enter_context(trace_file(folder, run.trace.header))
+        stack.enter_context(warnings_told(run.warn))
+        run.sink = _each(write, see)
+        run.on_stuck = give_up
+        _run_to_end(run, parent)
+        return conclude()
+
+
+def _each(first: See | None, second: See | None) -> See | None:
+    """Return what shows an event to both, as far as they are there."""
+    if first is None or second is None:
+        return first or second
+
+    def see(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return see
+
+
+def _run_to_end(run: Run, parent: Parent | None) -> None:
+    """Run on the clock of the run's network until its end, or until it is stopped."""
+    world = run.world
+    if world is None:
+        trio.run(_supervise, run, parent)
+        return
+    check_scheduler()  # here, before trio makes a group of what is raised
+    clock = VirtualClock(world.fabric)
+    with collect_by_turns(clock, world.sockets.__len__):
+        trio.run(_supervise, run, parent, clock=clock)
+
+
+async def _supervise(run: Run, parent: Parent | None) -> None:
+    """Run; stop when the parent says anything or is gone, and on SIGTERM. Without a parent nothing stops a run."""
+    if parent is None:
+        await _start(run)
+        return
+    async with trio.open_nursery() as nursery:
+
+        async def stop_after(wait: Callable[..., Any], *arguments: Any) -> None:
+            await wait(*arguments)
+            nursery.cancel_scope.cancel()
+
+        descriptor = parent.connection.fileno()
+        nursery.start_soon(stop_after, trio.lowlevel.wait_readable, descriptor)
+        nursery.start_soon(stop_after, _wait_for_sigterm)
+        await trio.testing.wait_all_tasks_blocked()
+        await _start(run)
+        nursery.cancel_scope.cancel()
+
+
+async def _wait_for_sigterm() -> None:
+    with trio.open_signal_receiver(signal.SIGTERM) as signals:
+        await anext(signals)
+
+
+async def _start(run: Run) -> None:
+    if run.world is not None:
+        # not before: who supervises must not make a difference to what the seed draws
+        seed_scheduler(run.plan.seed)
+    await run.run()

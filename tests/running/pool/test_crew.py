@@ -1,0 +1,93 @@
+"""What a lost worker costs: its own run, never another's; on this machine and on a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from chaos.checks.verdict import Outcome
+from chaos.running.job import Job
+from chaos.running.pool.crew import Dask, Workers, run_jobs
+from chaos.running.result import Row
+from chaos.scenario.load import load_text
+from chaos.scenario.vary import Bounds
+
+SCENARIO = """
+version: 1
+name: a-few-seconds
+duration: 9s
+workload: [{from: server, every: 500ms}]
+timeline: [{at: 3s, for: 2500ms, fault: blackhole, name: outage}]
+server: {heartbeat: {interval: 500ms, timeout: 1s}}
+client: {heartbeat: {interval: 500ms, timeout: 1s}, backoff: {initial: 200ms, max: 500ms}, connect_timeout: 1s}
+expect:
+  - detects_dead_peer: {by: client, during: outage, within: 1500ms}
+  - reconnects: {after: outage, within: 2s}
+"""
+DIES = """
+import os
+from chaos import subject
+
+@subject(sends=True)
+async def client(url, **options):
+    os._exit(1)
+"""
+
+
+def job(*seeds: int, client: str | None = None) -> Job:
+    (scenario,) = load_text(SCENARIO, "seconds.yaml")
+    return Job(scenario=scenario, network="simulated", seeds=seeds, bounds=Bounds(), client=client)
+
+
+@pytest.mark.slow
+def test_a_seed_that_kills_its_process_is_named_and_the_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "dies.py"
+    path.write_text(DIES)
+    jobs = [job(1, 2, 3), job(4, client=f"{path}:client")]
+    rows = [row for some in run_jobs(jobs, Workers(2)) for row in some]
+    assert sorted(row.seed for row in rows) == [1, 2, 3, 4]
+    outcome = {row.seed: row.outcome for row in rows}
+    assert outcome[4] is Outcome.INCONCLUSIVE
+    assert {outcome[seed] for seed in (1, 2, 3)} == {Outcome.PASS}
+    assert [row.reason for row in rows if row.seed == 4] == [
+        "run: its process ended without a result, three times"
+    ]
+
+
+@pytest.mark.slow
+def test_the_seeds_of_a_worker_that_is_killed_are_run_again() -> None:
+    crew = Workers(2)
+    found: list[Row] = []
+    first = None
+    for rows in run_jobs(job(*range(60)).portions(5), crew):
+        if rows and first is None:
+            first = crew.workers[0].pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+        elif first is not None and crew.workers[0].pid not in (None, first):
+            first = -1  # another has taken its place
+        found += rows
+    assert first == -1
+    assert sorted(row.seed for row in found) == list(range(60))
+    assert {row.outcome for row in found} == {Outcome.PASS}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dask_runs_a_sweep_though_a_worker_is_killed() -> None:
+    distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    with distributed.LocalCluster(processes=True, **options) as cluster:
+        found: list[Row] = []
+        killed = False
+        for rows in run_jobs(job(*range(60)).portions(5), Dask(cluster.scheduler_address)):
+            found += rows
+            if rows and not killed:
+                killed = True
+                os.kill(next(iter(cluster.workers.values())).process.process.pid, signal.SIGKILL)
+    assert killed
+    assert sorted(row.seed for row in found) == list(range(60))
+    assert {row.outcome for row in found} == {Outcome.PASS}
