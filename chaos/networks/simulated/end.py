@@ -1,9 +1,9 @@
-"""An end of a link's connection on a simulated socket, and what calls it: the fabric."""
+"""A link's end of a connection on a simulated socket: the fabric calls it, so that no task of the link waits."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import trio
 
@@ -11,35 +11,37 @@ from chaos.faults.units import Data, Fin, Rst
 from chaos.link.caller import Caller
 from chaos.link.ends import READ_BYTES, BareEnd
 
-if TYPE_CHECKING:
-    from chaos.networks.simulated.fabric import Fabric, Timer
-    from chaos.networks.simulated.sockets import SimulatedSocket
 
+class WatchedSocket(Protocol):
+    """What an end needs of its socket, which says what each call raises; see `sockets.SimulatedSocket`."""
 
-class FabricCaller:
-    """Makes a link's calls on virtual time: at no cost in turns of the event loop."""
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Call `watcher` whenever there is something to read; None ends that."""
 
-    def __init__(self, fabric: Fabric) -> None:
-        self._fabric = fabric
+    def receive_now(self, buflen: int) -> bytes:
+        """Return what there is without waiting."""
+        ...
 
-    def soon(self, call: Callable[[], None]) -> None:
-        """Call it now, once whoever runs has ended its turn."""
-        self._fabric.soon(call)
+    def send_now(self, data: bytes | memoryview) -> int:
+        """Send what is taken without waiting."""
+        ...
 
-    def at(self, at_s: float, call: Callable[[], None]) -> Timer:
-        """Call it at a time of the run."""
-        return self._fabric.at(at_s, call)
+    async def wait_readable(self) -> None:
+        """Wait until there is something to read."""
 
-    def hurry(self) -> None:
-        """Need nothing: tasks run before anything else happens."""
+    async def wait_writable(self) -> None:
+        """Wait until something can be sent."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class SimulatedEnd(BareEnd):
-    """Owns a simulated socket."""
+    """An end that owns a simulated socket."""
 
-    def __init__(self, sock: SimulatedSocket) -> None:
+    def __init__(self, sock: WatchedSocket) -> None:
         super().__init__()
-        self._socket: SimulatedSocket = sock
+        self._socket: WatchedSocket = sock
         self._watched: tuple[Caller, Callable[[], None]] | None = None
 
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
@@ -66,6 +68,13 @@ class SimulatedEnd(BareEnd):
             return Rst()
         return Data(payload) if payload else self._end()
 
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        try:
+            return self._socket.send_now(payload)
+        except OSError:
+            self._peer_reset = True
+            return None
+
     async def wait_readable(self) -> bool:
         return await self._wait(self._socket.wait_readable)
 
@@ -80,13 +89,6 @@ class SimulatedEnd(BareEnd):
         except trio.ClosedResourceError:
             return False
         return True
-
-    def send_now(self, payload: bytes | memoryview) -> int | None:
-        try:
-            return self._socket.send_now(payload)
-        except OSError:
-            self._peer_reset = True
-            return None
 
     def close(self) -> None:
         if self.closed:

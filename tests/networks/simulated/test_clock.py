@@ -14,7 +14,7 @@ import trio
 from chaos.errors import NetworkUnavailable
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 RECONNECTS = ROOT / "scenarios" / "11-half-open.yaml"
 PATH_FAULT = ROOT / "scenarios" / "55-host-crash-without-fin.yaml"
 RUN = """

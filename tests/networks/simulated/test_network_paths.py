@@ -9,7 +9,7 @@ import pytest
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.commands.run import Options, why_not
 from chaos.networks.simulated.hosts import LINK_ADDRESS, SERVER_ADDRESS, client_address
-from chaos.networks.simulated.layout import lay_paths
+from chaos.networks.simulated.network import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
 from chaos.networks.simulated.world import World
 from chaos.running.worker import make_job, run_trace
