@@ -110,6 +110,10 @@ class Endpoint:
             return self.sender.send(payload)
         raise os_error(self.take_pending_error() or errno.EPIPE)
 
+    def peek(self, count: int) -> bytes:
+        """Return bytes that have arrived, and keep them."""
+        return bytes(self.rcv_buffer[:count])
+
     def receive(self, count: int) -> bytes:
         """Return bytes that have arrived, or nothing at the end of the stream.
 
@@ -208,7 +212,8 @@ class Endpoint:
                 self.end(TcpEvent.ABORT)
             return
         if segment.is_fin:
-            self._on_fin()
+            self._fin_received = True
+            self._change_state(TcpEvent.FIN)
         else:
             self.rcv_buffer += segment.payload
         ack_s = self.path_out.transit(now)
@@ -217,10 +222,6 @@ class Endpoint:
         if ack_s is None or ack_s - segment.sent_s >= RTO_S_MIN:
             peer.sender.on_ack_uncertain(segment)
         self.on_change()
-
-    def _on_fin(self) -> None:
-        self._fin_received = True
-        self._change_state(TcpEvent.FIN)
 
     def on_ack_of_fin(self) -> None:
         """The peer has acknowledged our FIN."""
@@ -235,16 +236,9 @@ class Endpoint:
         """The peer has not answered for too long."""
         self.end(TcpEvent.USER_TIMEOUT, errno.ETIMEDOUT)
 
-    def on_window_probe(self) -> None:
-        """A zero window probe has arrived: answer it."""
-        peer = self.peer
-        answered = peer.sender.on_window_probe_answered
-        self.send_control(peer.on_rst if self.state is _CLOSED else answered)
-
-    def on_keepalive_probe(self) -> None:
-        """A keepalive probe has arrived: answer it."""
-        peer = self.peer
-        self.send_control(peer.on_rst if self.state is _CLOSED else peer.on_keepalive_answered)
+    def on_probe(self, on_answered: Callable[[], None]) -> None:
+        """A zero window probe or a keepalive probe has arrived: answer it."""
+        self.send_control(self.peer.on_rst if self.state is _CLOSED else on_answered)
 
     def on_keepalive_answered(self) -> None:
         """The peer has answered a keepalive probe."""
@@ -257,10 +251,6 @@ class Endpoint:
         arrival_s = self.path_out.transit(fabric.now)
         if arrival_s is not None:
             fabric.deliver(arrival_s, on_arrival)
-
-    def acknowledge(self, segment: Segment) -> None:
-        """Acknowledge a segment once more, which has arrived again."""
-        self.send_control(partial(self.peer.sender.on_ack, segment))
 
     # keepalive: probes on an idle connection, and the end of one that does not answer (`tcp_keepalive_timer`)
 
@@ -294,7 +284,7 @@ class Endpoint:
         else:
             self._keepalive_probes += 1
             self._set_keepalive(options.keepalive_interval_s)
-            self.send_control(self.peer.on_keepalive_probe)
+            self.send_control(partial(self.peer.on_probe, self.on_keepalive_answered))
 
     def _has_probed_enough(self, idle_s: float) -> bool:
         """Return whether the peer counts as dead: TCP_USER_TIMEOUT replaces the number of probes (tcp(7))."""

@@ -11,20 +11,19 @@ import itertools
 import sys
 from collections import deque
 from collections.abc import Callable, Sized
+from dataclasses import dataclass
 from math import inf
 
 from chaos.networks.simulated.hosts import Host
 from chaos.networks.simulated.paths import Path
 
 
+@dataclass(eq=False, slots=True)
 class Timer:
     """An action at a time, unless it is cancelled."""
 
-    __slots__ = ("action", "at_s")
-
-    def __init__(self, at_s: float, action: Callable[[], None]) -> None:
-        self.at_s = at_s
-        self.action: Callable[[], None] | None = action
+    at_s: float
+    action: Callable[[], None] | None
 
     def cancel(self) -> None:
         """Prevent the action. Idempotent."""
@@ -51,17 +50,12 @@ class Fabric:
 
     def host(self, address: str) -> Host:
         """Return the host with this (first) address."""
-        host = self._hosts.get(address)
-        if host is None:
-            host = self._hosts[address] = Host(address)
-        return host
+        return self._hosts.setdefault(address, Host(address))
 
     def path(self, source: str, target: str) -> Path:
         """Return the path between two hosts in one direction."""
-        path = self._paths.get((source, target))
-        if path is None:
-            path = self._paths[source, target] = Path(self.host(source), self.host(target))
-        return path
+        fresh = Path(self.host(source), self.host(target))
+        return self._paths.setdefault((source, target), fresh)
 
     def at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Call an action at a time, or as soon as possible if that is past."""

@@ -13,7 +13,7 @@ from chaos.networks.simulated.endpoint import Endpoint, establish
 from chaos.networks.simulated.fabric import Timer
 from chaos.networks.simulated.linux import connecting_s_max, expiry_s, syn_wait_s
 from chaos.networks.simulated.states import TcpEvent, TcpState
-from chaos.networks.simulated.world import Address, Listener, World
+from chaos.networks.simulated.world import Address, Socket, World
 
 
 class Handshake:
@@ -28,14 +28,13 @@ class Handshake:
         on_done: Callable[[], None],
     ) -> None:
         """Send the first SYN from an address of the end's host to another at the other end of its path."""
-        self._fabric = world.fabric
         self._world = world
         self._end = end
         self._local = local
         self._remote = remote
         self._on_done = on_done
         self._syns_sent = 0
-        self._first_s = self._fabric.now
+        self._first_s = world.fabric.now
         end.open_actively()
         self._send_syn()
 
@@ -46,10 +45,8 @@ class Handshake:
 
     def _send_syn(self) -> None:
         """Send a SYN and set the timer for the next, or give up."""
-        fabric, end = self._fabric, self._end
-        if self._syns_sent and fabric.now - self._first_s >= connecting_s_max(
-            end.options.syn_retries
-        ):
+        fabric, end = self._world.fabric, self._end
+        if fabric.now - self._first_s >= connecting_s_max(end.options.syn_retries):
             self._fail(TcpEvent.USER_TIMEOUT, errno.ETIMEDOUT)
             return
         self._sent_s = fabric.now
@@ -63,7 +60,7 @@ class Handshake:
 
     def _on_syn(self) -> None:
         """A SYN has reached the other host: answer it, unless the queue of its listener is full."""
-        fabric, path = self._fabric, self._end.path_out
+        fabric, path = self._world.fabric, self._end.path_out
         source, target = path.source.address, path.target
         if self.is_over or target.down:
             return
@@ -75,7 +72,7 @@ class Handshake:
             return  # the answer is lost; the next SYN is answered again
         fabric.deliver(arrival_s, lambda: self._on_answer(listener))
 
-    def _on_answer(self, listener: Listener | None) -> None:
+    def _on_answer(self, listener: Socket | None) -> None:
         """A SYN-ACK has arrived, or an RST where no socket listens. After a SYN-ACK both ends exist."""
         if self.is_over:
             return
@@ -85,7 +82,7 @@ class Handshake:
         passive = listener.take_connection(
             self._remote, self._local, self._end.path_out.source.address
         )
-        establish(self._end, passive, self._fabric.now - self._sent_s)
+        establish(self._end, passive, self._world.fabric.now - self._sent_s)
         listener.wake()
         self._timer.cancel()
         self._on_done()

@@ -36,8 +36,7 @@ class DnsFault:
 
     def error(self) -> socket.gaierror | None:
         """Return what a program gets instead of an answer, or None."""
-        found = _DNS_ERRORS.get(self.mode)
-        return socket.gaierror(*found) if found else None
+        return socket.gaierror(*_DNS_ERRORS[self.mode]) if self.mode in _DNS_ERRORS else None
 
 
 @dataclass(eq=False, slots=True)
@@ -63,7 +62,6 @@ class Hosts:
 
     names: dict[str, list[str]] = field(default_factory=lambda: {"localhost": [LOOPBACK]})
     _owners: dict[str, str] = field(default_factory=dict)  # each address → the host that has it
-    _settled: bool = False
 
     def add(self, name: str, *addresses: str) -> str:
         """Add a host and return its first address."""
@@ -73,7 +71,6 @@ class Hosts:
 
     def settle(self, clients: int) -> None:
         """Give the link, the server and each client a host of its own."""
-        self._settled = True
         self.add(LINK, LINK_ADDRESS)
         self.add(SERVER, SERVER_ADDRESS)
         for client in range(1, clients + 1):
@@ -81,7 +78,7 @@ class Hosts:
 
     def host_of(self, side: Side | None, client: int | None = None) -> str:
         """Return the host on which a subject runs; the link's for what belongs to no subject."""
-        if not self._settled:
+        if LINK not in self.names:
             return LOOPBACK
         if side == "server":
             return SERVER_ADDRESS

@@ -9,13 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from random import Random
-from typing import ClassVar
 
 import trio
 
-from chaos.networks.base import Felt, Tls, affected
+from chaos.networks.base import Felt, Network, Tls, affected
 from chaos.networks.embedded import EmbeddedNetwork
-from chaos.networks.simulated.endpoint import do_nothing
 from chaos.networks.simulated.hosts import DnsFault
 from chaos.networks.simulated.paths import (
     Delay,
@@ -33,7 +31,7 @@ from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder
 from chaos.scenario import paths as described
 from chaos.scenario.plan import STREAMS, Plan, Step, generator
-from chaos.trace import Event, Stream
+from chaos.trace import Stream
 from chaos.vocabulary.faults import (
     DnsFailure,
     Fault,
@@ -51,10 +49,17 @@ _KINDS: dict[type[Fault], PathFaultKind] = {
 }
 
 
-class SimulatedNetwork:
-    """A link per client on virtual time. Path faults act between two hosts, or on one."""
+# by their names in scenarios, where the parameters have the same names as here
+_DISTRIBUTIONS: dict[str, Callable[..., Delay]] = {
+    "uniform": uniform,
+    "normal": normal,
+    "lognormal": lognormal,
+    "pareto": pareto,
+}
 
-    KINDS: ClassVar[frozenset[str]] = frozenset()
+
+class SimulatedNetwork(Network):
+    """A link per client on virtual time. Path faults act between two hosts, or on one; both record what was felt."""
 
     def __init__(
         self,
@@ -87,9 +92,6 @@ class SimulatedNetwork:
         """Open all links; see `Network.open`."""
         return await self._links.open(nursery)
 
-    def see(self, event: Event) -> None:
-        """Do nothing: links and paths record by themselves what was felt."""
-
     async def apply(self, step: Step) -> None:
         """Apply a step: a path fault here, any other at the links."""
         fault = self._plan.settings[step.entry]
@@ -117,9 +119,13 @@ class SimulatedNetwork:
             host = self._world.hosts.host_of("server" if on_server else "client", client)
             felt = self._record_once(step, client, None)
             if isinstance(fault, HostCrash):
-                yield self._crash(host, felt)
+                lost = self._world.crash(host)
+                if lost:
+                    felt(f"lost {lost} connections without a word")
+                yield partial(self._world.boot, host)
             elif isinstance(fault, HostFreeze):
-                yield self._freeze(host, felt)
+                self._world.freeze(host, partial(felt, "kept from the program what had come"))
+                yield partial(self._world.thaw, host)
             elif isinstance(fault, DnsFailure):
                 made = DnsFault(mode=fault.mode, delay_s=fault.delay_s, felt=felt)
                 faults = self._world.fabric.host(host).dns_faults
@@ -144,37 +150,19 @@ class SimulatedNetwork:
             path.faults.append(made)
             yield partial(path.faults.remove, made)
 
-    def _crash(self, host: str, felt: Callable[[str], None]) -> Callable[[], None]:
-        lost = self._world.crash(host)
-        if lost:
-            felt(f"lost {lost} connections without a word")
-        return partial(self._world.boot, host)
-
-    def _freeze(self, host: str, felt: Callable[[str], None]) -> Callable[[], None]:
-        self._world.freeze(host)
-        state = self._world.fabric.host(host)
-        state.on_held_back = lambda: felt("kept from the program what had come")
-
-        def thaw() -> None:
-            state.on_held_back = do_nothing
-            self._world.thaw(host)
-
-        return thaw
-
     def _record_once(
         self, step: Step, client: int | None, stream: Stream | None
     ) -> Callable[[str], None]:
         """Return a function that records how a fault was felt, each way of it once."""
+        name = self._plan.scenario.timeline[step.entry].name
         known: set[str] = set()
 
         def felt(how: str) -> None:
-            if how in known:
-                return
-            known.add(how)
-            name = self._plan.scenario.timeline[step.entry].name
-            self._recorder.record(
-                "felt", client=client, stream=stream, entry=step.entry, name=name, how=how
-            )
+            if how not in known:
+                known.add(how)
+                self._recorder.record(
+                    "felt", client=client, stream=stream, entry=step.entry, name=name, how=how
+                )
 
         return felt
 
@@ -220,14 +208,10 @@ def make_delay(row: float | described.Delay, rng: Random, zero: Callable[[], flo
     """Return a function that draws the delays which a scenario describes."""
     if not isinstance(row, described.Delay):
         return constant(row)
-    if row.uniform is not None:
-        return uniform(rng, row.uniform.low_s, row.uniform.high_s)
-    if row.normal is not None:
-        return normal(rng, row.normal.mean_s, row.normal.deviation_s)
-    if row.lognormal is not None:
-        return lognormal(rng, row.lognormal.median_s, row.lognormal.sigma)
-    if row.pareto is not None:
-        return pareto(rng, row.pareto.least_s, row.pareto.alpha)
+    for name, make in _DISTRIBUTIONS.items():
+        parameters = getattr(row, name)
+        if parameters is not None:
+            return make(rng, **dict(parameters))
     assert row.trace is not None, "one of them is given"
     recorded = traced(row.trace)
     return lambda now: recorded(now - zero())

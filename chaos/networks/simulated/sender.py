@@ -78,11 +78,8 @@ class End(Protocol):
     def on_segment(self, segment: Segment) -> None:
         """A segment has arrived."""
 
-    def acknowledge(self, segment: Segment) -> None:
-        """Acknowledge a segment once more, which has arrived again."""
-
-    def on_window_probe(self) -> None:
-        """A zero window probe has arrived."""
+    def on_probe(self, on_answered: Callable[[], None]) -> None:
+        """A probe has arrived, whose answer calls `on_answered`."""
 
     def on_ack_of_fin(self) -> None:
         """The peer has acknowledged our FIN."""
@@ -331,11 +328,11 @@ class Sender:
 
     def _retransmit(self) -> None:
         """Send again all that was not acknowledged. What has arrived already, the peer acknowledges once more."""
-        end, segment = self._end, self._oldest
+        end, peer, segment = self._end, self._end.peer, self._oldest
         while segment is not self._first_lost:
             assert segment is not None
             segment.is_retransmitted = True
-            end.send_control(partial(end.peer.acknowledge, segment))
+            end.send_control(partial(peer.send_control, partial(self.on_ack, segment)))
             segment = segment.following
         self._resend_lost()
 
@@ -350,7 +347,7 @@ class Sender:
             self._end.on_user_timeout()
             return
         self._window_probes += 1
-        self._end.send_control(self._end.peer.on_window_probe)
+        self._end.send_control(partial(self._end.peer.on_probe, self.on_window_probe_answered))
         self._back_off()
         self._set_timer()
 

@@ -1,4 +1,4 @@
-"""What trio programs hold in a simulated run: sockets that behave as the machine's.
+"""What trio programs hold in a simulated run, sockets that behave as the machine's, and a link's ends on them.
 
 A socket owns an `Endpoint` once it is connected, or a queue of connections while it listens. Each call that waits
 goes through `_do_when`, which makes the same checkpoints as trio's own sockets. What a program on a frozen host does
@@ -12,11 +12,15 @@ import operator
 import socket as stdlib_socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self, TypeVar
 
 import trio
 
-from chaos.networks.simulated.end import SimulatedEnd
+from chaos.faults.units import Data, Fin, Rst
+from chaos.link.caller import Caller
+from chaos.link.ends import READ_BYTES, BareEnd
 from chaos.networks.simulated.endpoint import Endpoint, do_nothing, establish
 from chaos.networks.simulated.handshake import Handshake
 from chaos.networks.simulated.hosts import LOOPBACK
@@ -34,20 +38,18 @@ def _never() -> bool:
     return False
 
 
+@dataclass(eq=False, slots=True)
 class Waiter:
     """The place where one task at a time waits for a socket, and what it waits for."""
 
-    __slots__ = ("_doing", "is_ready", "task")
-
-    def __init__(self, doing: str) -> None:
-        self._doing = doing
-        self.task: trio.lowlevel.Task | None = None
-        self.is_ready: Callable[[], bool] = _never
+    doing: str
+    task: trio.lowlevel.Task | None = None
+    is_ready: Callable[[], bool] = _never
 
     async def wait(self, is_ready: Callable[[], bool]) -> None:
         """Wait until woken. Raises trio.BusyResourceError if another task waits here."""
         if self.task is not None:
-            raise trio.BusyResourceError(f"another task is already {self._doing} this socket")
+            raise trio.BusyResourceError(f"another task is already {self.doing} this socket")
         self.task, self.is_ready = trio.lowlevel.current_task(), is_ready
         await trio.lowlevel.wait_task_rescheduled(self._abort)
 
@@ -67,6 +69,11 @@ class Waiter:
 class SimulatedSocket(trio.socket.SocketType):
     """A TCP socket of a simulated run; made by a socket factory, used like any trio socket."""
 
+    family = stdlib_socket.AF_INET
+    type = stdlib_socket.SOCK_STREAM
+    proto = 0
+    did_shutdown_SHUT_WR = False  # noqa: N815 - trio's name
+
     def __init__(
         self, world: World, family: int, type_: int, proto: int, host: str = LOOPBACK
     ) -> None:
@@ -75,7 +82,7 @@ class SimulatedSocket(trio.socket.SocketType):
         if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
             raise os_error(errno.EAFNOSUPPORT)
         self.world = world
-        self._proto = proto
+        self.proto = proto
         self.host = world.fabric.host(host)
         self._fileno = world.fileno()
         world.sockets[self._fileno] = self
@@ -89,7 +96,6 @@ class SimulatedSocket(trio.socket.SocketType):
         # connections that the kernel has completed and the program not yet accepted; None: it does not listen
         self._queue: deque[SimulatedSocket] | None = None
         self._backlog = 0
-        self._shut_write = False
         self._reader = Waiter("reading from")
         self._writer = Waiter("writing to")
         self._waiters = (self._reader, self._writer)
@@ -97,22 +103,6 @@ class SimulatedSocket(trio.socket.SocketType):
         self._call_is_queued = False  # of the watcher
 
     # identity
-
-    @property
-    def family(self) -> stdlib_socket.AddressFamily:
-        return stdlib_socket.AF_INET
-
-    @property
-    def type(self) -> stdlib_socket.SocketKind:
-        return stdlib_socket.SOCK_STREAM
-
-    @property
-    def proto(self) -> int:
-        return self._proto
-
-    @property
-    def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - trio's name
-        return self._shut_write
 
     @property
     def is_closed(self) -> bool:
@@ -188,10 +178,10 @@ class SimulatedSocket(trio.socket.SocketType):
         ip, port = normalise_host(address[0]), int(address[1])
         if self.world.hosts.host_at(ip, self.host.address) != self.host.address:
             raise os_error(errno.EADDRNOTAVAIL)
-        self._take((ip, port))
+        self._bind((ip, port))
 
-    def _take(self, address: Address) -> None:
-        self._local = self._bound = self.world.take(self.host.address, address)
+    def _bind(self, address: Address) -> None:
+        self._local = self._bound = self.world.bind(self.host.address, address)
 
     async def _resolve(self, address: Any) -> Address:
         """Return the IPv4 address that a program means. Raises OSError, gaierror among them."""
@@ -206,7 +196,7 @@ class SimulatedSocket(trio.socket.SocketType):
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
         if self._local is None:
-            self._take((ANY, 0))
+            self._bind((ANY, 0))
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
         assert self._local is not None
@@ -242,7 +232,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def spawn(self) -> SimulatedSocket:
         """Return a new socket for a connection that this one has listened for."""
-        return SimulatedSocket(self.world, self.family, self.type, self._proto, self.host.address)
+        return SimulatedSocket(self.world, self.family, self.type, self.proto, self.host.address)
 
     # connecting
 
@@ -259,12 +249,11 @@ class SimulatedSocket(trio.socket.SocketType):
         if target_host is None:
             await trio.lowlevel.checkpoint()
             raise os_error(errno.ENETUNREACH)
-        if self._local is None or self._local[0] == ANY:
-            source = LOOPBACK if target_host == self.host.address else self.host.address
-            if self._local is None:
-                self._take((source, 0))
-            else:
-                self._local = source, self._local[1]
+        source = LOOPBACK if target_host == self.host.address else self.host.address
+        if self._local is None:
+            self._bind((source, 0))
+        elif self._local[0] == ANY:
+            self._local = source, self._local[1]
         if self.host.frozen:
             await self._do_when(self._writer, lambda: True, do_nothing)
         else:
@@ -294,13 +283,13 @@ class SimulatedSocket(trio.socket.SocketType):
         """Own one end of a connection from now on, and return it."""
         self._end, self._local, self._remote = end, local, remote
         end.on_change = self.wake
-        self.world.add_end(self.host.address, end)
+        self.world.add_end(end)
         return end
 
     def pair_with(self, other: SimulatedSocket) -> None:
         """Connect two new sockets of one host to each other, as `socketpair` does."""
         for sock in (self, other):
-            sock._take((LOOPBACK, 0))
+            sock._bind((LOOPBACK, 0))
         assert self._local is not None
         assert other._local is not None
         host = self.host.address
@@ -328,14 +317,8 @@ class SimulatedSocket(trio.socket.SocketType):
             return self._fail(errno.ENOTCONN)
         if operator.index(buflen) < 0:
             raise ValueError("negative buffersize in recv")
-
-        def peek() -> bytes:
-            return bytes(end.rcv_buffer[:buflen])
-
-        def receive() -> bytes:
-            return end.receive(buflen)
-
-        return self._do_when(self._reader, end.is_readable, peek if flags & _MSG_PEEK else receive)
+        read = end.peek if flags & _MSG_PEEK else end.receive
+        return self._do_when(self._reader, end.is_readable, partial(read, buflen))
 
     def receive_now(self, buflen: int) -> bytes:
         """Return what there is, b"" at the end of the stream. No checkpoint. Raises OSError as `recv` does."""
@@ -351,8 +334,7 @@ class SimulatedSocket(trio.socket.SocketType):
         raise os_error(number)
 
     async def wait_writable(self) -> None:
-        end = self._connected()
-        await self._do_when(self._writer, end.is_polled_writable, do_nothing)
+        await self._do_when(self._writer, self._connected().is_polled_writable, do_nothing)
 
     async def wait_readable(self) -> None:
         is_ready = self._is_acceptable if self._queue is not None else self._connected().is_readable
@@ -419,7 +401,7 @@ class SimulatedSocket(trio.socket.SocketType):
         if end.state is TcpState.CLOSED:
             raise os_error(errno.ENOTCONN)
         if flag in (stdlib_socket.SHUT_WR, stdlib_socket.SHUT_RDWR):
-            self._shut_write = True
+            self.did_shutdown_SHUT_WR = True
             self._do_after_thaw(end.shutdown)
 
     def close(self) -> None:
@@ -445,7 +427,7 @@ class SimulatedSocket(trio.socket.SocketType):
             self._end.close()
             self._end.on_change = do_nothing  # no task waits any more
         if self._bound is not None:
-            self.world.give_back(self.host.address, self._bound)
+            self.world.unbind(self.host.address, self._bound)
 
     def detach(self) -> int:
         """Give up the number, which stands for nothing outside the simulation; the connection is closed."""
@@ -533,3 +515,68 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._watcher is not None:
             self._watcher()
             self._queue_watcher()
+
+
+class SimulatedEnd(BareEnd):
+    """An end of a link's connection that owns a simulated socket: the fabric calls it, so that no task waits."""
+
+    def __init__(self, sock: SimulatedSocket) -> None:
+        super().__init__()
+        self._socket: SimulatedSocket = sock
+        self._watched: tuple[Caller, Callable[[], None]] | None = None
+
+    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
+        if self.closed:
+            caller.soon(ready)
+            return
+        self._watched = caller, ready
+        self._socket.watch(ready)
+
+    def unwatch(self) -> None:
+        if self._watched is not None:
+            self._watched = None
+            self._socket.watch(None)
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        if self.closed:
+            return None
+        try:
+            payload = self._socket.receive_now(at_most)
+        except BlockingIOError:
+            raise
+        except OSError:
+            self.finished = True
+            return Rst()
+        return Data(payload) if payload else self._end()
+
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        try:
+            return self._socket.send_now(payload)
+        except OSError:
+            self._peer_reset = True
+            return None
+
+    async def wait_readable(self) -> bool:
+        return await self._wait(self._socket.wait_readable)
+
+    async def wait_writable(self) -> bool:
+        return await self._wait(self._socket.wait_writable)
+
+    async def _wait(self, wait: Callable[[], Awaitable[None]]) -> bool:
+        if self.closed:
+            return False
+        try:
+            await wait()
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._watched is not None:
+            caller, ready = self._watched
+            self.unwatch()
+            caller.soon(ready)
+        self._socket.close()

@@ -6,10 +6,12 @@ There is one world per run, and it holds no socket and no connection alive: thos
 from __future__ import annotations
 
 import errno
+import itertools
 import weakref
+from collections.abc import Callable
 from typing import Any, Protocol
 
-from chaos.networks.simulated.endpoint import Endpoint
+from chaos.networks.simulated.endpoint import Endpoint, do_nothing
 from chaos.networks.simulated.fabric import Fabric
 from chaos.networks.simulated.hosts import LOOPBACK, Hosts
 from chaos.networks.simulated.linux import os_error
@@ -26,8 +28,8 @@ Address = tuple[str, int]
 Place = tuple[str, str, int]  # a host's first address, then what was bound there
 
 
-class Listener(Protocol):
-    """What the world and a handshake need of a socket that listens."""
+class Socket(Protocol):
+    """What the world and handshakes need of a socket."""
 
     @property
     def is_closed(self) -> bool:
@@ -36,7 +38,7 @@ class Listener(Protocol):
 
     @property
     def is_full(self) -> bool:
-        """Whether it takes no more connections for now."""
+        """Whether it takes no more connections for now, if it listens."""
         ...
 
     def take_connection(self, local: Address, remote: Address, source: str) -> Endpoint:
@@ -44,11 +46,7 @@ class Listener(Protocol):
         ...
 
     def wake(self) -> None:
-        """Wake the task that waits to accept."""
-
-
-class Sleeper(Protocol):
-    """What the world needs of any socket."""
+        """Wake the tasks that wait for what is now so."""
 
     def wake_after_thaw(self, host: str) -> None:
         """Wake the tasks that wait, if the socket is on this host."""
@@ -60,23 +58,22 @@ class World:
     def __init__(self) -> None:
         self.fabric = Fabric()
         self.hosts = Hosts()
-        # by file number, so that their order is certain
-        self.sockets: weakref.WeakValueDictionary[int, Sleeper] = weakref.WeakValueDictionary()
-        self._ends: dict[str, weakref.WeakValueDictionary[int, Endpoint]] = {}
-        self._ends_made = 0
-        self._listeners: dict[Place, Listener] = {}
+        # both by numbers, so that they have the same order in each process
+        self.sockets: weakref.WeakValueDictionary[int, Socket] = weakref.WeakValueDictionary()
+        self._ends: weakref.WeakValueDictionary[int, Endpoint] = weakref.WeakValueDictionary()
+        self._end_numbers = itertools.count()
+        self._listeners: dict[Place, Socket] = {}
         self._taken: set[Place] = set()
-        self._next_port = FIRST_PORT
-        self._next_fileno = FIRST_FILENO
+        self._ports = itertools.cycle(range(FIRST_PORT, LAST_PORT + 1))
+        self._filenos = itertools.count(FIRST_FILENO + 1)
 
     def fileno(self) -> int:
         """Return a number that no other socket has had."""
-        self._next_fileno += 1
-        return self._next_fileno
+        return next(self._filenos)
 
     # ports
 
-    def take(self, host: str, address: Address) -> Address:
+    def bind(self, host: str, address: Address) -> Address:
         """Bind an address of a host; port 0 takes the next free one.
 
         Raises:
@@ -90,28 +87,27 @@ class World:
         self._taken.add((host, ip, port))
         return ip, port
 
-    def give_back(self, host: str, address: Address) -> None:
+    def unbind(self, host: str, address: Address) -> None:
         """Unbind an address."""
         self._taken.discard((host, *address))
 
     def _free_port(self, host: str, ip: str) -> int:
         for _ in range(LAST_PORT - FIRST_PORT + 1):
-            port = self._next_port
-            self._next_port = FIRST_PORT if port == LAST_PORT else port + 1
+            port = next(self._ports)
             if (host, ip, port) not in self._taken:
                 return port
         raise os_error(errno.EADDRNOTAVAIL)
 
-    def start_listening(self, host: str, address: Address, listener: Listener) -> None:
+    def start_listening(self, host: str, address: Address, listener: Socket) -> None:
         """Let a socket take the connections to an address of its host."""
         self._listeners[host, *address] = listener
 
-    def stop_listening(self, host: str, address: Address, listener: Listener) -> None:
+    def stop_listening(self, host: str, address: Address, listener: Socket) -> None:
         """Let no socket take connections to an address, unless another one listens there by now."""
         if self._listeners.get((host, *address)) is listener:
             del self._listeners[host, *address]
 
-    def find_listener(self, host: str, address: Address) -> Listener | None:
+    def find_listener(self, host: str, address: Address) -> Socket | None:
         """Return the socket that listens at an address of a host, also through the wildcard.
 
         A program that binds 127.0.0.1 is reached at its host's other addresses too: in a run all hosts stand for the
@@ -126,35 +122,38 @@ class World:
 
     # what becomes of hosts
 
-    def add_end(self, host: str, end: Endpoint) -> None:
+    def add_end(self, end: Endpoint) -> None:
         """Remember one end of a connection for as long as it lives."""
-        self._ends_made += 1
-        self._ends.setdefault(host, weakref.WeakValueDictionary())[self._ends_made] = end
+        self._ends[next(self._end_numbers)] = end
 
     def crash(self, host: str) -> int:
         """Cut a host's power: no packet leaves it or arrives any more, and its connections are forgotten.
 
         Returns how many live connections that were.
         """
-        self.fabric.host(host).down += 1
-        known = self._ends.pop(host, None)
-        ends = [end for end in known.values() if end.state is not TcpState.CLOSED] if known else []
-        for end in ends:
+        state = self.fabric.host(host)
+        state.down += 1
+        known = [end for end in list(self._ends.values()) if end.path_out.source is state]
+        live = [end for end in known if end.state is not TcpState.CLOSED]
+        for end in live:
             end.lose_power()
-        return len(ends)
+        return len(live)
 
     def boot(self, host: str) -> None:
         """Give a host its power back: it answers packets of connections that it does not know with an RST."""
         self.fabric.host(host).down -= 1
 
-    def freeze(self, host: str) -> None:
-        """Stop a host's programs; its kernel goes on."""
-        self.fabric.host(host).frozen += 1
+    def freeze(self, host: str, on_held_back: Callable[[], None] = do_nothing) -> None:
+        """Stop a host's programs; its kernel goes on. `on_held_back` is called for what they are not told."""
+        state = self.fabric.host(host)
+        state.frozen += 1
+        state.on_held_back = on_held_back
 
     def thaw(self, host: str) -> None:
         """Let a host's programs go on."""
         state = self.fabric.host(host)
         state.frozen -= 1
+        state.on_held_back = do_nothing
         if state.frozen:
             return
         deferred, state.deferred = state.deferred, []

@@ -93,7 +93,6 @@ def test_a_frozen_programs_kernel_accepts_and_acknowledges_and_it_goes_on_with_w
     async def body(world: Any, nursery: trio.Nursery) -> Any:
         listener, client, server = await connected(world)
         held: list[str] = []
-        world.fabric.host(SERVER).on_held_back = lambda: held.append("held")
         # neither of these can tell: the kernel answers
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -105,7 +104,7 @@ def test_a_frozen_programs_kernel_accepts_and_acknowledges_and_it_goes_on_with_w
 
         nursery.start_soon(read)
         await trio.sleep(1)
-        world.freeze(SERVER)
+        world.freeze(SERVER, lambda: held.append("held"))
         await client.send_all(b"hello")
         late = await trio.open_tcp_stream(SERVER, 80)
         with trio.move_on_after(300) as quiet:
