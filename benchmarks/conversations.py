@@ -17,7 +17,6 @@ from chaos.link.link import Link
 from chaos.networks.base import dialer
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.collector import collect_by_turns
-from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
@@ -165,7 +164,7 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
                 plan=make_plan(scenario, 1),
                 watch=watch,
                 dial=dialer("127.0.0.1", port, None),
-                caller=FabricCaller(world.fabric),
+                caller=world.fabric,
             )
             entrance = await link.open(nursery)
 

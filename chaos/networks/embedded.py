@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import trio
 
 from chaos.link.caller import Caller
-from chaos.link.connection import Watch
 from chaos.link.link import Link
-from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.networks.base import Felt, Network, Tls, affected, dialer, make_watch
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Side
+from chaos.trace import Side
 
 BOTH_SIDES: frozenset[Side] = frozenset(("client", "server"))
 
 
-class EmbeddedNetwork:
-    """A link per client; each applies the toxics and faults itself."""
-
-    KINDS: ClassVar[frozenset[str]] = frozenset()
+class EmbeddedNetwork(Network):
+    """A link per client; each applies the toxics and faults itself, and records by itself what was felt."""
 
     def __init__(
         self,
@@ -34,17 +30,12 @@ class EmbeddedNetwork:
         felt: Felt,
         caller: Caller | None = None,
     ) -> None:
-        """Prepare the links; nothing listens before `open`. `caller` is theirs."""
+        """Prepare the links; nothing listens before `open`. `caller` makes their calls on virtual time."""
         self._plan = plan
         self._links = {
             client: Link(
                 plan=plan,
-                watch=Watch(
-                    recorder=recorder,
-                    client=client,
-                    sides=BOTH_SIDES,
-                    felt=lambda *what, client=client: felt(client, *what),
-                ),
+                watch=make_watch(recorder, client, BOTH_SIDES, felt),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
                 caller=caller,
@@ -60,6 +51,3 @@ class EmbeddedNetwork:
         """Apply a step to the clients that its entry names."""
         for client in affected(self._plan, step):
             await self._links[client].apply(step)
-
-    def see(self, event: Event) -> None:
-        """Need nothing: the links tell by themselves what was felt."""

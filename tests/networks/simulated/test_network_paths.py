@@ -9,7 +9,7 @@ import pytest
 from chaos.api import Selection
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.networks.simulated.hosts import LINK_ADDRESS, SERVER_ADDRESS, client_address
-from chaos.networks.simulated.layout import lay_paths
+from chaos.networks.simulated.network import lay_paths
 from chaos.networks.simulated.paths import DEFAULT_DELAY_S, Path
 from chaos.networks.simulated.world import World
 from chaos.running.job import make_job
