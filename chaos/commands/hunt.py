@@ -17,8 +17,7 @@ from chaos.explore.hunt import RUN_SEED, Hunt, Progress, ground_of
 from chaos.explore.schedules import Ground
 from chaos.reports.terminal import render_verdict
 from chaos.running.job import make_job
-from chaos.running.pool.bench import Bench
-from chaos.running.pool.suite import Suite, run_suite
+from chaos.running.pool.suite import Bench, Suite, run_suite
 from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 

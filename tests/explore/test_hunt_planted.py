@@ -14,7 +14,7 @@ from chaos.explore.finds import failed, write
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.promises import compose
 from chaos.running.job import make_job
-from chaos.running.pool.bench import Bench
+from chaos.running.pool.suite import Bench
 from chaos.scenario.load import load_scenarios
 from chaos.vocabulary.faults import FAULTS
 
