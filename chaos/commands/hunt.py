@@ -70,7 +70,7 @@ def hunt(
     from chaos.api import load
     from chaos.commands.live import open_display
     from chaos.explore.hunt import Hunt, ground_of
-    from chaos.running.pool.bench import Bench
+    from chaos.running.pool.suite import Bench
 
     scenarios = load(scenario)
     ground = ground_of(scenarios[0], client=client, server=server)

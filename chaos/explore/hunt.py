@@ -20,7 +20,7 @@ from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
 from chaos.explore.shrink import FEW, shrink
 from chaos.running.job import make_job
-from chaos.running.pool.bench import Bench
+from chaos.running.pool.suite import Bench
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
 from chaos.subjects.load import load

@@ -23,15 +23,11 @@ _NEWS = frozenset({"open", "apply", "attempt", "refused", "steady", "closed"})
 
 @dataclass(slots=True)
 class Parent:
-    """The worker's end of the connection. Nothing that it sends fails when the parent is gone."""
+    """The worker's end of the connection, for one job. Sending never fails, though the parent may be gone."""
 
     connection: Connection
     _opens: int = 0
     _told_s: float = -1.0
-
-    def begin(self) -> None:
-        """Count the progress of the next run from its start."""
-        self._opens, self._told_s = 0, -1.0
 
     def see(self, event: Event) -> None:
         """Tell of an event if it is news and the last news are old enough."""

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, TypeVar
 
 import trio
 import trio.testing
@@ -24,12 +25,11 @@ from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
-from chaos.networks.simulated.clock import VirtualClock, check_scheduler, seed_scheduler
+from chaos.networks.simulated.clock import VirtualClock, check_scheduler
 from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.world import World
 from chaos.running.environment import environment, raise_descriptors
 from chaos.running.job import Job
-from chaos.running.limits import allowed_s, call_within
 from chaos.running.log import trace_file, warnings_told, write_verdict
 from chaos.running.parent import Parent
 from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
@@ -41,8 +41,21 @@ from chaos.trace import Event, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
 
 See = Callable[[Event], None]
+T = TypeVar("T")
 # a simulated run replaces clocks and sockets of the whole process: one at a time
 _ALONE = threading.Lock()
+# Virtual time stands still while a subject computes for ever, so that the real time of a simulated run has a limit. A
+# day of a scenario takes some ten seconds; hundreds of clients take some seconds.
+REAL_TIME_S = 120.0
+CLIENTS_IN_THAT = 50
+
+
+class TookTooLong(ChaosError):
+    """A run had not ended when its real time was over."""
+
+
+class _TimeIsOver(BaseException):
+    """Interrupts whatever runs. No `Exception`, so that subjects rarely catch it."""
 
 
 def run_job(job: Job, parent: Parent | None = None) -> Verdict:
@@ -52,8 +65,6 @@ def run_job(job: Job, parent: Parent | None = None) -> Verdict:
         SubjectNotFound: a subject's name cannot be imported.
         UsageError: a subject cannot do what the scenario asks.
     """
-    if parent is not None:
-        parent.begin()
     try:
         return run_trace(job, parent.see if parent is not None else None, parent)[0]
     except (SubjectNotFound, UsageError):
@@ -79,8 +90,9 @@ def run_seeds(job: Job, parent: Parent | None = None) -> list[Row]:
 
 
 def _run_seed(job: Job) -> list[Row]:
+    limit_s = REAL_TIME_S * max(1.0, job.clients / CLIENTS_IN_THAT)
     try:
-        verdict, trace = call_within(allowed_s(job.clients), lambda: run_trace(job))
+        verdict, trace = call_within(limit_s, lambda: run_trace(job))
     except (SubjectNotFound, UsageError):
         raise
     except ChaosError as error:
@@ -99,6 +111,40 @@ def _run_seed(job: Job) -> list[Row]:
         trace=dump_trace(trace) if kept else None,
     )
     return [row]
+
+
+def call_within(limit_s: float, function: Callable[[], T]) -> T:
+    """Call a function and return what it returns; interrupt it once this much real time has passed.
+
+    Only the main thread can be interrupted; in any other the function is just called.
+
+    Raises:
+        TookTooLong: the time was over. Whatever the function raised or returned after that is not its own.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return function()
+    is_over = False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        nonlocal is_over
+        is_over = True
+        raise _TimeIsOver
+
+    late = TookTooLong(f"took longer than {limit_s:g} s of real time")
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    signal.setitimer(signal.ITIMER_REAL, limit_s)
+    try:
+        returned = function()
+    except BaseException:
+        if is_over:
+            raise late from None
+        raise
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    if is_over:  # a subject has caught the interruption
+        raise late
+    return returned
 
 
 def run_trace(
@@ -197,7 +243,7 @@ def _run_to_end(run: Run, parent: Parent | None) -> None:
 async def _supervise(run: Run, parent: Parent | None) -> None:
     """Run; stop when the parent says anything or is gone, and on SIGTERM. Without a parent nothing stops a run."""
     if parent is None:
-        await _start(run)
+        await run.run()
         return
     async with trio.open_nursery() as nursery:
 
@@ -209,17 +255,10 @@ async def _supervise(run: Run, parent: Parent | None) -> None:
         nursery.start_soon(stop_after, trio.lowlevel.wait_readable, descriptor)
         nursery.start_soon(stop_after, _wait_for_sigterm)
         await trio.testing.wait_all_tasks_blocked()
-        await _start(run)
+        await run.run()
         nursery.cancel_scope.cancel()
 
 
 async def _wait_for_sigterm() -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
         await anext(signals)
-
-
-async def _start(run: Run) -> None:
-    if run.world is not None:
-        # not before: who supervises must not make a difference to what the seed draws
-        seed_scheduler(run.plan.seed)
-    await run.run()

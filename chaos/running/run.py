@@ -11,6 +11,7 @@ import trio
 
 from chaos.errors import NetworkUnavailable, first_message
 from chaos.networks.base import MakeNetwork, Network, Tls
+from chaos.networks.simulated.clock import seed_scheduler
 from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
@@ -104,6 +105,8 @@ class Run:
         """
         over = False
         if self.world is not None:
+            # not before: who supervises must not make a difference to what the seed draws
+            seed_scheduler(self.plan.seed)
             self.world.hosts.settle(self.plan.scenario.client.count)
         with recording_sockets(self.world) as self._ledger, inside(self.world):
             self._samples.census = Census(self._hosts.values(), self._ledger)

@@ -5,7 +5,7 @@ The leak checks compare these samples. That the steady state is there is an even
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
@@ -32,8 +32,10 @@ class Samples:
         self.nursery: trio.Nursery | None = None
         self._recorder = recorder
         self._watches = watches
-        self._steady = SteadyWatch(scenario, self._begin_steady)
-        self._cycles = CycleWatch(scenario.client.count, self._begin_cycle)
+        self._steady = SteadyWatch(scenario, lambda: self._start(self._wait_steady))
+        self._cycles = CycleWatch(
+            scenario.client.count, lambda number: self._start(self._wait_cycle, number)
+        )
         watches.add(self._steady)
         watches.add(self._cycles)
 
@@ -67,9 +69,9 @@ class Samples:
             self._recorder.record("resources", subject=side, point=point, cycle=cycle, **owned)
         return True
 
-    def _begin_steady(self) -> None:
+    def _start(self, wait: Callable[..., Awaitable[None]], *arguments: object) -> None:
         if self.nursery is not None:
-            self.nursery.start_soon(self._wait_steady)
+            self.nursery.start_soon(wait, *arguments)
 
     async def _wait_steady(self) -> None:
         """Wait until a second has passed in which nothing was closed."""
@@ -80,10 +82,6 @@ class Samples:
         self._watches.remove(watch)
         self._recorder.record("steady")
         self.take("steady")
-
-    def _begin_cycle(self, number: int) -> None:
-        if self.nursery is not None:
-            self.nursery.start_soon(self._wait_cycle, number)
 
     async def _wait_cycle(self, number: int) -> None:
         await trio.sleep(CYCLE_SETTLE_S)

@@ -20,7 +20,7 @@ from chaos.explore.finds import use_from
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.schedules import Schedule, make_entry
 from chaos.running.job import make_job
-from chaos.running.pool.bench import Bench
+from chaos.running.pool.suite import Bench
 from chaos.running.result import failed_verdict
 from chaos.scenario.load import load_text
 

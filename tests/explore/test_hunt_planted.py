@@ -15,7 +15,7 @@ from chaos.explore.finds import failed, write
 from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.promises import compose
 from chaos.running.job import make_job
-from chaos.running.pool.bench import Bench
+from chaos.running.pool.suite import Bench
 from chaos.vocabulary.faults import FAULTS
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios" / "planted"

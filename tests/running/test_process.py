@@ -13,7 +13,7 @@ import trio
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
-from chaos.running import limits, process
+from chaos.running import process
 from chaos.running.job import make_job
 from chaos.running.run import Run
 from chaos.scenario.load import load_text
@@ -88,7 +88,7 @@ def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
     )
     scenario = load_text(SCENARIO, "quiet.yaml")[0]
     busy = make_job(scenario, network="simulated", seed=1, client=f"{client}:client")
-    monkeypatch.setattr(limits, "REAL_TIME_S", 0.5)
+    monkeypatch.setattr(process, "REAL_TIME_S", 0.5)
     (row,) = process.run_seeds(busy)
     assert (row.outcome, row.reason) == (
         Outcome.INCONCLUSIVE,

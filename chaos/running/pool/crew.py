@@ -14,7 +14,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
-from typing import Protocol, TypeVar
+from typing import TypeAlias, TypeVar
 
 from chaos.errors import UsageError
 from chaos.running.job import Job
@@ -30,30 +30,8 @@ LOSSES_MAX = 3
 POLL_S = 0.2
 
 
-class Crew(Protocol):
-    """Workers that jobs are given to. It serves once, until it is closed."""
-
-    @property
-    def width(self) -> int:
-        """How many jobs run side by side."""
-        ...
-
-    @property
-    def lost(self) -> tuple[type[BaseException], ...]:
-        """What a future raises whose worker was lost."""
-        ...
-
-    def submit(self, work: Work[T], job: Job, /) -> Future[T]:
-        """Give the crew a job."""
-        ...
-
-    def close(self) -> None:
-        """End the crew at once; jobs that are running are lost."""
-        ...
-
-
 class Workers:
-    """Worker processes of this machine, kept from job to job. They start as jobs come."""
+    """Worker processes of this machine, kept from job to job. They start as jobs come. Serves until it is closed."""
 
     lost = (WorkerLost,)
 
@@ -128,6 +106,7 @@ class Dask:
         self._client.close()
 
 
+Crew: TypeAlias = Workers | Dask
 _of_thread = threading.local()
 
 

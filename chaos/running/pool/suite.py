@@ -1,7 +1,6 @@
-"""Many runs side by side, each in a process of its own, with a live account of them.
+"""Jobs to verdicts: many runs side by side, each in a process of its own, or run after run in one that is kept.
 
-Each run has a thread that waits for its worker. What the threads have to tell comes to the main thread, and so do
-signals: it alone decides, and it alone speaks to the account.
+Whatever a subject does, it costs its own run only: one that does not end in a verdict is INCONCLUSIVE.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
@@ -23,11 +22,40 @@ from chaos.running.pool.worker import STOP_S, Worker, WorkerLost
 from chaos.running.process import run_job
 from chaos.running.result import USAGE, failed_verdict
 
+# A simulated run takes a fraction of a second; one that has not ended by then hangs.
+RUN_S = 60.0
 # Runs mostly wait. What bounds how many go side by side is the processor time of their clients, not their number.
 SLOTS_PER_CORE = 45
 CLIENTS_PER_SLOT = 25
 # beyond a scenario's duration: start, stop, judging, and a busy machine
 OVERTIME_S = 45.0
+
+
+class Bench:
+    """Runs jobs one after the other. A context manager: leaving it ends the process, whatever it does."""
+
+    def __init__(self, run_s: float = RUN_S) -> None:
+        self._run_s = run_s
+        self._worker = Worker()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._worker.end()
+
+    def run(self, job: Job) -> Verdict:
+        """Run a job and return its verdict; a run that did not end in one is INCONCLUSIVE.
+
+        Raises:
+            UsageError: a subject cannot be had, or cannot do what the scenario asks.
+        """
+        try:
+            return self._worker.run(run_job, job, limit_s=self._run_s)
+        except WorkerLost as lost:
+            late = f"the run did not end within {self._run_s:g} s of wall time"
+            reason = late if lost.is_late else "the run's process ended without a verdict"
+            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", reason)
 
 
 class Account(Protocol):
@@ -45,7 +73,11 @@ class Account(Protocol):
 
 @dataclass(slots=True)
 class Suite:
-    """Runs jobs; `verdicts` fills as they end, in the order in which they end."""
+    """Runs jobs side by side; `verdicts` fills as they end, in the order in which they end.
+
+    Each run has a thread that waits for its worker. What the threads have to tell comes to the main thread, and so do
+    signals: it alone decides, and it alone speaks to the account.
+    """
 
     jobs: Sequence[Job]
     account: Account

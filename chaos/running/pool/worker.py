@@ -212,7 +212,6 @@ class Worker:
 def serve(connection: Connection) -> None:
     """Do each job that comes, until the parent is gone; the entry point of a worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = Parent(connection)
     while True:
         try:
             asked = connection.recv()
@@ -220,7 +219,7 @@ def serve(connection: Connection) -> None:
             break
         if asked == STOP:
             continue  # it came too late: what it was to stop has ended by then
-        work, job = asked
+        (work, job), parent = asked, Parent(connection)
         try:
             answer = work(job, parent)
         except (SubjectNotFound, UsageError) as error:

@@ -25,10 +25,11 @@ pytestmark = pytest.mark.slow
 STARTS = pytest.mark.parametrize("start", [fork, launch])
 QUIET = "version: 1\nname: quiet\nduration: 5s\nexpect: [no_leaks]\n"
 SUBJECTS = """
-import os, signal, time, trio
+import os, signal, trio
 
 async def blocks(url, **options):
-    time.sleep(3600)
+    while True:
+        pass
 
 async def dies(url, **options):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -108,18 +109,23 @@ def test_a_run_that_blocks_is_killed_when_its_time_is_over(job: Callable[..., Jo
     assert worker.pid is None
 
 
-def test_a_run_that_is_late_or_stopped_hands_in_what_it_has(job: Callable[..., Job]) -> None:
-    late, stopped = Worker(), Worker()
-    threading.Timer(1.0, stopped.stop).start()
+@pytest.mark.parametrize("limit_s", [None, 6.0])
+def test_a_run_that_is_stopped_or_late_hands_in_what_it_has(
+    limit_s: float | None, job: Callable[..., Job]
+) -> None:
+    worker = Worker()
+
+    def told(*_: object) -> None:
+        if limit_s is None:
+            worker.stop()
+
+    long = job(duration="60s", network="embedded")
     try:
-        for worker, limit_s in ((late, 1.0), (stopped, None)):
-            long = job("idles", "60s", "embedded")
-            verdict = worker.run(run_job, long, limit_s=limit_s, grace_s=20.0)
-            assert verdict.outcome is Outcome.INCONCLUSIVE
-            assert "interrupted" in str(verdict.findings)
+        verdict = worker.run(run_job, long, told=told, limit_s=limit_s, grace_s=20.0)
     finally:
-        late.end()
-        stopped.end()
+        worker.end()
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert "was interrupted" in verdict.findings[0].reason
 
 
 def test_a_worker_that_is_killed_by_another_thread_stays_dead(job: Callable[..., Job]) -> None:
