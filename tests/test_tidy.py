@@ -48,7 +48,7 @@ IMPURE_MODULES = {
     "signal",
 }
 FUNCTION_LINES_MAX = 60
-FILE_LINES_MAX = 400
+FILE_LINES_MAX = 600
 BANNED = {
     r"(^|[^\w.])/(work|farm|root|home)/": "no path of a machine",
     r"(?i)\bpypi\.org|proxy\.golang\.org|registry\.npmjs": "no host name of a registry",

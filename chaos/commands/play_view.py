@@ -15,9 +15,9 @@ from rich.text import Text
 
 from chaos.errors import one_line
 from chaos.scenario.plan import Step
+from chaos.toxiproxy_server.connection import Counter
 from chaos.toxiproxy_server.proxy import Ground
 from chaos.toxiproxy_server.timeline import Timeline
-from chaos.toxiproxy_server.traffic import Counter
 from chaos.trace import Stream
 
 ROWS_MAX = 20

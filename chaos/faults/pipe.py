@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any
+from typing import Any, TypeAlias
 
 from chaos.faults import toxics
 from chaos.faults.holds import (
@@ -26,12 +26,15 @@ from chaos.vocabulary import faults as fault_words
 from chaos.vocabulary import toxics as toxic_words
 from chaos.wire.frames import FrameCutter
 
+# what a stage is called: the number of its entry in a timeline, or a name
+Key: TypeAlias = int | str
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """One toxic or fault as it should be in the chain: its key, settings, and the share that it applies to."""
 
-    key: str
+    key: Key
     settings: toxic_words.Toxic | fault_words.Fault
     toxicity: float = 1.0
 
@@ -41,7 +44,7 @@ class Flows:
     """What the two pipes of one connection share: when it began, and the middleboxes' memory by stage key."""
 
     opened_s: float
-    by_key: dict[str, Flow] = field(default_factory=dict)
+    by_key: dict[Key, Flow] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +59,7 @@ class _Slot:
 class Pipe:
     """One direction of one connection. Not thread-safe; never waits."""
 
-    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[str], Random]) -> None:
+    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[Key], Random]) -> None:
         """Make an empty pipe. `rng_for` gives the generator for a stage's key; it is asked once per key."""
         self._stream: Stream = stream
         self._flows = flows
@@ -87,7 +90,7 @@ class Pipe:
         return not self.buffered and self.wake_at() is None
 
     @property
-    def active(self) -> frozenset[str]:
+    def active(self) -> frozenset[Key]:
         """The keys of the stages that toxicity selected for this connection."""
         return frozenset(slot.stage.key for slot in self._slots if slot.machine)
 
@@ -157,9 +160,9 @@ class Pipe:
         for stage in wanted.values():
             self._append(now, stage)
 
-    def felt(self) -> list[tuple[str, str]]:
+    def felt(self) -> list[tuple[Key, str]]:
         """Return (key, how) of each stage that touched something for the first time since the last call."""
-        news: list[tuple[str, str]] = []
+        news: list[tuple[Key, str]] = []
         for slot in self._slots:
             if slot.machine and slot.machine.felt and not slot.told:
                 slot.told = True
@@ -218,7 +221,7 @@ class Pipe:
         return MAKERS[type(settings)](settings, now, rng)
 
     def _make_middlebox(
-        self, now: float, key: str, settings: fault_words.IdleTimeout | fault_words.MaxLifetime
+        self, now: float, key: Key, settings: fault_words.IdleTimeout | fault_words.MaxLifetime
     ) -> Machine:
         known = key in self._flows.by_key
         lifetime = isinstance(settings, fault_words.MaxLifetime)

@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import trio
 
-from chaos.link.ends import End, TlsEnd
-from chaos.link.kernel_end import end_of
+from chaos.link.ends import End, TlsEnd, end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Stream
+from chaos.trace import Event
 
 # Longer than any accept queue on loopback takes; the caller of a dial is a link, which has no other timeout.
 DIAL_S = 30.0
-
-Felt = Callable[[int, int, Stream, str, str], None]  # client, connection, stream, stage key, how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +63,6 @@ class MakeNetwork(Protocol):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
     ) -> Network:
         """Return a network that serves nothing yet."""
         ...
@@ -81,7 +77,7 @@ def affected(plan: Plan, step: Step) -> Sequence[int]:
 def dialer(host: str, port: int, tls: Tls | None) -> Dial:
     """Return a dial to the server at an IPv4 address. It raises OSError when the server cannot be reached."""
 
-    async def dial() -> End:
+    async def dial(_number: int) -> End:
         with trio.move_on_after(DIAL_S):
             stream = await _connect(host, port)
             if tls is None:

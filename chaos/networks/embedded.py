@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import trio
 
-from chaos.link.caller import Caller
-from chaos.link.connection import Watch
 from chaos.link.link import Link
-from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.link.poller import Caller
+from chaos.link.transcript import Journal
+from chaos.networks.base import Tls, affected, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event, Side
@@ -31,7 +31,6 @@ class EmbeddedNetwork:
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         caller: Caller | None = None,
     ) -> None:
         """Prepare the links; nothing listens before `open`. `caller` is theirs."""
@@ -39,11 +38,11 @@ class EmbeddedNetwork:
         self._links = {
             client: Link(
                 plan=plan,
-                watch=Watch(
+                journal=Journal(
                     recorder=recorder,
                     client=client,
                     sides=BOTH_SIDES,
-                    felt=lambda *what, client=client: felt(client, *what),
+                    timeline=plan.scenario.timeline,
                 ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
@@ -62,4 +61,4 @@ class EmbeddedNetwork:
             await self._links[client].apply(step)
 
     def see(self, event: Event) -> None:
-        """Need nothing: the links tell by themselves what was felt."""
+        """Need nothing: the links record by themselves what was felt."""

@@ -1,44 +1,83 @@
-"""One client's connection through a proxy, from its arrival to its end."""
+"""One client's connection through a proxy, from its arrival to its end, and the bytes that are counted meanwhile.
+
+Bytes are counted where they move: per connection, and per proxy for /metrics.
+"""
 
 from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 import trio
 
-from chaos.faults.pipe import Stage
-from chaos.link.connection import STREAMS, Connection, EndPolicy, Watch
-from chaos.link.ends import End, SilentEnd
+from chaos.faults.pipe import Key, Stage
+from chaos.faults.units import Data, Fin, Rst
+from chaos.link.endings import EndPolicy
+from chaos.link.ends import READ_BYTES, End, KernelEnd, SilentEnd
+from chaos.link.entrance import Entrance
 from chaos.link.poller import Poller
-from chaos.recorder import Recorder
-from chaos.scenario.plan import generator
+from chaos.link.relay import Relay
+from chaos.scenario.plan import STREAMS, generator
 from chaos.toxiproxy_server.address import AddressError, dial, printed
-from chaos.toxiproxy_server.entrance import Entrance, reject, strip_head
-from chaos.toxiproxy_server.traffic import CountedEnd, Counter
 from chaos.trace import Stream
+from chaos.vocabulary import faults as words
 
+Labels = tuple[str, str, str, str]  # direction, listener, proxy, upstream
 Stages = Mapping[Stream, Sequence[Stage]]
 
 
-class _Nothing(Recorder):
-    """Keeps nothing: what a connection without observers has to record."""
+@dataclass(slots=True)
+class Counter:
+    """Bytes of one stream."""
 
-    def note(self, *_: Any, **__: Any) -> Any:
-        return None
+    received: int = 0
+    sent: int = 0
 
 
-# no side is observed and nobody wants to know what was felt
-UNWATCHED = Watch(
-    recorder=_Nothing(clock=trio.current_time),
-    client=0,
-    sides=frozenset(),
-    felt=lambda *_: None,
-)
+@dataclass(slots=True)
+class Totals:
+    """Bytes of every proxy there ever was, as Prometheus wants them: they only grow."""
+
+    rows: dict[Labels, Counter] = field(default_factory=dict)
+
+    def of(self, stream: Stream, *, listen: str, name: str, upstream: str) -> Counter:
+        """Return the counter that belongs to these labels."""
+        return self.rows.setdefault((stream, listen, name, upstream), Counter())
+
+
+class CountedEnd(KernelEnd):
+    """An end that counts what comes from its peer as received, and what goes to it as sent."""
+
+    def __init__(
+        self, sock: socket.socket, *, incoming: Sequence[Counter], outgoing: Sequence[Counter]
+    ) -> None:
+        super().__init__(sock)
+        self._incoming = incoming
+        self._outgoing = outgoing
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        unit = super().receive_now(at_most)
+        if isinstance(unit, Data):
+            self.note_moved(received=len(unit.payload))
+        return unit
+
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        taken = super().send_now(payload)
+        if taken:
+            self.note_moved(sent=taken)
+        return taken
+
+    def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
+        if received:
+            for counter in self._incoming:
+                counter.received += received
+        if sent:
+            for counter in self._outgoing:
+                counter.sent += sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,17 +89,17 @@ class Origin:
     upstream: str
     number: int  # counts from 1 in each proxy
     seed: int
-    ends_are: EndPolicy
+    end_policy: EndPolicy
     dial_s: float
     poller: Poller | None
     counters: Mapping[Stream, Counter]
 
-    def rng(self, stream: Stream | Literal["entrance"], key: str) -> Random:
+    def rng(self, stream: Stream | Literal["entrance"], key: Key) -> Random:
         """Return the generator of a toxic on one stream of this connection."""
         return generator(self.seed, "toxiproxy-server", self.proxy, self.number, stream, key)
 
 
-class Carried:
+class ProxiedConnection:
     """A connection with its two sockets. `run` carries it; `close` and `reset` end it at once."""
 
     def __init__(self, *, id_: int, origin: Origin, sock: socket.socket, client: str) -> None:
@@ -71,7 +110,7 @@ class Carried:
         self.bytes: dict[Stream, Counter] = {stream: Counter() for stream in STREAMS}
         self._client = self._counted(sock, "upstream", "downstream")
         self._server: CountedEnd | None = None
-        self._connection: Connection | None = None
+        self._relay: Relay | None = None
         self._stages: Stages = dict.fromkeys(STREAMS, ())
         self._scope = trio.CancelScope()
 
@@ -81,27 +120,30 @@ class Carried:
         address = None if self._server is None else self._server.peer
         return "" if address is None else printed(address)
 
-    async def run(self, met: Entrance, stages: Stages) -> None:
-        """Carry it until it is over; both sockets are closed then. Cancelling closes them at once."""
+    async def run(self, met: Iterable[tuple[Key, words.Fault]], stages: Stages) -> None:
+        """Carry it until it is over; both sockets are closed then. Cancelling closes them at once.
+
+        `met` are the faults that it meets where it comes in; a blackhole among them swallows it.
+        """
         self._stages = stages
+        entrance = Entrance(client=self._client, faults=lambda: met)
         try:
             with self._scope:
-                if met.slow_accept_s:
-                    await trio.sleep(met.slow_accept_s)
-                if met.rejects is not None:
-                    await reject(self._client, met.rejects)
+                await entrance.hold_back()
+                if await entrance.reject():
                     return
-                server = SilentEnd() if met.swallows else await self._dial(met)
+                swallowed = any(isinstance(fault, words.Blackhole) for _, fault in met)
+                server = SilentEnd() if swallowed else await self._dial()
                 if server is not None:
-                    await self._carry(met, server)
+                    await self._carry(entrance, server)
         finally:
             self._client.close()
 
     def replace(self, stages: Stages) -> None:
         """Change what acts on it, now."""
         self._stages = stages
-        if self._connection is not None:
-            self._connection.replace(stages)
+        if self._relay is not None:
+            self._relay.replace(stages)
 
     def moved(self) -> dict[str, dict[str, int]]:
         """Return the bytes received and sent on each stream so far."""
@@ -110,31 +152,29 @@ class Carried:
             for stream, counter in self.bytes.items()
         }
 
-    def active(self) -> frozenset[str]:
+    def active(self) -> frozenset[Key]:
         """Return the keys of the toxics that act on it."""
-        if self._connection is None:
-            return frozenset()
-        return self._connection.active("upstream") | self._connection.active("downstream")
+        return frozenset() if self._relay is None else self._relay.active()
 
     def close(self) -> None:
         """Close both sockets now."""
-        if self._connection is not None:
-            self._connection.close()
+        if self._relay is not None:
+            self._relay.close()
         self._client.close()
         self._scope.cancel()
 
     def reset(self, side: Literal["both", "client", "server"] = "both") -> None:
         """Send an RST now."""
-        if self._connection is not None:
-            self._connection.reset(side)
+        if self._relay is not None:
+            self._relay.reset(side)
         elif side != "server":
             self._client.reset()
             self._scope.cancel()
 
-    async def _dial(self, met: Entrance) -> End | None:
+    async def _dial(self) -> End | None:
         """Return the end to the upstream; None, and the client is closed, if it cannot be had."""
         # the scope of all this ends with the client closed: one more for the dial would cost, and do the same
-        self._scope.deadline = self.opened_s + met.slow_accept_s + self.origin.dial_s
+        self._scope.deadline = trio.current_time() + self.origin.dial_s
         try:
             sock = await dial(self.origin.upstream)
         except (OSError, ValueError, AddressError):
@@ -143,20 +183,19 @@ class Carried:
         self._server = self._counted(sock, "downstream", "upstream")
         return self._server
 
-    async def _carry(self, met: Entrance, server: End) -> None:
-        self._connection = Connection(
-            number=self.id,
+    async def _carry(self, entrance: Entrance, server: End) -> None:
+        self._relay = Relay(
             ends={"client": self._client, "server": server},
-            watch=UNWATCHED,
             rng_for=self.origin.rng,
-            ends_are=self.origin.ends_are,
+            end_policy=self.origin.end_policy,
             caller=self.origin.poller,
         )
         try:
-            self._connection.replace(self._stages)
-            if met.strips is not None:
-                await strip_head(self._connection, self._client, met.strips)
-            await self._connection.run()
+            self._relay.replace(self._stages)
+            head = await entrance.strip_upgrade()
+            if head is not None:
+                self._relay.feed("upstream", Data(head))
+            await self._relay.run()
         finally:
             server.close()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chaos.faults.units import Data, Fin, Timed
-from chaos.link.outbox import Outbox
+from chaos.link.direction import Outbox
 
 
 def test_what_is_taken_is_not_delivered_again() -> None:

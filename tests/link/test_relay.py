@@ -37,9 +37,9 @@ def stages(*words: Any) -> list[Stage]:
     return [Stage(key=f"{number}", settings=word) for number, word in enumerate(words)]
 
 
-@pytest.mark.parametrize("ends_are", ENDS)
-async def test_bytes_pass_both_ways(line: Any, ends_are: Any) -> None:
-    async with line(ends_are=ends_are) as here:
+@pytest.mark.parametrize("end_policy", ENDS)
+async def test_bytes_pass_both_ways(line: Any, end_policy: Any) -> None:
+    async with line(end_policy=end_policy) as here:
         for _ in range(3):
             await here.client.send_all(b"ping")
             assert await here.server.receive_some(10) == b"ping"
@@ -58,15 +58,15 @@ async def test_a_half_close_passes_and_the_other_way_stays_open(line: Any) -> No
 
 
 async def test_a_half_close_ends_both_ways_as_toxiproxy_has_it(line: Any) -> None:
-    async with line(ends_are="toxiproxy") as here:
+    async with line(end_policy="toxiproxy") as here:
         await here.client.send_eof()
         assert await end_of(here.server) == "fin"
         assert await end_of(here.client) == "fin"
 
 
-@pytest.mark.parametrize(("ends_are", "felt"), [("faithful", "rst"), ("toxiproxy", "fin")])
-async def test_an_rst_passes_or_becomes_a_close(line: Any, ends_are: Any, felt: str) -> None:
-    async with line(ends_are=ends_are) as here:
+@pytest.mark.parametrize(("end_policy", "felt"), [("faithful", "rst"), ("toxiproxy", "fin")])
+async def test_an_rst_passes_or_becomes_a_close(line: Any, end_policy: Any, felt: str) -> None:
+    async with line(end_policy=end_policy) as here:
         await reset(here.server)
         assert await end_of(here.client) == felt
 
@@ -84,7 +84,7 @@ async def test_what_is_sent_to_a_peer_that_went_away_is_answered_with_its_rst(li
 @pytest.mark.parametrize("side", ["client", "server"])
 async def test_a_reset_of_one_side_leaves_the_other_in_silence(line: Any, side: Any) -> None:
     async with line() as here:
-        here.connection.reset(side)
+        here.relay.reset(side)
         cut, left = (here.client, here.server) if side == "client" else (here.server, here.client)
         assert await end_of(cut) == "rst"
         await left.send_all(b"anybody?")
@@ -95,7 +95,7 @@ async def test_a_reset_of_one_side_leaves_the_other_in_silence(line: Any, side: 
 
 async def test_latency_delivers_in_order_and_never_early(line: Any) -> None:
     async with line() as here:
-        here.connection.replace({"upstream": stages(Latency(latency=30)), "downstream": []})
+        here.relay.replace({"upstream": stages(Latency(latency=30)), "downstream": []})
         start = trio.current_time()
         for number in range(3):
             await here.client.send_all(b"%d" % number)
@@ -105,17 +105,17 @@ async def test_latency_delivers_in_order_and_never_early(line: Any) -> None:
         assert received == b"012"
         assert trio.current_time() - start >= 0.03
         # what is on its way is delivered at once when the toxic goes
-        here.connection.replace({"upstream": stages(Latency(latency=60_000)), "downstream": []})
+        here.relay.replace({"upstream": stages(Latency(latency=60_000)), "downstream": []})
         await here.client.send_all(b"late")
         await trio.testing.wait_all_tasks_blocked(0.01)
-        here.connection.replace({"upstream": [], "downstream": []})
+        here.relay.replace({"upstream": [], "downstream": []})
         with trio.fail_after(3):
             assert await here.server.receive_some(10) == b"late"
 
 
 async def test_a_slow_target_holds_the_source_back_and_nothing_is_lost(line: Any) -> None:
     async with line() as here:
-        here.connection.replace({"upstream": stages(Bandwidth(rate=20_000)), "downstream": []})
+        here.relay.replace({"upstream": stages(Bandwidth(rate=20_000)), "downstream": []})
         size = 4_000_000
         async with trio.open_nursery() as nursery:
             nursery.start_soon(here.client.send_all, bytes(size))
@@ -125,9 +125,9 @@ async def test_a_slow_target_holds_the_source_back_and_nothing_is_lost(line: Any
 
 
 async def test_a_timeout_closes_both_sides_when_its_time_has_come(line: Any) -> None:
-    async with line(ends_are="toxiproxy") as here:
+    async with line(end_policy="toxiproxy") as here:
         start = trio.current_time()
-        here.connection.replace({"upstream": stages(Timeout(timeout=20)), "downstream": []})
+        here.relay.replace({"upstream": stages(Timeout(timeout=20)), "downstream": []})
         await here.client.send_all(b"lost")
         assert await end_of(here.client) == "fin"
         assert await end_of(here.server) == "fin"
@@ -141,9 +141,7 @@ async def test_a_mistake_of_ours_ends_the_connection_and_is_raised(
         pytest.RaisesExc(ZeroDivisionError), allow_unwrapped=True, flatten_subgroups=True
     ):
         async with line() as here:
-            monkeypatch.setattr(
-                here.connection._directions["upstream"].pipe, "feed", lambda *_: 1 / 0
-            )
+            monkeypatch.setattr(here.relay._directions["upstream"].pipe, "feed", lambda *_: 1 / 0)
             await here.client.send_all(b"x")
             await end_of(here.client)
             await trio.sleep_forever()
@@ -151,6 +149,6 @@ async def test_a_mistake_of_ours_ends_the_connection_and_is_raised(
 
 async def test_closing_it_tells_both_sides(line: Any) -> None:
     async with line() as here:
-        here.connection.close()
+        here.relay.close()
         assert await end_of(here.client) == "fin"
         assert await end_of(here.server) == "fin"

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.caller import Caller
-from chaos.link.ends import READ_BYTES, BareEnd
+from chaos.link.ends import READ_BYTES, WatchableEnd
+from chaos.link.poller import Caller
 
 if TYPE_CHECKING:
     from chaos.networks.simulated.fabric import Fabric, Timer
@@ -22,19 +22,19 @@ class FabricCaller:
     def __init__(self, fabric: Fabric) -> None:
         self._fabric = fabric
 
-    def soon(self, call: Callable[[], None]) -> None:
+    def call_soon(self, call: Callable[[], None]) -> None:
         """Call it now, once whoever runs has ended its turn."""
         self._fabric.soon(call)
 
-    def at(self, at_s: float, call: Callable[[], None]) -> Timer:
+    def call_at(self, at_s: float, call: Callable[[], None]) -> Timer:
         """Call it at a time of the run."""
         return self._fabric.at(at_s, call)
 
-    def hurry(self) -> None:
+    def let_tasks_run(self) -> None:
         """Need nothing: tasks run before anything else happens."""
 
 
-class SimulatedEnd(BareEnd):
+class SimulatedEnd(WatchableEnd):
     """Owns a simulated socket."""
 
     def __init__(self, sock: SimulatedSocket) -> None:
@@ -44,7 +44,7 @@ class SimulatedEnd(BareEnd):
 
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
         if self.closed:
-            caller.soon(ready)
+            caller.call_soon(ready)
             return
         self._watched = caller, ready
         self._socket.watch(ready)
@@ -62,7 +62,6 @@ class SimulatedEnd(BareEnd):
         except BlockingIOError:
             raise
         except OSError:
-            self.finished = True
             return Rst()
         return Data(payload) if payload else self._end()
 
@@ -95,5 +94,5 @@ class SimulatedEnd(BareEnd):
         if self._watched is not None:
             caller, ready = self._watched
             self.unwatch()
-            caller.soon(ready)
+            caller.call_soon(ready)
         self._socket.close()

@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import trio
 
-from chaos.networks.base import Felt, Tls, affected
+from chaos.link.transcript import record_felt
+from chaos.networks.base import Tls, affected
 from chaos.networks.embedded import EmbeddedNetwork
 from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.hosts import DnsFault
@@ -45,7 +46,6 @@ class SimulatedNetwork:
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
     ) -> None:
         """Prepare the links; nothing listens before `open`. The hosts must have been settled."""
         self._world = world
@@ -57,7 +57,6 @@ class SimulatedNetwork:
             host=host,
             port=port,
             tls=tls,
-            felt=felt,
             caller=FabricCaller(world.fabric),
         )
         self._undo: dict[int, list[Callable[[], None]]] = {}
@@ -68,7 +67,7 @@ class SimulatedNetwork:
         return await self._links.open(nursery)
 
     def see(self, event: Event) -> None:
-        """Need nothing: links and paths tell by themselves what was felt."""
+        """Need nothing: links and paths record by themselves what was felt."""
 
     async def apply(self, step: Step) -> None:
         """Apply a step: a path fault here, any other at the links."""
@@ -154,9 +153,7 @@ class SimulatedNetwork:
             if how in known:
                 return
             known.add(how)
-            name = self._plan.scenario.timeline[step.entry].name
-            self._recorder.record(
-                "felt", client=client, stream=stream, entry=step.entry, name=name, how=how
-            )
+            timeline = self._plan.scenario.timeline
+            record_felt(self._recorder, timeline, step.entry, how, client=client, stream=stream)
 
         return felt

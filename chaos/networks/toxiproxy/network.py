@@ -18,10 +18,10 @@ import trio
 from toxiproxy import Proxy
 
 from chaos.errors import NetworkUnavailable
-from chaos.link.connection import Watch
 from chaos.link.ends import End
-from chaos.link.link import Dial, Link, Numbering, counting
-from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.link.link import Dial, Link
+from chaos.link.transcript import Journal, record_felt
+from chaos.networks.base import Tls, affected, dialer
 from chaos.networks.loopback import is_loopback
 from chaos.networks.toxiproxy.api import ToxiproxyApi
 from chaos.networks.toxiproxy.process import serve_toxiproxy
@@ -52,7 +52,6 @@ class _Lane:
     port: int  # of the proxy
     front: Link | None = None
     down: bool = False
-    dialing: list[int] = field(default_factory=list)  # numbers that the front link is about to dial
     expected: int | None = None  # on its way through Toxiproxy
     arrived: trio.Event = field(default_factory=trio.Event)
     turn: trio.Lock = field(default_factory=trio.Lock)
@@ -63,20 +62,17 @@ class _Lane:
         self.arrived.set()
         return number or 0
 
-    async def dial(self, inner: Dial) -> End:
+    async def dial(self, inner: Dial, number: int) -> End:
         """Dial the proxy, and return when the connection has come out behind it.
 
         Raises:
             NetworkUnavailable: nobody listens where the proxy should.
             OSError: the connection was not passed on.
         """
-        number = (
-            self.dialing.pop()
-        )  # the front link has put it there just now, without a checkpoint between
         async with self.turn:
             self.expected, self.arrived = number, trio.Event()
             try:
-                end = await self._connect(inner)
+                end = await self._connect(inner, number)
                 try:
                     with trio.fail_after(ARRIVAL_S):
                         await self.arrived.wait()
@@ -91,9 +87,9 @@ class _Lane:
             finally:
                 self.expected = None
 
-    async def _connect(self, inner: Dial) -> End:
+    async def _connect(self, inner: Dial, number: int) -> End:
         try:
-            return await inner()
+            return await inner(number)
         except OSError as error:
             if self.down:
                 raise
@@ -115,7 +111,6 @@ class ToxiproxyNetwork:
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         url: str | None = None,
     ) -> None:
         """Prepare; nothing is started before `open`. `url` is a Toxiproxy that is already running."""
@@ -123,7 +118,6 @@ class ToxiproxyNetwork:
         self._recorder = recorder
         self._server = (host, port)
         self._tls = tls
-        self._felt = felt
         self._url = url
         self._lanes: dict[int, _Lane] = {}
         self._touches = Touches(plan.scenario)
@@ -155,18 +149,17 @@ class ToxiproxyNetwork:
         address = own_address(self._api.host)
         back = Link(
             plan=self._plan,
-            watch=self._watch(client, SERVER_SIDE),
+            journal=self._journal(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
-            numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
+            next_number=functools.partial(self._arrive, client),
             address=address,
         )
         back_port = await back.open(nursery)
         lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
-            watch=self._watch(client, CLIENT_SIDE),
+            journal=self._journal(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
-            numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
         )
         return await lane.front.open(nursery)
@@ -183,13 +176,9 @@ class ToxiproxyNetwork:
         """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""
         return self._lanes[client].arrive() if client in self._lanes else 0
 
-    def _watch(self, client: int, sides: frozenset[Side]) -> Watch:
-        return Watch(
-            recorder=self._recorder,
-            client=client,
-            sides=sides,
-            felt=lambda *what: self._felt(client, *what),
-        )
+    def _journal(self, client: int, sides: frozenset[Side]) -> Journal:
+        timeline = self._plan.scenario.timeline
+        return Journal(recorder=self._recorder, client=client, sides=sides, timeline=timeline)
 
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
@@ -238,9 +227,15 @@ class ToxiproxyNetwork:
     def see(self, event: Event) -> None:
         """Notice from outside that a toxic touched something: no link can look into Toxiproxy."""
         for entry, how in self._touches.see(event):
-            assert event.client is not None
-            assert event.stream is not None
-            self._felt(event.client, event.connection or 0, event.stream, f"{entry}", how)
+            record_felt(
+                self._recorder,
+                self._plan.scenario.timeline,
+                entry,
+                how,
+                client=event.client,
+                connection=event.connection or 0,
+                stream=event.stream,
+            )
 
     async def _remove_proxies(self) -> None:
         """Delete what this run made. A Toxiproxy that does not answer is asked once only."""
@@ -255,7 +250,3 @@ def own_address(towards: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
-
-
-def _ignore(_: int) -> None:
-    return

@@ -27,7 +27,9 @@ from chaos.errors import (
     NetworkUnavailable,
     UsageError,
 )
-from chaos.networks import make_network, toxiproxy_api, toxiproxy_process
+from chaos.networks import make_network
+from chaos.networks.toxiproxy import api as toxiproxy_api
+from chaos.networks.toxiproxy import process as toxiproxy_process
 from chaos.networks.toxiproxy.api import parse_url, read_version
 
 SCENARIO = """\
