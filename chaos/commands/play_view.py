@@ -11,8 +11,8 @@ from chaos.commands.live import Display, Row, Screen, TerminalDisplay, open_disp
 from chaos.errors import one_line
 from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
+from chaos.toxiproxy_server.connection import Counter
 from chaos.toxiproxy_server.proxy import Ground
-from chaos.toxiproxy_server.traffic import Counter
 from chaos.trace import Stream
 
 REFRESH_S = 0.25

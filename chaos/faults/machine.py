@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from random import Random
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 from chaos.faults.units import Unit, size
 from chaos.vocabulary.toxics import Noop
@@ -22,6 +22,10 @@ from chaos.wire.frames import FrameCutter
 # What a middle stage may hold before the pump stops reading. The original's rendezvous queues hold about one
 # 32 KiB chunk per stage (toxiproxy link.go); two of our 64 KiB reads keep a slow stage busy and push back early.
 CAPACITY_BYTES = 128 * 1024
+
+
+# what a stage is called: the number of its entry in a timeline, or a name
+Key: TypeAlias = int | str
 
 
 @dataclass(slots=True)
@@ -37,7 +41,7 @@ class Flows:
     """What the two pipes of one connection share: when it began, and the middleboxes' memory by stage key."""
 
     opened_s: float
-    by_key: dict[str, Flow] = field(default_factory=dict)
+    by_key: dict[Key, Flow] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class Place:
     `key` is its stage's, `cutter` knows where in the stream of frames the machine begins, and is the machine's own.
     """
 
-    key: str
+    key: Key
     now_s: float
     rng: Random
     flows: Flows

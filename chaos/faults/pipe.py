@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 from chaos.faults import holds, middlebox, toxics  # noqa: F401 - their machines make themselves known
-from chaos.faults.machine import MACHINES, Flows, Machine, Place
+from chaos.faults.machine import MACHINES, Flows, Key, Machine, Place
 from chaos.faults.units import Cut, Data, Timed, Unit
 from chaos.trace import Stream
 from chaos.vocabulary.word import Word
@@ -23,7 +23,7 @@ from chaos.wire.frames import FrameCutter
 class Stage:
     """One toxic or fault as it should be in the chain: its key, settings, and the share that it applies to."""
 
-    key: str
+    key: Key
     settings: Word
     toxicity: float = 1.0
 
@@ -40,7 +40,7 @@ class _Slot:
 class Pipe:
     """One direction of one connection. Not thread-safe; never waits."""
 
-    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[str], Random]) -> None:
+    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[Key], Random]) -> None:
         """Make an empty pipe. `rng_for` gives the generator for a stage's key; it is asked once per key."""
         self._stream: Stream = stream
         self._flows = flows
@@ -71,7 +71,7 @@ class Pipe:
         return not self.buffered and self.wake_at() is None
 
     @property
-    def active(self) -> frozenset[str]:
+    def active(self) -> frozenset[Key]:
         """The keys of the stages that toxicity selected for this connection."""
         return frozenset(slot.stage.key for slot in self._slots if slot.machine)
 
@@ -141,9 +141,9 @@ class Pipe:
         for stage in wanted.values():
             self._append(now, stage)
 
-    def felt(self) -> list[tuple[str, str]]:
+    def felt(self) -> list[tuple[Key, str]]:
         """Return (key, how) of each stage that touched something for the first time since the last call."""
-        news: list[tuple[str, str]] = []
+        news: list[tuple[Key, str]] = []
         for slot in self._slots:
             if slot.machine and slot.machine.felt and not slot.told:
                 slot.told = True

@@ -6,24 +6,20 @@ A network is made once per run, when the port of the server is known. `chaos.net
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import trio
 
-from chaos.link.connection import Watch
-from chaos.link.ends import End, TlsEnd
-from chaos.link.kernel_end import end_of
+from chaos.link.ends import End, TlsEnd, end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Side, Stream
+from chaos.trace import Event
 
 # Longer than any accept queue on loopback takes. The link that dials has no other timeout.
 DIAL_S = 30.0
-
-Felt = Callable[[int, int, Stream, str, str], None]  # client, connection, stream, stage key, how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,7 +67,6 @@ class MakeNetwork(Protocol):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
     ) -> Network:
         """Return a network that serves nothing yet."""
         ...
@@ -83,20 +78,10 @@ def affected(plan: Plan, step: Step) -> Sequence[int]:
     return chosen or range(1, plan.scenario.client.count + 1)
 
 
-def make_watch(recorder: Recorder, client: int, sides: frozenset[Side], felt: Felt) -> Watch:
-    """Return what a link records for a client: what it sees on these sides, and what its faults touch."""
-    return Watch(
-        recorder=recorder,
-        client=client,
-        sides=sides,
-        felt=lambda *what: felt(client, *what),
-    )
-
-
 def dialer(host: str, port: int, tls: Tls | None) -> Dial:
     """Return a dial to the server at an IPv4 address. It raises OSError when the server cannot be reached."""
 
-    async def dial() -> End:
+    async def dial(_number: int) -> End:
         with trio.move_on_after(DIAL_S):
             # not by `open_tcp_stream`, which does much for names and several addresses
             sock = trio.socket.socket()

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import trio
 
-from chaos.link.caller import Caller
 from chaos.link.link import Link
-from chaos.networks.base import Felt, Network, Tls, affected, dialer, make_watch
+from chaos.link.poller import Caller
+from chaos.link.transcript import Journal
+from chaos.networks.base import Network, Tls, affected, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Side
@@ -27,7 +28,6 @@ class EmbeddedNetwork(Network):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         caller: Caller | None = None,
     ) -> None:
         """Prepare the links; nothing listens before `open`. `caller` makes their calls on virtual time."""
@@ -35,7 +35,12 @@ class EmbeddedNetwork(Network):
         self._links = {
             client: Link(
                 plan=plan,
-                watch=make_watch(recorder, client, BOTH_SIDES, felt),
+                journal=Journal(
+                    recorder=recorder,
+                    client=client,
+                    sides=BOTH_SIDES,
+                    timeline=plan.scenario.timeline,
+                ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
                 caller=caller,

@@ -62,7 +62,7 @@ class Plan:
         words = self.settings[entry]
         assert isinstance(words, (Toxic, Fault)), f"{words.word} has no stages"
         row = self.scenario.timeline[entry]
-        stage = Stage(key=f"{entry}", settings=words, toxicity=row.toxicity)
+        stage = Stage(key=entry, settings=words, toxicity=row.toxicity)
         return {stream: stage for stream in STREAMS if row.stream in (stream, "both")}
 
     def actions_of(self, side: Side) -> tuple[str, ...]:

@@ -268,7 +268,9 @@ class Endpoint:
 
     def _set_keepalive(self, wait_s: float) -> None:
         fabric = self.fabric
-        self._keepalive_timer = fabric.at(expiry_s(fabric.now, wait_s), self._on_keepalive_timeout)
+        self._keepalive_timer = fabric.call_at(
+            expiry_s(fabric.now, wait_s), self._on_keepalive_timeout
+        )
 
     def _on_keepalive_timeout(self) -> None:
         options = self.options

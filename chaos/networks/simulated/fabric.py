@@ -57,7 +57,7 @@ class Fabric:
         fresh = Path(self.host(source), self.host(target))
         return self._paths.setdefault((source, target), fresh)
 
-    def at(self, at_s: float, action: Callable[[], None]) -> Timer:
+    def call_at(self, at_s: float, action: Callable[[], None]) -> Timer:
         """Call an action at a time, or as soon as possible if that is past."""
         at_s = max(at_s, self.now)
         timer = Timer(at_s, action)
@@ -68,15 +68,15 @@ class Fabric:
         """Call an action when a packet arrives, which is not in the past. It cannot be cancelled."""
         packets = self._packets
         if packets and arrival_s < packets[-1][0]:
-            self.at(arrival_s, action)
+            self.call_at(arrival_s, action)
         else:
             packets.append((arrival_s, next(self._numbers), action))
 
-    def soon(self, action: Callable[[], None]) -> None:
+    def call_soon(self, action: Callable[[], None]) -> None:
         """Call an action now, before time passes, once the task or action that runs has ended its turn."""
         self._soon.append(action)
 
-    def hurry(self) -> None:
+    def let_tasks_run(self) -> None:
         """Do nothing: a link asks for it so that tasks run soon, and here they run before any time passes."""
 
     def advance(self, until: float, busy: Sized = (), instants: int = sys.maxsize) -> bool:

@@ -53,7 +53,7 @@ class Handshake:
         arrival_s = end.path_out.transit(fabric.now, syn=True)
         if arrival_s is not None:
             fabric.deliver(arrival_s, self._on_syn)
-        self._timer: Timer = fabric.at(
+        self._timer: Timer = fabric.call_at(
             expiry_s(fabric.now, syn_wait_s(self._syns_sent)), self._send_syn
         )
         self._syns_sent += 1

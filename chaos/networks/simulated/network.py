@@ -12,7 +12,8 @@ from random import Random
 
 import trio
 
-from chaos.networks.base import Felt, Network, Tls, affected
+from chaos.link.transcript import record_felt
+from chaos.networks.base import Network, Tls, affected
 from chaos.networks.embedded import EmbeddedNetwork
 from chaos.networks.simulated.hosts import DnsFault
 from chaos.networks.simulated.paths import (
@@ -70,7 +71,6 @@ class SimulatedNetwork(Network):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
     ) -> None:
         """Prepare the links; nothing listens before `open`. The hosts must have been settled."""
         self._world = world
@@ -82,7 +82,6 @@ class SimulatedNetwork(Network):
             host=host,
             port=port,
             tls=tls,
-            felt=felt,
             caller=world.fabric,
         )
         self._undo: dict[int, list[Callable[[], None]]] = {}
@@ -154,15 +153,14 @@ class SimulatedNetwork(Network):
         self, step: Step, client: int | None, stream: Stream | None
     ) -> Callable[[str], None]:
         """Return a function that records how a fault was felt, each way of it once."""
-        name = self._plan.scenario.timeline[step.entry].name
         known: set[str] = set()
 
         def felt(how: str) -> None:
-            if how not in known:
-                known.add(how)
-                self._recorder.record(
-                    "felt", client=client, stream=stream, entry=step.entry, name=name, how=how
-                )
+            if how in known:
+                return
+            known.add(how)
+            timeline = self._plan.scenario.timeline
+            record_felt(self._recorder, timeline, step.entry, how, client=client, stream=stream)
 
         return felt
 

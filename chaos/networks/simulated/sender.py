@@ -405,7 +405,7 @@ class RetransmissionTimer:
     def _queue(self, at_s: float) -> None:
         if self._queued is not None:
             self._queued.cancel()
-        self._queued = self._fabric.at(at_s, self._on_queued_time)
+        self._queued = self._fabric.call_at(at_s, self._on_queued_time)
 
     def _on_queued_time(self) -> None:
         """Expire, or wait on if the timer was set anew meanwhile."""

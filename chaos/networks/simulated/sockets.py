@@ -19,8 +19,8 @@ from typing import Any, Self, TypeVar
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.caller import Caller
-from chaos.link.ends import READ_BYTES, BareEnd
+from chaos.link.ends import READ_BYTES, WatchableEnd
+from chaos.link.poller import Caller
 from chaos.networks.simulated.endpoint import Endpoint, do_nothing, establish
 from chaos.networks.simulated.handshake import Handshake
 from chaos.networks.simulated.hosts import LOOPBACK
@@ -508,7 +508,7 @@ class SimulatedSocket(trio.socket.SocketType):
             self.host.on_held_back()
         else:
             self._call_is_queued = True
-            self.world.fabric.soon(self._call_watcher)
+            self.world.fabric.call_soon(self._call_watcher)
 
     def _call_watcher(self) -> None:
         self._call_is_queued = False
@@ -517,7 +517,7 @@ class SimulatedSocket(trio.socket.SocketType):
             self._queue_watcher()
 
 
-class SimulatedEnd(BareEnd):
+class SimulatedEnd(WatchableEnd):
     """An end of a link's connection that owns a simulated socket: the fabric calls it, so that no task waits."""
 
     def __init__(self, sock: SimulatedSocket) -> None:
@@ -527,7 +527,7 @@ class SimulatedEnd(BareEnd):
 
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
         if self.closed:
-            caller.soon(ready)
+            caller.call_soon(ready)
             return
         self._watched = caller, ready
         self._socket.watch(ready)
@@ -545,7 +545,6 @@ class SimulatedEnd(BareEnd):
         except BlockingIOError:
             raise
         except OSError:
-            self.finished = True
             return Rst()
         return Data(payload) if payload else self._end()
 
@@ -578,5 +577,5 @@ class SimulatedEnd(BareEnd):
         if self._watched is not None:
             caller, ready = self._watched
             self.unwatch()
-            caller.soon(ready)
+            caller.call_soon(ready)
         self._socket.close()

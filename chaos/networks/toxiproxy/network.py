@@ -19,8 +19,9 @@ from toxiproxy import Proxy
 
 from chaos.errors import NetworkUnavailable
 from chaos.link.ends import End
-from chaos.link.link import Dial, Link, Numbering, counting
-from chaos.networks.base import Felt, Network, Tls, affected, dialer, make_watch
+from chaos.link.link import Dial, Link
+from chaos.link.transcript import Journal, record_felt
+from chaos.networks.base import Network, Tls, affected, dialer
 from chaos.networks.loopback import is_loopback
 from chaos.networks.toxiproxy.api import ToxiproxyApi
 from chaos.networks.toxiproxy.process import serve_toxiproxy
@@ -49,7 +50,6 @@ class _Lane:
     port: int  # of the proxy
     front: Link | None = None
     down: bool = False
-    dialing: list[int] = field(default_factory=list)  # numbers that the front link is about to dial
     expected: int | None = None  # the number of the connection that is on its way through Toxiproxy
     arrived: trio.Event = field(default_factory=trio.Event)
     turn: trio.Lock = field(default_factory=trio.Lock)  # held while a connection is on its way
@@ -60,19 +60,17 @@ class _Lane:
         self.arrived.set()
         return number or 0
 
-    async def dial(self, inner: Dial) -> End:
+    async def dial(self, inner: Dial, number: int) -> End:
         """Dial the proxy, and return when the back link has accepted the connection.
 
         Raises:
             NetworkUnavailable: nothing listens where the proxy should.
             OSError: the connection was not passed on.
         """
-        # the front link has put the number there just now, without a checkpoint between
-        number = self.dialing.pop()
         async with self.turn:
             self.expected, self.arrived = number, trio.Event()
             try:
-                end = await self._connect(inner)
+                end = await self._connect(inner, number)
                 try:
                     with trio.fail_after(ARRIVAL_S):
                         await self.arrived.wait()
@@ -87,9 +85,9 @@ class _Lane:
             finally:
                 self.expected = None
 
-    async def _connect(self, inner: Dial) -> End:
+    async def _connect(self, inner: Dial, number: int) -> End:
         try:
-            return await inner()
+            return await inner(number)
         except OSError as error:
             if self.down:
                 raise
@@ -111,7 +109,6 @@ class ToxiproxyNetwork(Network):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         url: str | None = None,
     ) -> None:
         """Prepare; nothing is started before `open`. `url` is a Toxiproxy that is already running."""
@@ -119,7 +116,6 @@ class ToxiproxyNetwork(Network):
         self._recorder = recorder
         self._server = (host, port)
         self._tls = tls
-        self._felt = felt
         self._url = url
         self._lanes: dict[int, _Lane] = {}
         self._touches = Touches(plan.scenario)
@@ -151,18 +147,17 @@ class ToxiproxyNetwork(Network):
         address = own_address(self._api.host)
         back = Link(
             plan=self._plan,
-            watch=make_watch(self._recorder, client, SERVER_SIDE, self._felt),
+            journal=self._journal(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
-            numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
+            next_number=functools.partial(self._arrive, client),
             address=address,
         )
         back_port = await back.open(nursery)
         lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
-            watch=make_watch(self._recorder, client, CLIENT_SIDE, self._felt),
+            journal=self._journal(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
-            numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
         )
         return await lane.front.open(nursery)
@@ -178,6 +173,10 @@ class ToxiproxyNetwork(Network):
     def _arrive(self, client: int) -> int:
         """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""
         return self._lanes[client].arrive() if client in self._lanes else 0
+
+    def _journal(self, client: int, sides: frozenset[Side]) -> Journal:
+        timeline = self._plan.scenario.timeline
+        return Journal(recorder=self._recorder, client=client, sides=sides, timeline=timeline)
 
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
@@ -226,9 +225,15 @@ class ToxiproxyNetwork(Network):
     def see(self, event: Event) -> None:
         """Conclude from an event that a toxic has touched something: no link can look into Toxiproxy."""
         for entry, how in self._touches.see(event):
-            assert event.client is not None
-            assert event.stream is not None
-            self._felt(event.client, event.connection or 0, event.stream, f"{entry}", how)
+            record_felt(
+                self._recorder,
+                self._plan.scenario.timeline,
+                entry,
+                how,
+                client=event.client,
+                connection=event.connection or 0,
+                stream=event.stream,
+            )
 
     async def _remove_proxies(self) -> None:
         """Delete the proxies of this run. A Toxiproxy that does not answer is asked once only."""
@@ -243,7 +248,3 @@ def own_address(towards: str) -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
-
-
-def _ignore(_: int) -> None:
-    return

@@ -159,7 +159,7 @@ def test_a_timer_that_is_set_anew_expires_when_one_that_is_set_anew_each_time_do
                 timer.set(wait_s, lambda: times.append(fabric.now))
             else:
                 plain.append(
-                    fabric.at(expiry_s(fabric.now, wait_s), lambda: times.append(fabric.now))
+                    fabric.call_at(expiry_s(fabric.now, wait_s), lambda: times.append(fabric.now))
                 )
 
         for after_s, wait_s in changes:

@@ -12,9 +12,8 @@ from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, Tex
 from wsproto.extensions import PerMessageDeflate
 
 from chaos.faults.units import Data
-from chaos.link.connection import Watch
-from chaos.link.direction import SIDES
-from chaos.link.story import Story
+from chaos.link.endings import SIDES
+from chaos.link.transcript import Journal, Transcript
 from chaos.recorder import Recorder
 from chaos.trace import Event, Stream
 
@@ -54,21 +53,16 @@ def frames_of(sender: WSConnection, sent: list[Any]) -> list[bytes]:
 
 
 def told(pieces: list[tuple[Stream, bytes]], *, at_once: bool) -> list[Event]:
-    """Return what a story tells of bytes that pass both sides."""
+    """Return what a transcript tells of bytes that pass both sides."""
     recorder = Recorder(lambda: 0.0)
-    watch = Watch(
-        recorder=recorder,
-        client=1,
-        sides=frozenset(("client", "server")),
-        felt=lambda *_: None,
-    )
-    story = Story(number=1, watch=watch)
+    journal = Journal(recorder=recorder, client=1, sides=frozenset(("client", "server")))
+    transcript = Transcript(journal, 1)
     for stream, payload in pieces:
         if at_once:
-            story.observe_both(stream, SIDES[stream], Data(payload))
+            transcript.observe_both(stream, Data(payload))
         else:
             for side in SIDES[stream]:
-                story.observe(stream, side, Data(payload))
+                transcript.observe(stream, side, Data(payload))
     return recorder.events
 
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from chaos.link.aside import aside
+from chaos.link.ends import KernelEnd
+from chaos.link.splice import stay_off_sender
 
 pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2,
@@ -31,12 +32,12 @@ def test_it_leaves_the_processor_of_who_sends_and_may_come_back(
 ) -> None:
     client, server = pair
     allowed = os.sched_getaffinity(0)
-    with aside(server) as look:
+    with stay_off_sender(KernelEnd(server)) as look_again:
         for processor in sorted(allowed):
             os.sched_setaffinity(0, {processor})
             client.sendall(b"x")  # over loopback the sender's processor handles the packet
             assert server.recv(1) == b"x"
-            look()
+            look_again()
             assert os.sched_getaffinity(0) == allowed - {processor}
     assert os.sched_getaffinity(0) == allowed
 
@@ -44,9 +45,9 @@ def test_it_leaves_the_processor_of_who_sends_and_may_come_back(
 def test_a_second_one_at_a_time_does_nothing(pair: tuple[socket.socket, socket.socket]) -> None:
     client, server = pair
     allowed = os.sched_getaffinity(0)
-    with aside(client), aside(server) as look:
+    with stay_off_sender(KernelEnd(client)), stay_off_sender(KernelEnd(server)) as look_again:
         client.sendall(b"x")
-        look()
+        look_again()
         assert os.sched_getaffinity(0) == allowed
 
 
@@ -55,11 +56,11 @@ def test_what_went_wrong_inside_leaves_nothing_behind(
 ) -> None:
     client, server = pair
     allowed = os.sched_getaffinity(0)
-    with pytest.raises(RuntimeError), aside(server) as look:
+    with pytest.raises(RuntimeError), stay_off_sender(KernelEnd(server)) as look_again:
         client.sendall(b"x")
-        look()
+        look_again()
         raise RuntimeError
     assert os.sched_getaffinity(0) == allowed
-    with aside(server) as look:
-        look()
+    with stay_off_sender(KernelEnd(server)) as look_again:
+        look_again()
         assert os.sched_getaffinity(0) != allowed, "the next one works"
