@@ -112,7 +112,7 @@ def test_a_timer_that_is_not_queued_would_not_have_fired(script: list[Any]) -> N
 def test_packets_in_a_queue_of_their_own_arrive_in_the_order_of_the_heap(script: list[Any]) -> None:
     queued = happened(script)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Fabric, "deliver", Fabric.at)
+        patch.setattr(Fabric, "deliver", Fabric.call_at)
         assert happened(script) == queued
 
 
