@@ -6,7 +6,6 @@ all), and goes on through failed attempts and through connections that did not l
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -15,7 +14,7 @@ from chaos.checks.context import Context
 from chaos.checks.entries import concerns
 from chaos.checks.paths import client_round_trip_s, delays_after, path_hides_client
 from chaos.scenario.model import Client
-from chaos.vocabulary.policies import POLICIES, Policy, Reaction
+from chaos.vocabulary.policies import Policy, Reaction
 
 # how far the link's view of a connection's age may differ from the client's
 AGE_MARGIN_S = 0.5
@@ -45,30 +44,6 @@ class Delay:
     exempt: bool
     long_wait: bool
     cold: bool
-
-
-def policy_of(client: Client) -> Policy:
-    """Return the client's close-code policy; a mapping in the scenario extends `rfc` by exact codes."""
-    if isinstance(client.policy, str):
-        return POLICIES.get(client.policy, POLICIES["rfc"])
-    rfc = POLICIES["rfc"]
-    own = dict(_own_codes(client.policy))
-    return Policy(
-        name="own",
-        what="the scenario's own",
-        codes={**rfc.codes, **own},
-        code_ranges=rfc.code_ranges,
-        statuses=rfc.statuses,
-        status_ranges=rfc.status_ranges,
-        limits=rfc.limits,
-    )
-
-
-def _own_codes(mapping: Mapping[str, object]) -> Iterator[tuple[int, Reaction]]:
-    known = {reaction.value: reaction for reaction in Reaction}
-    for key, value in mapping.items():
-        if str(key).isdigit() and str(value) in known:
-            yield int(key), known[str(value)]
 
 
 def reaction_to(policy: Policy, connection: Connection) -> Reaction:
@@ -112,7 +87,7 @@ def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[fl
 def read_delays(context: Context, client: int) -> list[Delay]:
     """Return the delays of one client in order. Series whose start is uncertain are left out."""
     settings = context.scenario.client
-    policy = policy_of(settings)
+    policy = Policy.parse(settings.policy)
     delays: list[Delay] = []
     step, certain, long_wait, connected = 0, True, False, False
     if path_hides_client(context):

@@ -17,13 +17,14 @@ from chaos.errors import UsageError
 from chaos.explore.basics import basics
 from chaos.explore.finds import Find, as_find, failed
 from chaos.explore.promises import compose
-from chaos.explore.schedules import Ground, Schedule, fitting, policy_of
+from chaos.explore.schedules import Ground, Schedule, fitting
 from chaos.explore.shrink import FEW, shrink
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
 from chaos.scenario.model import Scenario
 from chaos.subject import abilities_of
 from chaos.subjects.load import load
+from chaos.vocabulary.policies import Policy
 
 # Runs are made with the seed that `trio-chaos run` has by default: what they show, it shows.
 RUN_SEED = 1
@@ -234,5 +235,5 @@ def ground_of(
         scenario=scenario,
         client=abilities_of(load(scenario.client.use or "reference", "client", base=base)),
         server=abilities_of(load(scenario.server.use or "reference", "server", base=base)),
-        policy=policy_of(scenario),
+        policy=Policy.parse(scenario.client.policy),
     )

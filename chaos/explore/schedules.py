@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from chaos.explore.kinds import Kind, all_kinds, kind_of, make_entry
 from chaos.scenario.model import Entry, Heartbeat, Scenario, Subject, Trigger
 from chaos.subject import Abilities
-from chaos.vocabulary.policies import POLICIES, Policy, Reaction
+from chaos.vocabulary.policies import Policy, Reaction
 from chaos.vocabulary.words import WORDS
 
 # Starts and lengths are multiples of this.
@@ -154,15 +154,6 @@ def beat_bound_s(subject: Subject) -> float:
     """Return how long a peer's heartbeat may take to notice a silence; 0 without one."""
     beat: Heartbeat | None = subject.heartbeat
     return 0.0 if beat is None else subject.misses * (beat.interval_s + beat.timeout_s)
-
-
-def policy_of(scenario: Scenario) -> Policy:
-    """Return the close-code policy that the scenario states for its client."""
-    stated = scenario.client.policy
-    if isinstance(stated, str):
-        return POLICIES[stated]
-    own = {int(code): Reaction(reaction) for code, reaction in stated.items()}
-    return replace(POLICIES["rfc"], codes={**POLICIES["rfc"].codes, **own})
 
 
 def end_s(entry: Entry) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from random import Random
 
-from chaos.reference.options import BackoffOptions
+from chaos.scenario.model import BackoffPlan
 from chaos.vocabulary.policies import Reaction
 
 # factor^n leaves the range of a float near n = 300; every useful schedule has met its maximum long before
@@ -35,7 +35,7 @@ class Backoff:
     the next one, and `reset` once a connection was open long enough to count as a success.
     """
 
-    options: BackoffOptions
+    options: BackoffPlan
     random: Random
     delays: int = 0
     failures: int = 0

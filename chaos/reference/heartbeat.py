@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from chaos.reference.options import HeartbeatOptions
+from chaos.scenario.model import Heartbeat
 
 # A connection whose heartbeat failed is given up with this code, sent into the void: the peer may still hear it if
 # only the way back is broken. Not 1000 or 1001, which say that all is well and end the session at services that
@@ -22,7 +22,7 @@ HEARTBEAT_REASON = "heartbeat timeout"
 
 
 async def until_dead(
-    ping: Callable[[float, float], Awaitable[bool]], options: HeartbeatOptions, misses: int
+    ping: Callable[[float, float], Awaitable[bool]], options: Heartbeat, misses: int
 ) -> None:
     """Ping `interval_s` after the last pong or miss; return when `misses` pings in a row got no pong.
 

@@ -14,8 +14,9 @@ import trio
 from chaos.recorder import report
 from chaos.reference.connection import Connection, ConnectionLost
 from chaos.reference.heartbeat import HEARTBEAT_CODE, HEARTBEAT_REASON, until_dead
-from chaos.reference.options import PeerOptions, WorkloadOptions
+from chaos.reference.options import PeerOptions
 from chaos.reference.workload import Message, Session, decode
+from chaos.scenario.model import Workload
 
 Hook = Callable[[], Awaitable[None]]
 
@@ -33,7 +34,7 @@ class Traffic:
     connection: Connection
     session: Session
     options: PeerOptions
-    lines: tuple[WorkloadOptions, ...]
+    lines: tuple[Workload, ...]
     to: int | None = None
     keep: bool = False
     before: Hook | None = None
@@ -112,7 +113,7 @@ class Traffic:
         for message in self.session.take_kept():
             await self._send_once(message)
 
-    async def _send_line(self, line: WorkloadOptions) -> None:
+    async def _send_line(self, line: Workload) -> None:
         due_s = trio.current_time()
         while self.connection.usable:
             if self.may_send():

@@ -20,8 +20,7 @@ class Action(Word):
     """
 
     kind = "action"
-    instant = True
-    deadly = True
+    instant = deadly = True
     peers: ClassVar[tuple[Peer, ...]] = ("client", "server")
     by_runner: ClassVar[bool] = False
     needs_process: ClassVar[bool] = False
@@ -106,9 +105,7 @@ class Restart(Action):
 
     word = "restart"
     instant = False
-    by_runner = True
-    window_needs_for = True
-    exclusive = True
+    by_runner = window_needs_for = exclusive = True
     draws = (
         Draw(rank=210, by="server"),
         Draw(rank=250, by="client", weight=2),
@@ -123,9 +120,7 @@ class Freeze(Action):
 
     word = "freeze"
     instant = False
-    needs_process = True
-    exclusive = True
-    silent = True
+    needs_process = exclusive = silent = True
 
 
 class Offline(Action):

@@ -55,10 +55,7 @@ class Stall(Fault):
     """Hold every byte and the FIN, reading on up to 4 MiB; on removal all of it is delivered."""
 
     word = "stall"
-    directed = True
-    exclusive = True
-    silent = True
-    shrinkable = True
+    directed = exclusive = silent = shrinkable = True
     draws = (Draw(rank=60, streams=EITHER_WAY, shared=True),)
 
     def witnesses(self) -> tuple[Peer, ...]:
@@ -69,11 +66,7 @@ class Blackhole(Fault):
     """Discard everything, FIN and RST too; a connection that met it stays dead after it."""
 
     word = "blackhole"
-    directed = True
-    exclusive = True
-    silent = True
-    lasting = True
-    shrinkable = True
+    directed = exclusive = silent = lasting = shrinkable = True
     draws = (Draw(rank=50, streams=EITHER_WAY, silent=True, shared=True, weight=6),)
 
     def witnesses(self) -> tuple[Peer, ...]:
@@ -84,9 +77,7 @@ class Down(Fault):
     """Toxiproxy's `enabled: false`: close every connection with FIN and refuse new ones."""
 
     word = "down"
-    exclusive = True
-    deadly = True
-    refuses = True
+    exclusive = deadly = refuses = True
     served = False  # it is the API's own `enabled: false`
     support = but(EVERYWHERE, toxiproxy=("exact", "Toxiproxy's own `enabled: false`"))
     draws = (Draw(rank=20),)
@@ -96,8 +87,7 @@ class Reset(Fault):
     """Send an RST now, on live and idle connections."""
 
     word = "reset"
-    instant = True
-    deadly = True
+    instant = deadly = True
     draws = (Draw(rank=0, strengths=({}, {"side": "client"}, {"side": "server"}), weight=6),)
     side: Literal["both", "client", "server"] = Field("both", description="which peers get the RST")
 
@@ -106,8 +96,7 @@ class Refuse(Fault):
     """Refuse new TCP connections (ECONNREFUSED); live ones go on."""
 
     word = "refuse"
-    exclusive = True
-    refuses = True
+    exclusive = refuses = True
     draws = (Draw(rank=30, greets=True),)
 
 
@@ -188,8 +177,7 @@ _CUTS = (
 
 
 class _Middlebox(Fault):
-    deadly = True
-    lasting = True
+    deadly = lasting = True
     after_s: Duration | None = Field(None, alias="after", description="the middlebox's limit")
     action: CutAction | None = Field(
         None,
@@ -247,8 +235,7 @@ class DropFrames(Fault):
     """Drop WebSocket frames of these opcodes whole; data frames only without compression."""
 
     word = "drop_frames"
-    directed = True
-    deadly = True
+    directed = deadly = True
     draws = (
         Draw(
             rank=90,
@@ -264,8 +251,7 @@ class DelayFrames(Fault):
     """Delay WebSocket frames of these opcodes; frames behind them wait too."""
 
     word = "delay_frames"
-    directed = True
-    shrinkable = True
+    directed = shrinkable = True
     draws = (
         Draw(
             rank=100,
@@ -307,11 +293,7 @@ class Partition(_OnLeg):
     """No packet passes on one leg; TCP sends them again after it."""
 
     word = "partition"
-    directed = True
-    exclusive = True
-    silent = True
-    resent = True
-    shrinkable = True
+    directed = exclusive = silent = resent = shrinkable = True
     draws = (Draw(rank=290, streams=EITHER_WAY, silent=True, chokes=True, weight=3),)
 
 
@@ -319,9 +301,7 @@ class Loss(_OnLeg):
     """A share of the packets on one leg is lost: seen as retransmission delay."""
 
     word = "loss"
-    directed = True
-    deadly = True
-    resent = True
+    directed = deadly = resent = True
     draws = (
         Draw(
             rank=280,
@@ -344,8 +324,7 @@ class SynDrop(_OnLeg):
 
 
 class _OnHost(PathFault):
-    exclusive = True
-    silent = True
+    exclusive = silent = True
     host: Literal["client", "server"] = Field("server", description="whose host")
 
     def hides_client(self) -> bool:

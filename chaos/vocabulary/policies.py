@@ -7,8 +7,9 @@ ranges, later ranges over earlier ones.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from typing import Any
 
 
 class Reaction(Enum):
@@ -36,6 +37,33 @@ class Policy:
     statuses: Mapping[int, Reaction] = field(default_factory=dict)
     status_ranges: tuple[tuple[int, int, Reaction], ...] = ()
     limits: Mapping[int, int] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, policy: str | Policy | Mapping[Any, Any]) -> Policy:
+        """Return the policy that a client states: one of this name, or `rfc` extended by numbers with reactions.
+
+        Numbers from 100 to 599 are handshake statuses, the others close codes.
+
+        Raises:
+            ValueError: there is no such policy or reaction.
+        """
+        if isinstance(policy, Policy):
+            return policy
+        if isinstance(policy, str):
+            if policy not in POLICIES:
+                raise ValueError(f"expected a policy, one of {', '.join(POLICIES)}, got {policy!r}")
+            return POLICIES[policy]
+        given = {int(number): Reaction(reaction) for number, reaction in policy.items()}
+        statuses = {number: given.pop(number) for number in list(given) if 100 <= number <= 599}
+        base = POLICIES["rfc"]
+        limits = {status: times for status, times in base.limits.items() if status not in statuses}
+        return replace(
+            base,
+            name="custom",
+            codes={**base.codes, **given},
+            statuses={**base.statuses, **statuses},
+            limits=limits,
+        )
 
     def on_close(self, code: int) -> Reaction:
         """Return the reaction to a connection that ended with this close code."""

@@ -44,8 +44,7 @@ class Toxic(Word):
     """
 
     kind = "toxic"
-    directed = True
-    served = True
+    directed = served = True
     go_name: ClassVar[str]
     go_type: ClassVar[str] = "int64"
 
@@ -153,8 +152,7 @@ class Timeout(Toxic):
 
     word = "timeout"
     go_name = "TimeoutToxic"
-    silent = True
-    lasting = True
+    silent = lasting = True
     draws = (
         Draw(
             rank=140, streams=EACH_WAY, strengths=({"timeout": 1000}, {"timeout": 0}), shared=True
@@ -228,8 +226,7 @@ class LimitData(Toxic):
 
     word = "limit_data"
     go_name = "LimitDataToxic"
-    deadly = True
-    lasting = True
+    deadly = lasting = True
     draws = (
         Draw(
             rank=160,

@@ -10,11 +10,10 @@ from hypothesis import strategies as st
 
 from chaos.checks.backoff import Law, _complain
 from chaos.checks.context import Context
-from chaos.checks.schedule import Delay, policy_of, read_delays
-from chaos.scenario.model import Client
+from chaos.checks.schedule import Delay, read_delays
 from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.checks import Backoff
-from chaos.vocabulary.policies import Reaction
+from chaos.vocabulary.policies import Policy, Reaction
 
 JITTERS = ("none", "full", "equal", "decorrelated")
 
@@ -289,10 +288,10 @@ def test_after_a_long_reaction_only_the_maximum_binds(outage):
 
 
 def test_the_scenarios_own_codes_extend_rfc():
-    policy = policy_of(Client(use="x:y", policy={"4100": "never"}))
+    policy = Policy.parse({"4100": "never"})
     assert policy.on_close(4100) is Reaction.NEVER
     assert policy.on_close(1013) is Reaction.LONG
-    assert policy_of(Client(use="x:y", policy="pusher")).on_close(4200) is Reaction.NOW
+    assert Policy.parse("pusher").on_close(4200) is Reaction.NOW
 
 
 def test_a_wait_may_be_counted_from_the_close_frame_or_from_the_end_of_the_socket(story, expect):
@@ -333,6 +332,7 @@ def test_who_waits_out_the_close_timeout_cuts_the_socket_just_after_it(story, ex
     assert delay.short_s == pytest.approx(0.9999)
 
 
-def test_words_that_are_no_codes_or_reactions_are_left_out():
-    policy = policy_of(Client(use="x:y", policy={"4100": "sometimes", "later": "never"}))
-    assert policy.on_close(4100) is policy_of(Client(use="x:y")).on_close(4100)
+def test_a_policy_with_words_that_are_no_codes_or_reactions_is_refused():
+    for policy in ({"4100": "sometimes"}, {"later": "never"}, "rcf"):
+        with pytest.raises(ValueError, match=r"sometimes|later|rcf"):
+            Policy.parse(policy)

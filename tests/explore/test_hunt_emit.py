@@ -12,11 +12,12 @@ from chaos.api import load_scenarios
 from chaos.explore.draw import schedules
 from chaos.explore.emit import scalar, to_yaml
 from chaos.explore.promises import compose
-from chaos.explore.schedules import Ground, policy_of
+from chaos.explore.schedules import Ground
 from chaos.reference.client import client
 from chaos.reference.server import serve
 from chaos.scenario.load import load_text
 from chaos.subject import abilities_of
+from chaos.vocabulary.policies import Policy
 
 ROOT = Path(__file__).parent.parent.parent
 FILES = sorted((ROOT / "scenarios").rglob("*.yaml"))
@@ -31,7 +32,10 @@ expect: [{backoff: {initial: 500ms, factor: 1.5, max: 2s}}, no_leaks]
 """
 base = load_text(BASE, "base.yaml")[0]
 ground = Ground(
-    scenario=base, client=abilities_of(client), server=abilities_of(serve), policy=policy_of(base)
+    scenario=base,
+    client=abilities_of(client),
+    server=abilities_of(serve),
+    policy=Policy.parse(base.client.policy),
 )
 
 

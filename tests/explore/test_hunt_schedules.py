@@ -17,13 +17,13 @@ from chaos.explore.schedules import (
     admitted,
     end_s,
     make_entry,
-    policy_of,
 )
 from chaos.explore.shrink import shrink
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Trigger
 from chaos.subject import Abilities
 from chaos.vocabulary.faults import FAULTS
+from chaos.vocabulary.policies import Policy
 
 ALL = Abilities(sends=True, actions=frozenset({"close", "drain", "reject", "send", "offline"}))
 TEXT = """\
@@ -40,7 +40,7 @@ expect: [{backoff: {initial: 500ms, max: 2s}}]
 def make_ground(text=TEXT, **abilities):
     (scenario,) = load_text(text, "base.yaml")
     known = {"client": ALL, "server": ALL, **abilities}
-    return Ground(scenario=scenario, policy=policy_of(scenario), **known)
+    return Ground(scenario=scenario, policy=Policy.parse(scenario.client.policy), **known)
 
 
 ground = make_ground()

@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.reference.backoff import Backoff
-from chaos.reference.options import BackoffOptions
+from chaos.scenario.model import BackoffPlan
 from chaos.vocabulary.policies import Reaction
 
 B = Reaction.BACKOFF
 
 
 def schedule(count: int, seed: int = 1, **options: object) -> list[float]:
-    backoff = Backoff(BackoffOptions(**options), Random(seed))  # type: ignore[arg-type]
+    backoff = Backoff(BackoffPlan.model_construct(**options), Random(seed))  # type: ignore[arg-type]
     return [backoff.delay_s(B) for _ in range(count)]
 
 
@@ -68,7 +68,7 @@ def test_the_same_seed_gives_the_same_delays_and_another_seed_others() -> None:
 
 
 def test_now_is_one_attempt_at_once_and_then_backoff() -> None:
-    options = BackoffOptions(jitter="none", first_delay="none")
+    options = BackoffPlan.model_construct(jitter="none", first_delay="none")
     backoff = Backoff(options, Random(1))
     assert [backoff.delay_s(Reaction.NOW) for _ in range(3)] == [0, 1, 2]
     backoff.reset()
@@ -76,7 +76,7 @@ def test_now_is_one_attempt_at_once_and_then_backoff() -> None:
 
 
 def test_long_starts_in_the_upper_half_of_the_maximum_and_stays_there() -> None:
-    backoff = Backoff(BackoffOptions(jitter="none", max_s=30), Random(1))
+    backoff = Backoff(BackoffPlan.model_construct(jitter="none", max_s=30), Random(1))
     assert 15 <= backoff.delay_s(Reaction.LONG) <= 30
     assert backoff.delay_s(B) == 30
 
@@ -84,17 +84,17 @@ def test_long_starts_in_the_upper_half_of_the_maximum_and_stays_there() -> None:
 @pytest.mark.parametrize(("floor", "most"), [(0.0, 0.1), (0.5, 0.6), (7.0, 7.7), (600.0, 660.0)])
 def test_retry_after_is_a_floor_with_a_little_jitter_above(floor: float, most: float) -> None:
     for seed in range(50):
-        backoff = Backoff(BackoffOptions(initial_s=1e-9), Random(seed))
+        backoff = Backoff(BackoffPlan.model_construct(initial_s=1e-9), Random(seed))
         assert floor <= backoff.delay_s(B, floor) <= most + 1e-6
 
 
 def test_a_longer_delay_of_the_schedule_wins_over_retry_after() -> None:
-    options = BackoffOptions(initial_s=10, jitter="none", first_delay="none")
+    options = BackoffPlan.model_construct(initial_s=10, jitter="none", first_delay="none")
     assert 10 <= Backoff(options, Random(1)).delay_s(B, 2.0) <= 10.2
 
 
 def test_attempts_are_counted_until_a_reset() -> None:
-    backoff = Backoff(BackoffOptions(attempts_max=2), Random(1))
+    backoff = Backoff(BackoffPlan.model_construct(attempts_max=2), Random(1))
     backoff.failed()
     assert not backoff.exhausted
     backoff.failed()

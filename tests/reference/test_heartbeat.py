@@ -8,9 +8,9 @@ import pytest
 import trio
 
 from chaos.reference.heartbeat import until_dead
-from chaos.reference.options import HeartbeatOptions
+from chaos.scenario.model import Heartbeat
 
-OPTIONS = HeartbeatOptions(interval_s=5, timeout_s=3)
+OPTIONS = Heartbeat.model_construct(interval_s=5, timeout_s=3)
 
 
 @pytest.mark.parametrize(
