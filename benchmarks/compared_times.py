@@ -16,8 +16,8 @@ from pathlib import Path
 
 from measured_times import FIGURES, finding_of, lines_of
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace, parse_trace
 

@@ -12,12 +12,11 @@ import trio
 import trio_websocket
 from trio.testing import MockClock, memory_stream_pair
 
-from chaos.link.connection import Watch
 from chaos.link.link import Link
+from chaos.link.transcript import Journal
 from chaos.networks.base import dialer
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.collector import collect_by_turns
-from chaos.networks.simulated.end import FabricCaller
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
@@ -150,11 +149,10 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
             for way in ((one, other), (other, one)):
                 world.fabric.path(*way).delay = constant(hop_s)
     scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
-    watch = Watch(
+    journal = Journal(
         recorder=Recorder(world.fabric.time),
         client=1,
         sides=frozenset(("client", "server")),
-        felt=lambda *_: None,
     )
     with recording_sockets(world), inside(world):
         async with trio.open_nursery() as nursery:
@@ -163,9 +161,9 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
             nursery.start_soon(trio.serve_listeners, serve, listeners)
             link = Link(
                 plan=make_plan(scenario, 1),
-                watch=watch,
+                journal=journal,
                 dial=dialer("127.0.0.1", port, None),
-                caller=FabricCaller(world.fabric),
+                caller=world.fabric,
             )
             entrance = await link.open(nursery)
 

@@ -18,8 +18,8 @@ from typing import Any
 
 import trio
 
-from chaos.link.connection import Watch
 from chaos.link.link import Link
+from chaos.link.transcript import Journal
 from chaos.networks.base import dialer
 from chaos.recorder import Recorder
 from chaos.scenario.model import Scenario
@@ -64,13 +64,12 @@ def relay_to(port: int) -> Callable[[trio.SocketStream], Awaitable[None]]:
 
 def make_link(port: int) -> Link:
     scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
-    watch = Watch(
+    journal = Journal(
         recorder=Recorder(trio.current_time),
         client=1,
         sides=frozenset(("client", "server")),
-        felt=lambda *_: None,
     )
-    return Link(plan=make_plan(scenario, 1), watch=watch, dial=dialer("127.0.0.1", port, None))
+    return Link(plan=make_plan(scenario, 1), journal=journal, dial=dialer("127.0.0.1", port, None))
 
 
 async def memory(port: int) -> float:

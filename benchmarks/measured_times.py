@@ -15,9 +15,9 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Finding, Outcome, Verdict
 from chaos.reports.jsonout import parse_run
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.scenario.rules import label, speaks_of
 from chaos.vocabulary.checks import CHECKS, DetectsDeadPeer, Reconnects

@@ -12,11 +12,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from chaos.api import load_scenarios
 from chaos.running.environment import cores
 from chaos.running.job import Job
 from chaos.running.pool.crew import Workers, run_jobs
 from chaos.running.process import run_seeds
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.vary import Bounds
 
 SCENARIO = Path(__file__).parents[1] / "scenarios" / "11-half-open.yaml"

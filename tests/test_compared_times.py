@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.running.job import make_job
 from chaos.running.process import run_job
-from chaos.scenario.load import load_scenarios
 
 ROOT = Path(__file__).parent.parent
 TITLE = "half-open"

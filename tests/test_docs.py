@@ -33,8 +33,9 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
+from chaos.api import find_files, load_scenarios
 from chaos.commands.main import cli
-from chaos.scenario.load import find_files, load_scenarios, load_text
+from chaos.scenario.load import load_text
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

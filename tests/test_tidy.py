@@ -31,13 +31,18 @@ ROOMS = (
     "reference",
     "subjects",
     "running",
+    "api",
     "explore",
     "toxiproxy_server",
     "commands",
     "__main__",
+    "__init__",  # the public names: imports anything, and nobody imports it
 )
 PURE = ROOMS[: ROOMS.index("link")]
 IMPURE_MODULES = {
+    "pathlib",
+    "io",
+    "os",
     "trio",
     "socket",
     "time",
@@ -71,6 +76,43 @@ def imports_of(tree: ast.AST) -> Iterator[str]:
             yield node.module
 
 
+def opens_files(tree: ast.AST) -> bool:
+    """Tell whether a module calls the built-in `open`."""
+    calls = [node.func for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return any(isinstance(name, ast.Name) and name.id == "open" for name in calls)
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def edges_of(path: Path, modules: set[str]) -> set[str]:
+    """Return the project's modules that a file imports, those imported for types or inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {name.name for name in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{name.name}" for name in node.names}
+            found |= (inner & modules) or {node.module}
+    return (found & modules) - {module_of(path)}
+
+
+def circle_in(edges: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one circle of imports; empty when there is none."""
+    left = {name: set(others) for name, others in edges.items()}
+    while free := [name for name, others in left.items() if not others & left.keys()]:
+        for name in free:
+            del left[name]
+    if not left:
+        return []
+    path = [next(iter(left))]
+    while (following := next(iter(left[path[-1]] & left.keys()))) not in path:
+        path.append(following)
+    return path[path.index(following) :]
+
+
 def functions_of(tree: ast.AST) -> Iterator[tuple[str, int, int]]:
     """Give (name, line, lines of body without its docstring)."""
     for node in ast.walk(tree):
@@ -84,8 +126,6 @@ def functions_of(tree: ast.AST) -> Iterator[tuple[str, int, int]]:
 @pytest.mark.parametrize("path", sources, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_imports_only_what_stands_above_it(path: Path) -> None:
     room = room_of(path)
-    if room == "__init__":
-        return
     assert room in ROOMS, f"{path.name}: give the room {room!r} a place in ROOMS"
     for name in imports_of(ast.parse(path.read_text())):
         if not name.startswith("chaos."):
@@ -99,6 +139,14 @@ def test_nothing_pure_touches_io(path: Path) -> None:
     if room_of(path) in PURE:
         touched = {name.split(".")[0] for name in imports_of(ast.parse(path.read_text()))}
         assert not touched & IMPURE_MODULES, f"{path} imports {touched & IMPURE_MODULES}"
+        assert not opens_files(ast.parse(path.read_text())), f"{path} opens a file"
+
+
+def test_no_file_imports_itself_through_others() -> None:
+    modules = {module_of(path) for path in sources}
+    edges = {module_of(path): edges_of(path, modules) for path in sources}
+    assert circle_in({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c"], "a circle is found"
+    assert circle_in(edges) == []
 
 
 @pytest.mark.parametrize("path", sources, ids=lambda path: str(path.relative_to(ROOT)))

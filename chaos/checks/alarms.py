@@ -6,7 +6,7 @@ from chaos.checks.connections import Connection, close_code, is_close_frame, sen
 from chaos.checks.context import Context, inconclusive, seconds, window_line
 from chaos.checks.entries import Occurrence, concerns, covering, label
 from chaos.checks.guards import acting_peer
-from chaos.checks.paths import delays_after, heartbeat_timeout_s, is_killer, lasts
+from chaos.checks.paths import delays_after, heartbeat_timeout_s, is_killer
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
@@ -102,7 +102,7 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
     grace_s = heartbeat_timeout_s(context)
     for index, entry in enumerate(context.scenario.timeline):
         is_action_of_peer = entry.kind == "action" and entry.word != "freeze"
-        if index == named or is_action_of_peer or not is_killer(context, entry):
+        if index == named or is_action_of_peer or not is_killer(context, index):
             continue
         if not concerns(entry, connection.client):
             continue
@@ -110,13 +110,13 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
         late = [
             row
             for row in rows
-            if row.start_s <= event.at_s <= row.end_s + delays_after(context, entry, row) + grace_s
+            if row.start_s <= event.at_s <= row.end_s + delays_after(context, row) + grace_s
         ]
         if late or covering(rows, event.at_s, grace_s=grace_s):
             return True
         opened = connection.open_s or 0.0
         met = any(row.start_s <= event.at_s and row.end_s >= opened for row in rows)
-        if lasts(entry) and met:
+        if context.words[index].lasting and met:
             return True
     return False
 

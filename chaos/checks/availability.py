@@ -5,7 +5,6 @@ from __future__ import annotations
 from chaos.checks.connections import Connection
 from chaos.checks.context import Context, Judgement, seconds, worst
 from chaos.checks.entries import concerns
-from chaos.checks.paths import is_on_path, is_silent, lasts
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.vocabulary.checks import Availability, Cost
@@ -64,10 +63,11 @@ def usable_spans(context: Context, connection: Connection) -> list[Span]:
         return []
     spans: list[Span] = [(opened, min(connection.lost_s(), context.end_s))]
     for index, entry in enumerate(context.scenario.timeline):
-        if not is_silent(entry):
+        words = context.words[index]
+        if not words.silences():
             continue
         rows = context.occurrences[index]
-        if is_on_path(entry):
+        if words.on_path:
             # paths do not know connections: who shares the host shares the silence
             for row in rows if concerns(entry, connection.client) else ():
                 spans = without(spans, (row.start_s, row.end_s))
@@ -76,7 +76,7 @@ def usable_spans(context: Context, connection: Connection) -> list[Span]:
             if event.kind != "felt" or event.get("entry") != index:
                 continue
             ends = [row.end_s for row in rows if row.start_s <= event.at_s <= row.end_s]
-            until_s = float("inf") if lasts(entry) else max(ends, default=event.at_s)
+            until_s = float("inf") if words.lasting else max(ends, default=event.at_s)
             spans = without(spans, (event.at_s, until_s))
     return [span for span in spans if span[1] > span[0]]
 

@@ -6,7 +6,7 @@ from chaos.checks.connections import Connection, is_close_frame, sent_by
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
 from chaos.checks.entries import concerns
-from chaos.checks.paths import hides_client, is_behind_link, path_hides_client
+from chaos.checks.paths import path_hides_client
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
 from chaos.scenario.rules import speaks_of
@@ -104,8 +104,8 @@ def _cut_off(context: Context, older: Connection, opened: float) -> bool:
     dialed = older.first("dialed")
     dialing = dialed is None or dialed.at_s > opened
     for index, entry in enumerate(context.scenario.timeline):
-        no_answer = entry.word == "host_crash" or is_behind_link(entry)
-        hidden = hides_client(entry) or (no_answer and dialing)
+        words = context.words[index]
+        hidden = words.hides_client() or (words.hides_server() and dialing)
         if hidden and concerns(entry, older.client):
             rows = context.occurrences[index]
             if any(row.start_s <= opened and row.end_s >= older.attempt_s for row in rows):

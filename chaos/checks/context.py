@@ -11,8 +11,8 @@ from chaos.checks.connections import Connection, read_connections
 from chaos.checks.entries import Occurrence, concerns, events_of, label, occurrences_of
 from chaos.checks.verdict import Finding, Measure, Outcome
 from chaos.scenario.model import Entry, Expectation, Scenario
-from chaos.scenario.rules import has_window
 from chaos.trace import Event, Side, Trace
+from chaos.vocabulary.word import Word
 
 # times in a trace file are rounded to microseconds, so a difference of two may be off by one
 EPSILON_S = 2e-6
@@ -79,6 +79,11 @@ class Context:
             for index, entry in enumerate(self.scenario.timeline)
         )
 
+    @cached_property
+    def words(self) -> tuple[Word, ...]:
+        """The word of each entry with its parameters."""
+        return tuple(entry.settings() for entry in self.scenario.timeline)
+
     def entry(self, index: int) -> Entry:
         """Return an entry of the timeline."""
         return self.scenario.timeline[index]
@@ -116,7 +121,7 @@ def seconds(value: float) -> str:
 def window_line(context: Context, row: Occurrence) -> str:
     """Return one line of evidence: when this entry was in force."""
     entry = context.entry(row.index)
-    if not has_window(entry):
+    if not entry.has_window:
         return f"{seconds(row.start_s)}: {label(entry)}"
     until = seconds(row.end_s) if row.ended else "the end of the run"
     return f"{seconds(row.start_s)}: {label(entry)} began; it lasted until {until}"

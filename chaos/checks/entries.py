@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from chaos.scenario.model import Entry
-from chaos.scenario.rules import has_window
 from chaos.trace import Event, Trace
 
 
@@ -41,7 +40,7 @@ def events_of(trace: Trace, kind: str, index: int) -> list[Event]:
 def occurrences_of(trace: Trace, index: int, entry: Entry, end_s: float) -> tuple[Occurrence, ...]:
     """Return each time the entry was in force before `end_s`, as recorded, in order."""
     found: list[Occurrence] = []
-    windowed = has_window(entry)
+    windowed = entry.has_window
     for event in events_of(trace, "apply", index):
         if event.at_s > end_s:
             continue

@@ -9,7 +9,7 @@ from chaos.checks.context import Context, Judgement, inconclusive, seconds, wind
 from chaos.checks.entries import Occurrence, label
 from chaos.checks.verdict import Finding, Outcome
 from chaos.scenario.model import Expectation
-from chaos.scenario.rules import has_window, speaks_of
+from chaos.scenario.rules import speaks_of
 from chaos.trace import Event
 from chaos.vocabulary.checks import NeverReconnects, Reconnects
 
@@ -162,7 +162,7 @@ def never_reconnects(
         return inconclusive(settings.word, f"{label(entry)} never took effect")
     since_s = rows[0].start_s
     parts = [_judge_absence(context, client, rows[0]) for client in context.concerned(entry)]
-    kind = "window" if has_window(entry) else "instant"
+    kind = "window" if entry.has_window else "instant"
     return worst(settings.word, parts, nothing="no client to judge", after_s=since_s, entry=kind)
 
 

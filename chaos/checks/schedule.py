@@ -13,7 +13,7 @@ from itertools import pairwise
 from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
 from chaos.checks.context import Context
 from chaos.checks.entries import concerns
-from chaos.checks.paths import client_round_trip_s, delays_after, hides_client, path_hides_client
+from chaos.checks.paths import client_round_trip_s, delays_after, path_hides_client
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 
@@ -164,8 +164,8 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     if context.scenario.client.use == "reference":
         return False
     seen = context.attempts.get(client, [])
-    for index, entry in enumerate(context.scenario.timeline):
-        if entry.word not in ("down", "refuse"):
+    for index, words in enumerate(context.words):
+        if not words.refuses:
             continue
         for row in context.occurrences[index]:
             overlaps = row.start_s < end_s and row.end_s > start_s
@@ -178,10 +178,10 @@ def _loses_attempts(
     context: Context, index: int, client: int, start_s: float, end_s: float
 ) -> bool:
     entry = context.entry(index)
-    if not hides_client(entry) or not concerns(entry, client):
+    if not context.words[index].hides_client() or not concerns(entry, client):
         return False
     return any(
-        row.start_s < end_s and row.end_s + delays_after(context, entry, row) > start_s
+        row.start_s < end_s and row.end_s + delays_after(context, row) > start_s
         for row in context.occurrences[index]
     )
 

@@ -1,35 +1,67 @@
-"""What a person sees while a suite runs: plain lines, or a live table on a terminal."""
+"""What a person sees while something runs: lines that stay, and on a terminal a screen under them that changes.
+
+A command gives a function that returns the screen as it is now, and says what stays. On a terminal the screen is
+drawn eight times a second; elsewhere its status is printed as a line now and then. `NO_COLOR` drops colour only.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import TracebackType
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Self
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
 
-from chaos.checks.verdict import Outcome, Verdict
-from chaos.reports.terminal import markup_verdict, render_verdict
-from chaos.running.job import Job
-
 ROWS_MAX = 12
-_BAR = 18
+PER_SECOND = 8
+# the share of the width that a bar takes, and below which width there is none
+BAR_SHARE = 6
+BAR_COLUMNS_MIN = 70
 
 
-@dataclass(slots=True, kw_only=True)
-class PlainAccount:
-    """Prints each verdict when it comes; for pipes, CI logs and NO_COLOR."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One thing that is under way. `done` is its share that is over, for a bar; None draws no bar."""
 
-    quiet: bool = False
-    verbose: bool = False
-    write: Callable[[str], None] = field(default=print)
+    word: str
+    title: str
+    done: float | None = None
+    note: str = ""
+    style: str = "cyan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Screen:
+    """What is shown now: a row for each thing under way, and one line of status with the share that is done."""
+
+    rows: Sequence[Row] = ()
+    status: str = ""
+    done: float | None = None
+
+
+class Display:
+    """Prints lines as they come, and the status as a line each `every_s` seconds; None prints none."""
+
+    def __init__(
+        self,
+        screen: Callable[[], Screen],
+        *,
+        write: Callable[[str], object] = print,
+        every_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Show nothing yet; use it as a context manager."""
+        self._screen = screen
+        self._write = write
+        self._every_s = every_s
+        self._clock = clock
+        self._said_s = clock()
+        self.width = 100
 
     def __enter__(self) -> Self:
         return self
@@ -37,103 +69,95 @@ class PlainAccount:
     def __exit__(self, *exc: object) -> None:
         return
 
-    def started(self, job: Job) -> None:
-        """Say nothing: a line per scenario is enough."""
+    def say(self, markup: str) -> None:
+        """Print text that stays; it may have rich's markup."""
+        self._write(Text.from_markup(markup).plain)
 
-    def progress(self, job: Job, at_s: float, what: str, opens: int) -> None:
-        """Say nothing."""
-
-    def finished(self, job: Job, verdict: Verdict) -> None:
-        """Print the verdict; when quiet, only what did not pass."""
-        self.skipped(verdict)
-
-    def skipped(self, verdict: Verdict) -> None:
-        """Print a verdict that needed no run."""
-        if not self.quiet or verdict.outcome not in (Outcome.PASS, Outcome.SKIPPED):
-            self.write(render_verdict(verdict, verbose=self.verbose))
+    def tick(self, *, news: bool = False) -> None:
+        """Show what is new. Costs next to nothing where nothing is to be shown yet; `news` shows it at once."""
+        now_s = self._clock()
+        if self._every_s is not None and (news or now_s - self._said_s >= self._every_s):
+            self._said_s = now_s
+            self._write(self._screen().status)
 
 
-@dataclass(slots=True)
-class _Row:
-    job: Job
-    started: float
-    at_s: float = 0.0
-    what: str = "starting"
-    opens: int = 0
+class TerminalDisplay(Display):
+    """Draws the screen under the lines that stay, in place."""
 
-
-class LiveAccount:
-    """A live table of what runs, under the verdicts that are in, over a progress bar."""
-
-    def __init__(self, total: int, *, quiet: bool = False, verbose: bool = False) -> None:
-        """Show nothing yet; use it as a context manager. `total` is the number of runs."""
-        self._quiet = quiet
-        self._verbose = verbose
-        self._rows: dict[int, _Row] = {}
-        self._console = Console(file=sys.stdout, highlight=False)
-        self._bar = Progress(
-            TextColumn("scenarios"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            console=self._console,
-        )
-        self._task = self._bar.add_task("", total=total)
+    def __init__(
+        self,
+        screen: Callable[[], Screen],
+        *,
+        console: Console | None = None,
+        by_itself: bool = True,
+    ) -> None:
+        """Show nothing yet. Without `by_itself` only `tick` draws, not a thread."""
+        super().__init__(screen)
+        self._console = console or Console(file=sys.stdout, highlight=False)
+        self.width = self._console.width
         self._live = Live(
             console=self._console,
-            get_renderable=self._render,
-            refresh_per_second=8,
+            get_renderable=lambda: render(self._screen(), self._console.width),
+            refresh_per_second=PER_SECOND,
+            auto_refresh=by_itself,
             transient=True,
         )
+        self._by_itself = by_itself
 
     def __enter__(self) -> Self:
-        self._live.start()
+        self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exc: object) -> None:
         self._live.stop()
 
-    def started(self, job: Job) -> None:
-        """Add a row."""
-        self._rows[id(job)] = _Row(job, time.monotonic())
+    def say(self, markup: str) -> None:
+        """Print text above the screen."""
+        self._console.print(Text.from_markup(markup), soft_wrap=True)
 
-    def progress(self, job: Job, at_s: float, what: str, opens: int) -> None:
-        """Note what a row shows next."""
-        row = self._rows.get(id(job))
-        if row is not None:
-            row.at_s, row.what, row.opens = at_s, what, opens
+    def tick(self, *, news: bool = False) -> None:
+        """Draw the screen anew, unless that happens by itself."""
+        if not self._by_itself:
+            self._live.refresh()
 
-    def finished(self, job: Job, verdict: Verdict) -> None:
-        """Take the row away and print the verdict above."""
-        self._rows.pop(id(job), None)
-        self._bar.advance(self._task)
-        self.skipped(verdict)
 
-    def skipped(self, verdict: Verdict) -> None:
-        """Print a verdict that needed no run."""
-        if not self._quiet or verdict.outcome not in (Outcome.PASS, Outcome.SKIPPED):
-            text = markup_verdict(verdict, width=self._console.width, verbose=self._verbose)
-            self._console.print(Text.from_markup(text))
+def open_display(
+    screen: Callable[[], Screen],
+    *,
+    silent: bool = False,
+    every_s: float | None = None,
+    by_itself: bool = True,
+) -> Display:
+    """Return the display for where standard output leads. A silent one shows nothing at all."""
+    if silent:
+        return Display(screen, write=lambda _: None)
+    console = Console(file=sys.stdout, highlight=False)
+    if console.is_terminal and not console.is_dumb_terminal:
+        return TerminalDisplay(screen, console=console, by_itself=by_itself)
+    return Display(screen, write=lambda text: print(text, flush=True), every_s=every_s)
 
-    def _render(self) -> RenderableType:
-        table = Table.grid(padding=(0, 2))
-        rows = sorted(self._rows.values(), key=lambda row: row.job.title)
-        for row in rows[:ROWS_MAX]:
-            # a row's clock goes on between its events
-            at_s = min(time.monotonic() - row.started, row.job.duration_s)
-            done = int(_BAR * at_s / row.job.duration_s)
-            table.add_row(
-                Text("  running", style="cyan"),
-                Text(row.job.title, overflow="ellipsis", no_wrap=True),
-                Text("━" * done + "╺" + "─" * (_BAR - done), style="cyan"),
-                Text(f"{at_s:5.1f} s of {row.job.duration_s:g} s"),
-                Text(f"{row.opens} open{'s' if row.opens != 1 else ''}; {row.what}", no_wrap=True),
-            )
-        if len(rows) > ROWS_MAX:
-            table.add_row("", Text(f"and {len(rows) - ROWS_MAX} more", style="dim"))
-        return Group(table, self._bar)
+
+def render(screen: Screen, width: int) -> RenderableType:
+    """Return a screen as rich draws it in so many columns: rows first, the status under them."""
+    bar = width // BAR_SHARE if width >= BAR_COLUMNS_MIN else 0
+    rows = Table.grid(padding=(0, 1), expand=True)
+    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    rows.add_column(no_wrap=True)
+    rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for row in screen.rows[:ROWS_MAX]:
+        drawn = _bar(row.done, bar) if row.done is not None else ""
+        word, title = Text(f"  {row.word}", style=row.style), Text(row.title)
+        rows.add_row(word, title, Text(drawn, style=row.style), Text(row.note))
+    if len(screen.rows) > ROWS_MAX:
+        rows.add_row("", Text(f"and {len(screen.rows) - ROWS_MAX} more", style="dim"), "", "")
+    drawn = f"{_bar(screen.done, bar)}  " if screen.done is not None and bar else ""
+    status = Text.assemble((drawn, "cyan"), screen.status, no_wrap=True, overflow="ellipsis")
+    return Group(*([rows] if screen.rows else []), status)
+
+
+def _bar(share: float, columns: int) -> str:
+    if not columns:
+        return ""
+    done = int((columns - 1) * min(1.0, max(0.0, share)))
+    return "━" * done + "╺" + "─" * (columns - 1 - done)

@@ -1,137 +1,44 @@
-"""A scenario's timeline on one proxy of this process, without the API, until its end or Ctrl-C."""
+"""The command `play`: a scenario's timeline against whatever connects."""
 
 from __future__ import annotations
 
-import secrets
-import signal
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import trio
+import click
 
-from chaos.commands.play_view import View, make_view
-from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError, first_message
-from chaos.link.poller import start_poller
-from chaos.networks.loopback import is_loopback
-from chaos.running.timeline import Timeline
-from chaos.scenario.model import Scenario
-from chaos.scenario.plan import make_plan
-from chaos.scenario.read import BYTES_MAX
-from chaos.toxiproxy_server.address import Address, AddressError, port_of, resolve, split
-from chaos.toxiproxy_server.playable import read_playable
-from chaos.toxiproxy_server.proxy import Ground, Proxy
-from chaos.toxiproxy_server.timeline import ProxyTimeline
+from chaos.commands import values
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How the command was called."""
+@click.command()
+@click.argument("scenario", type=values.PATH)
+@click.option(
+    "--upstream", required=True, metavar="HOST:PORT", help="Where connections are passed on to."
+)
+@click.option("--listen", required=True, metavar="HOST:PORT", help="Where to connect to instead.")
+@click.option("--loop", is_flag=True, help="Start again at the end, until Ctrl-C.")
+@click.option(
+    "--seed",
+    type=int,
+    help="Every random draw derives from it; default another each time.",
+)
+@click.option("--cell", metavar="NAME", help="Which cell of the file's matrix, such as beat=5s.")
+def play(scenario: Path, cell: str | None, **options: Any) -> int:
+    """Play a scenario's timeline against whatever connects, with a live view.
 
-    scenario: Path
-    upstream: str
-    listen: str
-    loop: bool = False
-    seed: int | None = None
-    cell: str | None = None
+    Starts one proxy. The scenario's own client, server, workload and expectations are not used.
+    """
+    import trio
 
+    from chaos.commands.play_view import PlayView
+    from chaos.errors import UsageError, first_message
+    from chaos.toxiproxy_server.play import Playing, play_until_signal, read_scenario
 
-def play_command(options: Options) -> int:
-    """Play; return the exit code. Raises InvalidScenario and UsageError."""
-    scenario = read_scenario(options.scenario, options.cell)
+    playing = Playing(scenario=read_scenario(scenario, cell), **options)
     try:
-        return trio.run(_until_signal, options, scenario, strict_exception_groups=True)
+        return trio.run(play_until_signal, playing, PlayView, strict_exception_groups=True)
     except* UsageError as group:
         raise UsageError(first_message(group)) from None
     except* BrokenPipeError:
         raise BrokenPipeError from None  # who read our output has gone
     raise AssertionError("either it returns or it raises")
-
-
-def read_scenario(path: Path, cell: str | None) -> Scenario:
-    """Return a scenario file's scenario. Raises InvalidScenario, and UsageError when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            text = file.read(BYTES_MAX + 1)
-    except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
-    return read_playable(text, str(path), cell=cell, hint="--cell")
-
-
-async def _until_signal(options: Options, scenario: Scenario) -> int:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-        async with trio.open_nursery() as nursery:
-            code = EXIT_PASSED
-
-            async def watch() -> None:
-                nonlocal code
-                async for _ in signals:
-                    code = EXIT_INTERRUPTED
-                    nursery.cancel_scope.cancel()
-
-            nursery.start_soon(watch)
-            await play(options, scenario, make_view)
-            nursery.cancel_scope.cancel()
-    return code
-
-
-async def play(
-    options: Options, scenario: Scenario, view_of: Callable[[Timeline, Ground], View]
-) -> None:
-    """Play the timeline once, or with `loop` until cancelled; nothing listens and no task is left afterwards.
-
-    Raises UsageError if an address cannot be used.
-    """
-    seed = secrets.randbits(63) if options.seed is None else options.seed
-    _see_upstream(options.upstream)
-    async with trio.open_nursery() as nursery:
-        ground = Ground(nursery=nursery, seed=seed, poller=await start_poller(nursery))
-        proxy = Proxy(name="play", listen=options.listen, upstream=options.upstream, ground=ground)
-        try:
-            proxy.start(await _listen_address(options.listen))
-        except AddressError as error:
-            raise UsageError(f"cannot listen on {options.listen}: {error}") from None
-        try:
-            await _play(
-                options, ProxyTimeline(plan=make_plan(scenario, seed), proxy=proxy), view_of
-            )
-        finally:
-            proxy.stop()
-            nursery.cancel_scope.cancel()
-
-
-async def _play(
-    options: Options, timeline: ProxyTimeline, view_of: Callable[[Timeline, Ground], View]
-) -> None:
-    proxy, plan = timeline.proxy, timeline.timeline.plan
-    with view_of(timeline.timeline, proxy.ground) as view:
-        view.say(
-            f"playing {plan.scenario.title} on {proxy.listen} → {proxy.upstream}, seed {plan.seed}"
-        )
-        if not is_loopback(split(proxy.listen)[0]):
-            view.say(f"WARNING: {proxy.listen} can be reached from other machines")
-
-        timeline.told = view.stepped
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(view.refresh)
-            await timeline.run()
-            while options.loop:
-                view.say("again from the start")
-                await timeline.run()
-            nursery.cancel_scope.cancel()
-        view.say("the timeline is over")
-
-
-async def _listen_address(text: str) -> Address:
-    split(text)
-    return await resolve(text)
-
-
-def _see_upstream(text: str) -> None:
-    try:
-        host, service = split(text)
-        port = port_of(service)
-    except AddressError as error:
-        raise UsageError(f"cannot use --upstream {text}: {error}") from None
-    if not host or port == 0:
-        raise UsageError(f"cannot use --upstream {text}: expected HOST:PORT")

@@ -1,280 +1,235 @@
-"""What `trio-chaos sweep` does: options to a question, workers, a live account, a summary and an exit code."""
+"""The command `sweep`: many seeds of some scenarios, a live account, a summary and an exit code."""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.text import Text
+import click
 
-from chaos.checks.verdict import Outcome
-from chaos.commands.run import Options as RunOptions
-from chaos.commands.run import load_all, why_not
-from chaos.commands.sweep_report import (
-    FAILURES_SHOWN,
-    Context,
-    failure_lines,
-    missing_states,
-    render_summary,
-    sweep_to_json,
+from chaos.commands import values
+from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chaos.api import Selected, Selection
+    from chaos.explore.determinism import Difference
+    from chaos.explore.sweep import Question, Sweep
+
+
+@click.command()
+@values.paths
+@click.option(
+    "--seeds",
+    type=click.IntRange(1, 10_000_000),
+    default=1000,
+    show_default=True,
+    metavar="N",
+    help="How many seeds of each scenario.",
 )
-from chaos.errors import (
-    EXIT_FAILED,
-    EXIT_INCONCLUSIVE,
-    EXIT_INTERRUPTED,
-    EXIT_PASSED,
-    InvalidScenario,
-    UsageError,
+@click.option("--first-seed", type=int, default=1, show_default=True, metavar="SEED")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Processes; default one per processor.",
 )
-from chaos.explore.determinism import Difference, Twins
-from chaos.explore.store import Store
-from chaos.explore.sweep import Question, Stops, Sweep
-from chaos.explore.tally import Tally
-from chaos.running.environment import cores
-from chaos.running.pool.crew import Crew, Dask, Workers
-from chaos.running.result import Row
-from chaos.scenario.load import find_files
-from chaos.scenario.model import Scenario
-from chaos.scenario.vary import Bounds
+@click.option(
+    "--shard",
+    type=values.Shard(),
+    default="1/1",
+    metavar="K/N",
+    help="Only every Nth seed, from the Kth on: for N machines.",
+)
+@click.option(
+    "--out",
+    type=values.PATH,
+    metavar="DIR",
+    help="Keep results.jsonl, and the trace of each run that does not pass.",
+)
+@click.option("--resume", is_flag=True, help="Go on with the results in --out.")
+@click.option(
+    "--stop-after-failures",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Stop once so many runs have failed.",
+)
+@click.option(
+    "--budget",
+    "budget_s",
+    callback=values.seconds,
+    metavar="TIME",
+    help="Stop after this much real time, such as 60s.",
+)
+@values.subject("client")
+@values.subject("server")
+@click.option(
+    "--time-jitter",
+    type=values.Share(),
+    default="20%",
+    show_default=True,
+    metavar="SHARE",
+    help="Move faults by up to this share of the gap to their neighbours.",
+)
+@click.option(
+    "--duration-jitter",
+    type=values.Share(),
+    default="20%",
+    show_default=True,
+    metavar="SHARE",
+    help="Lengthen and shorten windows by up to this share, where that is fair.",
+)
+@click.option(
+    "--no-swarm",
+    "swarm",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="Leave no kind of fault out.",
+)
+@click.option(
+    "--verify-determinism", is_flag=True, help="Run each seed twice and compare the traces."
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="Workers of a Dask cluster, such as tcp://scheduler:8786."
+)
+@values.tag
+@values.recursive
+@values.as_json("summary")
+def sweep(
+    *,
+    jobs: int | None,
+    out: Any,
+    resume: bool,
+    stop_after_failures: int | None,
+    budget_s: float | None,
+    verify_determinism: bool,
+    dask: str | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Run scenarios over many seeds on the simulated network, with fault times varied by each seed."""
+    from chaos.commands.sweep_report import Context, SweepDisplay
+    from chaos.explore.store import Store
+    from chaos.explore.sweep import Stops, Sweep
 
-LINE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """The options of `trio-chaos sweep`, as the command line gives them."""
-
-    paths: tuple[Path, ...]
-    seeds: int = 1000
-    first_seed: int = 1
-    jobs: int | None = None
-    shard: tuple[int, int] = (1, 1)
-    out: Path | None = None
-    resume: bool = False
-    stop_after_failures: int | None = None
-    budget_s: float | None = None
-    json: bool = False
-    client: str | None = None
-    server: str | None = None
-    swarm: bool = True
-    time_jitter: float = 0.2
-    duration_jitter: float = 0.2
-    dask: str | None = None
-    tags: tuple[str, ...] = ()
-    recursive: bool = False
-    verify_determinism: bool = False
-
-
-def sweep_command(options: Options) -> int:
-    """Sweep and return the exit code. Prints and writes what the options ask for."""
-    question = _question(options)
-    store = Store(options.out, resume=options.resume) if options.out is not None else None
+    if resume and out is None:
+        raise UsageError("--resume goes on with the results in --out; expected --out DIR")
+    if verify_determinism and dask is not None:
+        raise UsageError(
+            "--verify-determinism compares processes of this machine; expected no --dask"
+        )
+    question = _question(**options)
+    store = Store(out, resume=resume) if out is not None else None
     context = Context(question=question, store=store)
-    with _account(context, options) as account:
-        sweep = Sweep(
+    with SweepDisplay(context, silent=as_json) as display:
+        swept = Sweep(
             question=question,
-            stops=Stops(failures=options.stop_after_failures, budget_s=options.budget_s),
-            watcher=account,
+            stops=Stops(failures=stop_after_failures, budget_s=budget_s),
+            watcher=display,
             store=store,
         )
-        account.begin(len(sweep.rows), len(sweep.rows) + sweep.left())
-        differences = _run(sweep, options)
-    return _conclude(sweep, context, options, differences)
+        display.begin(len(swept.rows), len(swept.rows) + swept.left())
+        differences = _sweep(swept, jobs, dask, verify_determinism)
+    _report(swept, context, differences, as_json=as_json, verified=verify_determinism)
+    if swept.interrupted:
+        return values.interrupted()
+    return EXIT_FAILED if differences else _exit_code(swept)
 
 
-def _question(options: Options) -> Question:
-    if options.resume and options.out is None:
-        raise UsageError("--resume goes on with the results in --out; expected --out DIR")
+def _question(
+    *, time_jitter: float, duration_jitter: float, swarm: bool, **options: Any
+) -> Question:
+    from chaos.api import Selection
+    from chaos.explore.sweep import Question
+    from chaos.scenario.vary import Bounds
+
+    selection = Selection.taken_from(options)
     try:
-        bounds = Bounds(
-            time_jitter=options.time_jitter,
-            duration_jitter=options.duration_jitter,
-            swarm=options.swarm,
-        )
+        bounds = Bounds(time_jitter=time_jitter, duration_jitter=duration_jitter, swarm=swarm)
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Question(
-        scenarios=load_sweepable(options),
-        seeds=options.seeds,
-        first_seed=options.first_seed,
-        shard=options.shard,
+        scenarios=select_sweepable(selection).scenarios,
         bounds=bounds,
-        client=options.client,
-        server=options.server,
+        client=selection.client,
+        server=selection.server,
+        **options,
     )
 
 
-def load_sweepable(options: Options) -> list[Scenario]:
-    """Return the scenarios that can run on the simulated network; the others are named on standard error.
+def select_sweepable(selection: Selection) -> Selected:
+    """Return what of a selection can run on the simulated network; the rest is named on standard error.
 
     Raises:
         InvalidScenario: with the mistakes of every file.
         UsageError: nothing is left.
     """
-    scenarios, mistakes = load_all(find_files(options.paths, options.recursive))
-    if mistakes:
-        raise InvalidScenario(tuple(mistakes))
-    given = RunOptions(paths=options.paths, client=options.client, server=options.server)
-    kept = []
-    for scenario in scenarios:
-        if options.tags and not set(options.tags) & set(scenario.tags):
-            continue
-        reason = why_not(scenario, "simulated", given)
-        if reason is None:
-            kept.append(scenario)
-        else:
-            print(f"SKIPPED  {scenario.title}  {reason}", file=sys.stderr)
-    if not kept:
+    from dataclasses import replace
+
+    from chaos.api import select
+
+    selected = select(replace(selection, network="simulated"))
+    for scenario, reason in selected.skipped:
+        click.echo(f"SKIPPED  {scenario.title}  {reason}", err=True)
+    if not selected.scenarios:
         raise UsageError("no scenario is left that can run on the simulated network")
-    return kept
+    return selected
 
 
-def _run(sweep: Sweep, options: Options) -> list[Difference]:
-    jobs = options.jobs or cores()
-    if options.verify_determinism:
-        if options.dask is not None:
-            raise UsageError(
-                "--verify-determinism compares processes of this machine; expected no --dask"
-            )
-        twins = Twins(pairs=max(1, jobs // 2))
-        sweep.take(twins.run(sweep.jobs(jobs)))
+def _sweep(swept: Sweep, jobs: int | None, dask: str | None, verify: bool) -> list[Difference]:
+    from chaos.explore.determinism import Twins
+    from chaos.running.environment import cores
+    from chaos.running.pool.crew import Crew, Dask, Workers
+
+    width = jobs or cores()
+    if verify:
+        twins = Twins(pairs=max(1, width // 2))
+        swept.take(twins.run(swept.jobs(width)))
         return twins.differences
-    crew: Crew = Workers(jobs) if options.dask is None else Dask(options.dask)
-    sweep.run(crew)
+    crew: Crew = Workers(width) if dask is None else Dask(dask)
+    swept.run(crew)
     return []
 
 
-def _conclude(
-    sweep: Sweep, context: Context, options: Options, differences: Sequence[Difference]
-) -> int:
-    tally, left = sweep.tally, sweep.left()
-    if options.json:
-        data = sweep_to_json(tally, context, left=left, why=sweep.why)
-        if options.verify_determinism:
+def _report(
+    swept: Sweep,
+    context: Any,
+    differences: Sequence[Difference],
+    *,
+    as_json: bool,
+    verified: bool,
+) -> None:
+    from chaos.commands.sweep_report import render_summary, sweep_to_json
+
+    tally, left = swept.tally, swept.left()
+    if as_json:
+        data = sweep_to_json(tally, context, left=left, why=swept.why)
+        if verified:
             data["differences"] = [difference.to_json() for difference in differences]
-        sys.stdout.write(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
-    else:
-        sys.stdout.write(render_summary(tally, context, left=left, why=sweep.why))
-        for difference in differences:
-            sys.stdout.write(f"\n{difference}\n")
-        if options.verify_determinism and not differences:
-            sys.stdout.write(f"deterministic: {len(tally)} runs gave the same trace twice\n")
-    if sweep.interrupted:
-        return EXIT_INTERRUPTED
-    if differences:
-        return EXIT_FAILED
-    return _exit_code(sweep, tally)
+        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        return
+    click.echo(render_summary(tally, context, left=left, why=swept.why), nl=False)
+    for difference in differences:
+        click.echo(f"\n{difference}")
+    if verified and not differences:
+        click.echo(f"deterministic: {len(tally)} runs gave the same trace twice")
 
 
-def _exit_code(sweep: Sweep, tally: Tally) -> int:
+def _exit_code(swept: Sweep) -> int:
+    from chaos.checks.verdict import Outcome
+    from chaos.commands.sweep_report import missing_states
+
+    tally = swept.tally
     counts = tally.counts()
     if counts[Outcome.FAIL]:
         return EXIT_FAILED
-    whole = sweep.question.shard == (1, 1)
+    whole = swept.question.shard == (1, 1)
     missing = whole and any(
         missing_states(scenario.sometimes, tally.of_title(scenario.title))
-        for scenario in sweep.question.scenarios
+        for scenario in swept.question.scenarios
     )
     if counts[Outcome.INCONCLUSIVE] or missing or not len(tally):
         return EXIT_INCONCLUSIVE
     return EXIT_PASSED
-
-
-class Account:
-    """Shows how far a sweep is: what did not pass as it comes, and the rate in seeds per second."""
-
-    def __init__(self, context: Context, write: Callable[[str], None]) -> None:
-        """Print through `write`, line by line."""
-        self._context = context
-        self._write = write
-        self._shown = 0
-        self._before = self._done = self._total = self._failed = 0
-        self._started_s = self._said_s = time.monotonic()
-
-    def __enter__(self) -> Account:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        return
-
-    def begin(self, done: int, total: int) -> None:
-        """Say how much there is, and how much of it is done already."""
-        self._before = self._done = done
-        self._total = total
-        if done:
-            self._write(f"{done} of {total} were done before")
-
-    def row(self, row: Row, tally: Tally) -> None:
-        """Count a run; print it if it did not pass."""
-        self._done = len(tally)
-        self._failed += row.outcome is Outcome.FAIL
-        if row.outcome is Outcome.PASS:
-            return
-        self._shown += 1
-        if self._shown <= FAILURES_SHOWN:
-            for line in failure_lines(row, self._context):
-                self._write(line)
-        elif self._shown == FAILURES_SHOWN + 1:
-            self._write("further ones are counted only; --out keeps them all")
-
-    def tick(self) -> None:
-        """Print a line now and then."""
-        now_s = time.monotonic()
-        if now_s - self._said_s >= LINE_EVERY_S:
-            self._said_s = now_s
-            self._write(f"{self._done}/{self._total}  {self._rate()}")
-
-    def _rate(self) -> str:
-        spent_s = max(1e-3, time.monotonic() - self._started_s)
-        rate = (self._done - self._before) / spent_s
-        return f"{rate:.1f} seeds/s, {self._failed} failed"
-
-
-class LiveAccount(Account):
-    """The same with a progress bar, on a terminal."""
-
-    def __init__(self, context: Context) -> None:
-        """Show nothing yet; use it as a context manager."""
-        self._console = Console(file=sys.stdout, highlight=False)
-        super().__init__(context, lambda text: self._console.print(Text(text), soft_wrap=True))
-        self._bar = Progress(
-            TextColumn("seeds"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.description}"),
-            console=self._console,
-            transient=True,
-        )
-        self._task = self._bar.add_task("")
-
-    def __enter__(self) -> LiveAccount:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._bar.stop()
-
-    def begin(self, done: int, total: int) -> None:
-        """Set the bar."""
-        super().begin(done, total)
-        self._bar.update(self._task, completed=done, total=total)
-
-    def tick(self) -> None:
-        """Move the bar."""
-        self._bar.update(self._task, completed=self._done, description=self._rate())
-
-
-def _account(context: Context, options: Options) -> Account:
-    if options.json:
-        return Account(context, lambda _: None)
-    if sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb":
-        return LiveAccount(context)
-    return Account(context, lambda text: print(text, flush=True))

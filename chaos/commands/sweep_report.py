@@ -1,13 +1,18 @@
-"""What a sweep came to, as text and as JSON."""
+"""What a sweep shows while it goes on, and what it came to, as text and as JSON."""
 
 from __future__ import annotations
 
 import shlex
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
+
+from rich.markup import escape
 
 from chaos.checks.verdict import Outcome
+from chaos.commands.live import Screen, open_display
+from chaos.errors import one_line
 from chaos.explore.store import Store
 from chaos.explore.sweep import Question
 from chaos.explore.tally import Tally, Times
@@ -18,6 +23,7 @@ from chaos.vocabulary.sometimes import STATES
 
 FORMAT_VERSION = 1
 FAILURES_SHOWN = 20
+LINE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,3 +156,55 @@ def _counts(tally: Tally) -> dict[str, int]:
     counts = tally.counts()
     judged = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)
     return {outcome.value: counts[outcome] for outcome in judged}
+
+
+class SweepDisplay:
+    """Shows how far a sweep is: what did not pass as it comes, and the rate in seeds per second."""
+
+    def __init__(self, context: Context, *, silent: bool = False) -> None:
+        """Show nothing yet; use it as a context manager."""
+        self._context = context
+        self._shown = 0
+        self._before = self._done = self._total = self._failed = 0
+        self._started_s = time.monotonic()
+        self._display = open_display(self._screen, silent=silent, every_s=LINE_EVERY_S)
+
+    def __enter__(self) -> Self:
+        self._display.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._display.__exit__(*exc)
+
+    def begin(self, done: int, total: int) -> None:
+        """Say how much there is, and how much of it is done already."""
+        self._before, self._done, self._total = done, done, total
+        count = len(self._context.question.scenarios)
+        self._display.say(f"sweeping {count} scenario{'s' if count > 1 else ''}: {total} runs")
+        if done:
+            self._display.say(f"{done} of {total} were done before")
+
+    def row(self, row: Row, tally: Tally) -> None:
+        """Count a run; show it if it did not pass."""
+        self._done = len(tally)
+        self._failed += row.outcome is Outcome.FAIL
+        if row.outcome is Outcome.PASS:
+            return
+        self._shown += 1
+        if self._shown <= FAILURES_SHOWN:
+            for line in failure_lines(row, self._context):
+                self._display.say(escape(one_line(line)))
+        elif self._shown == FAILURES_SHOWN + 1:
+            self._display.say("further ones are counted only; --out keeps them all")
+
+    def tick(self) -> None:
+        """Show how far it is now and then."""
+        self._display.tick()
+
+    def _screen(self) -> Screen:
+        spent_s = max(1e-3, time.monotonic() - self._started_s)
+        rate = (self._done - self._before) / spent_s
+        return Screen(
+            status=f"{self._done}/{self._total}  {rate:.1f} seeds/s, {self._failed} failed",
+            done=self._done / max(1, self._total),
+        )

@@ -99,6 +99,6 @@ def toxiproxy_server(version: bool, **options: Any) -> int:
     if version:
         click.echo(f"toxiproxy-server version {options['api_version']}")
         return EXIT_PASSED
-    from chaos.toxiproxy_server.serve import Options, serve_command  # noqa: PLC0415 - see above
+    from chaos.toxiproxy_server.serve import Options, serve_command
 
     return serve_command(Options(**options), lambda text: click.echo(text, err=True))

@@ -1,13 +1,50 @@
-"""Values that several commands take. Imports nothing that is slow: `--help` must answer at once."""
+"""Options that several commands share, and the kinds of values they take. Imports nothing that is slow."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import click
+
+from chaos.errors import EXIT_INTERRUPTED
+
+PATH = click.Path(path_type=Path)
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+paths: Decorator = click.argument("paths", nargs=-1, required=True, type=PATH)
+tag: Decorator = click.option(
+    "--tag",
+    "tags",
+    multiple=True,
+    metavar="TAG",
+    help="Only scenarios with this tag; may be repeated.",
+)
+recursive: Decorator = click.option(
+    "--recursive", is_flag=True, help="Also the scenario files in subfolders."
+)
+verbose: Decorator = click.option(
+    "--verbose", "-v", is_flag=True, help="Show every check with its figures."
+)
+
+
+def subject(side: str, whose: str = "every scenario's own", names: str = "") -> Decorator:
+    """Return the option that puts another client or server in place of the scenario's."""
+    text = f"{side.capitalize()} in place of {whose}{names}."
+    return click.option(f"--{side}", metavar="USE", help=text)
+
+
+def as_json(what: str) -> Decorator:
+    """Return the option `--json`; `what` is printed and nothing else."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help=f"Print the {what} as JSON and nothing else."
+    )
 
 
 def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> float | None:
     """Read an option that is a duration such as `90s`; use it as the option's callback. None stays None."""
-    from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - brings pydantic
+    from chaos.vocabulary.base import parse_duration
 
     if value is None:
         return None
@@ -15,3 +52,37 @@ def seconds(_ctx: click.Context, _param: click.Parameter, value: str | None) -> 
         return parse_duration(value)
     except ValueError as error:
         raise click.BadParameter(f"{error}, got {value!r}") from error
+
+
+class Share(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A share such as `20%` or `0.2`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return float(value[:-1]) / 100 if value.endswith("%") else float(value)
+        except ValueError:
+            self.fail(f"expected a share such as 20%, got {value!r}", param, ctx)
+
+
+class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic from click 8.3 on
+    """A part of the whole, such as `3/8`."""
+
+    name = "shard"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        number, slash, count = value.partition("/")
+        if slash and number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count):
+            return int(number), int(count)
+        return self.fail(f"expected a part such as 3/8, got {value!r}", param, ctx)
+
+
+def interrupted() -> int:
+    """Say that a command was interrupted, and return its exit code."""
+    click.echo("interrupted; the results above are what there is", err=True)
+    return EXIT_INTERRUPTED

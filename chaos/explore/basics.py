@@ -8,11 +8,12 @@ small from the start.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from random import Random
+from typing import Any
 
-from chaos.explore.kinds import Kind, Row
-from chaos.explore.schedules import CLOCKED, THEN_S, TICK_S, Ground, Schedule, make_entry
+from chaos.explore.kinds import Kind, make_entry
+from chaos.explore.schedules import CLOCKED, THEN_S, TICK_S, Ground, Schedule
 from chaos.scenario.model import Entry
 
 
@@ -28,23 +29,20 @@ def basics(ground: Ground, seed: int) -> list[Schedule]:
     return first + rest
 
 
-def _alone(ground: Ground, kind: Kind, parameters: Row) -> Schedule:
+def _alone(ground: Ground, kind: Kind, parameters: Mapping[str, Any]) -> Schedule:
     """Return a schedule of one kind, for the longest window worth trying: long enough for all to be noticed."""
-    entry = make_entry(
-        kind.kind,
-        kind.word,
+    entry = kind.entry(
         parameters,
-        stream=kind.streams[0],
-        by=kind.by,
+        stream=kind.draw.streams[0],
         at_s=ground.start_s,
-        for_s=None if kind.instant else ground.window_s,
+        for_s=None if kind.word.instant else ground.window_s,
     )
     return Schedule(entries=(entry, *_cut(ground, kind)))
 
 
 def _cut(ground: Ground, kind: Kind) -> Iterator[Entry]:
     # what only a new connection can meet needs one
-    if kind.greets:
+    if kind.draw.greets:
         yield make_entry("fault", "reset", {}, at_s=ground.start_s + TICK_S)
 
 

@@ -10,6 +10,7 @@ from functools import partial
 from itertools import zip_longest
 from typing import Any
 
+from chaos.running.environment import cores
 from chaos.running.job import Job
 from chaos.running.pool.crew import Workers
 from chaos.running.pool.worker import WorkerLost, launch
@@ -101,3 +102,16 @@ def _rows_of(job: Job, twin: Future[list[Row]]) -> list[Row]:
         return twin.result()
     except WorkerLost as lost:
         return lost_rows(job, f"its process was lost: {lost}")
+
+
+def verify(
+    jobs: Sequence[Job], *, processes: int | None = None
+) -> Iterator[tuple[Row, Difference | None]]:
+    """Run each job twice, and give each run with where the two differ.
+
+    Raises:
+        UsageError: a subject cannot be had, or cannot do what a scenario asks.
+    """
+    twins = Twins(pairs=max(1, (processes or cores()) // 2))
+    for (row,) in twins.run(jobs):
+        yield row, twins.differences.pop() if twins.differences else None

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from chaos.explore.kinds import SHARES, Kind, kind_of
+from chaos.explore.kinds import SHARES, Kind, kind_of, make_entry
 from chaos.explore.schedules import (
     CLOCKED,
     THEN_S,
@@ -19,7 +19,6 @@ from chaos.explore.schedules import (
     Schedule,
     admitted,
     fitting,
-    make_entry,
     moved,
 )
 from chaos.scenario.model import Entry, Trigger
@@ -56,7 +55,7 @@ def groups(draw: st.DrawFn, ground: Ground) -> tuple[Entry, ...]:
     """Draw one entry, and often a reset beside one that only a new connection can meet."""
     entry = draw(entries(ground))
     waits = entry.on is not None and entry.on.event not in CLOCKED
-    if not waits and not kind_of(entry).greets:
+    if not waits and not kind_of(entry).draw.greets:
         return (entry,)
     if draw(st.sampled_from([False] * UNCUT + [True] * (4 - UNCUT))):
         at_s = ground.start_s if entry.at_s is None else entry.at_s
@@ -70,16 +69,16 @@ def groups(draw: st.DrawFn, ground: Ground) -> tuple[Entry, ...]:
 def entries(draw: st.DrawFn, ground: Ground) -> Entry:
     """Draw one entry."""
     kinds = ground.kinds()
-    kind: Kind = draw(st.sampled_from([kind for kind in kinds for _ in range(kind.weight)]))
+    kind: Kind = draw(st.sampled_from([kind for kind in kinds for _ in range(kind.draw.weight)]))
     parameters = draw(st.sampled_from(ground.strengths(kind)))
-    stream = draw(st.sampled_from(kind.streams))
+    stream = draw(st.sampled_from(kind.draw.streams))
     times = draw(moments(ground))
-    if not kind.instant:
+    if not kind.word.instant:
         times["for_s"] = TICK_S * draw(st.integers(1, int(ground.window_s / TICK_S)))
-    if kind.shared:
+    if kind.draw.shared:
         shares = [SHARES[0]] * (SHARES_ONE_IN - 1) * (len(SHARES) - 1) + list(SHARES[1:])
         times["toxicity"] = draw(st.sampled_from(shares))
-    return make_entry(kind.kind, kind.word, parameters, stream=stream, by=kind.by, **times)
+    return kind.entry(parameters, stream=stream, **times)
 
 
 @st.composite
@@ -129,7 +128,7 @@ def _related(draw: st.DrawFn, ground: Ground, found: Schedule) -> Entry:
     does = draw(mine | entries(ground))
     when = draw(mine | entries(ground))
     lasts = draw(mine | entries(ground)).for_s or TICK_S
-    for_s = None if kind_of(does).instant else lasts
+    for_s = None if kind_of(does).word.instant else lasts
     return moved(does, at_s=when.at_s, on=when.on, then_s=when.then_s, for_s=for_s)
 
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Finding, Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.scenario.rules import show_s
 

@@ -16,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.checks.paths import is_silent
 from chaos.explore.kinds import added_s, kind_of
 from chaos.explore.schedules import (
     MARGIN_S,
@@ -30,7 +29,6 @@ from chaos.explore.schedules import (
     moved,
 )
 from chaos.scenario.model import Entry, Expectation, Scenario
-from chaos.scenario.rules import has_window
 from chaos.vocabulary.base import format_duration
 
 # Around a silence whose detection is judged, nothing else may go on for so long.
@@ -40,8 +38,6 @@ KEPT = frozenset(
     {"no_leaks", "single_connection", "single_handler", "never_sends_before_open", "backoff"}
 )
 ALWAYS = ("single_connection", "single_handler", "never_sends_before_open", "no_leaks")
-# How a host that is gone or stopped is noticed by who is left.
-_HOST_FAULTS = ("host_crash", "host_freeze")
 
 
 def back_again_s(ground: Ground, entries: Sequence[Entry]) -> float:
@@ -171,7 +167,7 @@ def _is_kept(row: Expectation) -> bool:
 def _comes_back(ground: Ground, entries: Sequence[Entry]) -> bool:
     """Tell whether every correct client must be back: it may give up after attempts, or answers that mean never."""
     limited = ground.scenario.client.backoff.attempts_max is not None
-    return not limited and not any(kind_of(entry).final for entry in entries)
+    return not limited and not any(kind_of(entry).draw.final for entry in entries)
 
 
 def _upsets_backoff(entries: Sequence[Entry]) -> bool:
@@ -182,9 +178,7 @@ def _upsets_backoff(entries: Sequence[Entry]) -> bool:
 
 def _new_process(entry: Entry, peer: str) -> bool:
     """Tell whether a peer starts again from nothing."""
-    if entry.word == "host_crash":
-        return bool(entry.parameters.get("host", "server") == peer)
-    return entry.word == "restart" and entry.by == peer
+    return entry.settings().starts_anew(entry.by) == peer
 
 
 def _path_is_fair(ground: Ground, entries: Sequence[Entry]) -> bool:
@@ -193,7 +187,7 @@ def _path_is_fair(ground: Ground, entries: Sequence[Entry]) -> bool:
     waits = [subject.heartbeat.timeout_s for subject in subjects if subject.heartbeat is not None]
     slow_s = sum(added_s(entry) for entry in entries)
     return (
-        not any(kind_of(entry).chokes for entry in entries)
+        not any(kind_of(entry).draw.chokes for entry in entries)
         and slow_s <= min(waits, default=0.0) / 2
     )
 
@@ -214,11 +208,7 @@ def _detections(ground: Ground, entries: Sequence[Entry]) -> Iterator[Expectatio
 
 def _witnesses(entry: Entry) -> tuple[str, ...]:
     """Return the peers that must notice an entry if it lasts, and that the link sees notice it."""
-    if not is_silent(entry) or not has_window(entry):
-        return ()
-    if entry.word in _HOST_FAULTS:
-        return ("client",) if entry.parameters.get("host", "server") == "server" else ()
-    return ("client", "server") if entry.word in ("blackhole", "stall") else ()
+    return entry.settings().witnesses() if entry.has_window else ()
 
 
 def _near(entry: Entry, other: Entry) -> bool:

@@ -11,12 +11,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from chaos.explore.kinds import KINDS, Kind, kind_of
+from chaos.explore.kinds import Kind, all_kinds, kind_of, make_entry
 from chaos.scenario.model import Entry, Heartbeat, Scenario, Subject, Trigger
-from chaos.scenario.timeline_rules import NOT_TWICE
 from chaos.subject import Abilities
-from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
+from chaos.vocabulary.words import WORDS
 
 # Starts and lengths are multiples of this.
 TICK_S = 0.25
@@ -64,23 +63,23 @@ class Ground:
 
     def kinds(self) -> tuple[Kind, ...]:
         """Return the kinds of entries that make sense here, the weakest first."""
-        return tuple(kind for kind in KINDS if self._fits(kind))
+        return tuple(kind for kind in all_kinds() if self._fits(kind))
 
     def strengths(self, kind: Kind) -> tuple[Mapping[str, Any], ...]:
         """Return the parameters that a kind may have here, the weakest first."""
-        return tuple(row for row in kind.strengths if self._may(kind, row))
+        return tuple(row for row in kind.draw.strengths if self._may(kind, row))
 
     def _fits(self, kind: Kind) -> bool:
-        if kind.kind == "action" and not kind.by_runner:
-            abilities = self.client if kind.by == "client" else self.server
-            if kind.word not in abilities.actions:
+        if kind.needs_ability:
+            abilities = self.client if kind.draw.by == "client" else self.server
+            if kind.word.word not in abilities.actions:
                 return False
         return bool(self.strengths(kind))
 
     def _may(self, kind: Kind, row: Mapping[str, Any]) -> bool:
         # an RST that only the server gets leaves the client with a connection that nobody else has
         unsaid = str(row.get("action", "")).startswith("drop") or row.get("side") == "server"
-        silent = kind.silent or unsaid
+        silent = kind.draw.silent or unsaid
         if silent and self.scenario.client.heartbeat is None:
             return False
         if "status" in row and self.policy.on_status(row["status"]) not in _COMES_BACK:
@@ -141,26 +140,14 @@ class Schedule:
             len(waits),
             sum(1 - row.toxicity for row in rows),
             sum(EVENTS.index(row.on.event) for row in waits if row.on is not None),
-            sum(kind_of(row).rank for row in rows),
+            sum(kind_of(row).draw.rank for row in rows),
             sum(kind_of(row).strength(row) for row in rows),
-            sum(kind_of(row).streams.index(row.stream) for row in rows),
+            sum(kind_of(row).draw.streams.index(row.stream) for row in rows),
             sum(time_s % 1 != 0 for time_s in times),
             sum(spent),
             sum(row.at_s or 0.0 for row in rows),
             sum(row.on.number + row.then_s for row in waits if row.on is not None),
         )
-
-
-def make_entry(kind: str, word: str, parameters: Mapping[str, Any], **rest: Any) -> Entry:
-    """Return an entry; `at_s`, `then_s` and `for_s` among the rest are in seconds."""
-    times = {
-        name: Seconds(rest.pop(name))
-        for name in ("at_s", "then_s", "for_s")
-        if rest.get(name) is not None
-    }
-    rest = {name: value for name, value in rest.items() if name not in ("at_s", "then_s", "for_s")}
-    row = {"kind": kind, "word": word, "parameters": dict(parameters), **times, **rest}
-    return Entry.model_validate(row)
 
 
 def beat_bound_s(subject: Subject) -> float:
@@ -224,9 +211,7 @@ def _one_too_many(entry: Entry, kept: Iterable[Entry]) -> bool:
 
 def _actor(entry: Entry) -> str | None:
     """Return the peer that an entry makes do something, or starts again."""
-    if entry.word == "host_crash":
-        return str(entry.parameters.get("host", "server"))
-    return entry.by
+    return entry.settings().starts_anew(entry.by) or entry.by
 
 
 def _collide(one: Entry, other: Entry) -> bool:
@@ -236,7 +221,7 @@ def _collide(one: Entry, other: Entry) -> bool:
     if _actor(one) is not None and _actor(one) == _actor(other):
         # a peer that restarts, drains, is offline or loses its host does one thing at a time
         return True
-    return one.word == other.word and one.word in NOT_TWICE
+    return one.word == other.word and WORDS[one.kind][one.word].exclusive
 
 
 def moved(entry: Entry, **changes: Any) -> Entry:

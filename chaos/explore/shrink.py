@@ -19,7 +19,6 @@ from chaos.explore.schedules import (
     Ground,
     Schedule,
     end_s,
-    make_entry,
     moved,
 )
 from chaos.scenario.model import Entry
@@ -150,23 +149,23 @@ def sooner(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
 def simpler(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield entries of simpler kinds in its place, as long as it or for a second."""
     for kind in ground.kinds():
-        if kind.rank >= kind_of(entry).rank:
+        if kind.draw.rank >= kind_of(entry).draw.rank:
             return
         when = {"at_s": entry.at_s, "on": entry.on, "then_s": entry.then_s}
-        row, stream = ground.strengths(kind)[0], kind.streams[0]
-        lengths_s = [None] if kind.instant else dict.fromkeys((entry.for_s or 1.0, 1.0))
+        row, stream = ground.strengths(kind)[0], kind.draw.streams[0]
+        lengths_s = [None] if kind.word.instant else dict.fromkeys((entry.for_s or 1.0, 1.0))
         for for_s in lengths_s:
             times = {**when, "for_s": for_s}
-            yield make_entry(kind.kind, kind.word, row, by=kind.by, stream=stream, **times)
+            yield kind.entry(row, stream=stream, **times)
 
 
 def weaker(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry with weaker parameters, and on its usual stream."""
     kind = kind_of(entry)
-    if entry.stream != kind.streams[0]:
-        yield moved(entry, stream=kind.streams[0])
+    if entry.stream != kind.draw.streams[0]:
+        yield moved(entry, stream=kind.draw.streams[0])
     for row in ground.strengths(kind):
-        if kind.strengths.index(row) < kind.strength(entry):
+        if kind.draw.strengths.index(row) < kind.strength(entry):
             yield moved(entry, parameters=dict(row))
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import deque
 
-from chaos.faults.machine import Machine, QueueMachine
+from chaos.faults.machine import Machine, Place, QueueMachine
 from chaos.faults.units import Data, Fin, Unit, size
-from chaos.vocabulary.faults import DelayFrames, DropFrames
-from chaos.wire.frames import FrameCutter, Span
+from chaos.vocabulary.faults import Blackhole, DelayFrames, DropFrames, Stall
+from chaos.wire.frames import Span
 
 # How much a stalled path takes before its sender feels it: enough to see the sender's own FIN behind its data.
 STALL_CAPACITY_BYTES = 4 * 1024 * 1024
 
 
-class StallMachine(QueueMachine):
+class StallMachine(QueueMachine, does=[Stall]):
     """Hold every byte, FIN and RST; on removal all of it goes on."""
 
     capacity_bytes = STALL_CAPACITY_BYTES
@@ -24,7 +24,7 @@ class StallMachine(QueueMachine):
         return []
 
 
-class BlackholeMachine(Machine):
+class BlackholeMachine(Machine, does=[Blackhole]):
     """Discard everything, for good: the middlebox has forgotten this flow."""
 
     sticky = True
@@ -39,10 +39,10 @@ class _FrameMachine(Machine):
 
     capacity_bytes = STALL_CAPACITY_BYTES
 
-    def __init__(self, opcodes: tuple[str, ...], cutter: FrameCutter) -> None:
-        super().__init__()
-        self._opcodes = frozenset(opcodes)
-        self._cutter = cutter
+    def __init__(self, settings: DropFrames | DelayFrames, place: Place) -> None:
+        super().__init__(settings, place)
+        self._opcodes = frozenset(settings.opcodes)
+        self._cutter = place.cutter
         self._partial: list[bytes] = []
 
     def _collect(self, span: Span) -> bytes | None:
@@ -67,11 +67,8 @@ class _FrameMachine(Machine):
         return [Data(rest)] if rest else []
 
 
-class DropFramesMachine(_FrameMachine):
+class DropFramesMachine(_FrameMachine, does=[DropFrames]):
     """Drop whole frames of some opcodes."""
-
-    def __init__(self, settings: DropFrames, cutter: FrameCutter) -> None:
-        super().__init__(settings.opcodes, cutter)
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data):
@@ -88,11 +85,11 @@ class DropFramesMachine(_FrameMachine):
         return self._rest()
 
 
-class DelayFramesMachine(_FrameMachine):
+class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
     """Delay frames of some opcodes; what is behind them waits, since order holds on a TCP stream."""
 
-    def __init__(self, settings: DelayFrames, cutter: FrameCutter) -> None:
-        super().__init__(settings.opcodes, cutter)
+    def __init__(self, settings: DelayFrames, place: Place) -> None:
+        super().__init__(settings, place)
         self._delay_s = settings.delay_s
         self._queue: deque[tuple[float, Unit]] = deque()
 

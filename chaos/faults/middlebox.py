@@ -5,45 +5,30 @@ Their state belongs to a connection, not to a direction: the two streams' machin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from chaos.faults.machine import Machine
+from chaos.faults.machine import Flow, Machine, Place
 from chaos.faults.units import Cut, Data, Unit
 from chaos.vocabulary.faults import IdleTimeout, MaxLifetime
 from chaos.vocabulary.presets import CutAction
-from chaos.wire.frames import DATA_OPCODES, FrameCutter
+from chaos.wire.frames import DATA_OPCODES
 
 
-@dataclass(slots=True)
-class Flow:
-    """What a middlebox knows of one connection."""
-
-    active_s: float
-    forgotten: bool = False
-
-
-class MiddleboxMachine(Machine):
+class MiddleboxMachine(Machine, does=[IdleTimeout, MaxLifetime]):
     """One direction through a middlebox.
 
     The first of a connection's two machines keeps the clock; either one carries out what is left to do once the
     flow is forgotten.
     """
 
-    def __init__(
-        self,
-        settings: IdleTimeout | MaxLifetime,
-        flow: Flow,
-        *,
-        keeps_clock: bool,
-        cutter: FrameCutter,
-    ) -> None:
-        super().__init__()
+    def __init__(self, settings: IdleTimeout | MaxLifetime, place: Place) -> None:
+        super().__init__(settings, place)
+        flows, lifetime = place.flows, isinstance(settings, MaxLifetime)
         self._limit_s = settings.limit_s()
         self._action: CutAction = settings.cut()
         self._counts = settings.counts if isinstance(settings, IdleTimeout) else None
-        self._flow = flow
-        self._keeps_clock = keeps_clock
-        self._cutter = cutter
+        self._keeps_clock = place.key not in flows.by_key
+        began = Flow(active_s=flows.opened_s if lifetime else place.now_s)
+        self._flow = flows.by_key.setdefault(place.key, began)
+        self._cutter = place.cutter
 
     @property
     def sticky(self) -> bool:  # type: ignore[override]

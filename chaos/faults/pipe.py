@@ -6,24 +6,16 @@ So how often a pipe is polled does not change what comes out of it, nor the time
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from chaos.faults import toxics
-from chaos.faults.holds import (
-    BlackholeMachine,
-    DelayFramesMachine,
-    DropFramesMachine,
-    StallMachine,
-)
-from chaos.faults.machine import Machine
-from chaos.faults.middlebox import Flow, MiddleboxMachine
+from chaos.faults import holds, middlebox, toxics  # noqa: F401 - their machines make themselves known
+from chaos.faults.machine import MACHINES, Flows, Key, Machine, Place
 from chaos.faults.units import Cut, Data, Timed, Unit
 from chaos.trace import Stream
-from chaos.vocabulary import faults as fault_words
-from chaos.vocabulary import toxics as toxic_words
+from chaos.vocabulary.word import Word
 from chaos.wire.frames import FrameCutter
 
 
@@ -31,17 +23,9 @@ from chaos.wire.frames import FrameCutter
 class Stage:
     """One toxic or fault as it should be in the chain: its key, settings, and the share that it applies to."""
 
-    key: str
-    settings: toxic_words.Toxic | fault_words.Fault
+    key: Key
+    settings: Word
     toxicity: float = 1.0
-
-
-@dataclass(slots=True, kw_only=True)
-class Flows:
-    """What the two pipes of one connection share: when it began, and the middleboxes' memory by stage key."""
-
-    opened_s: float
-    by_key: dict[str, Flow] = field(default_factory=dict)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -56,7 +40,7 @@ class _Slot:
 class Pipe:
     """One direction of one connection. Not thread-safe; never waits."""
 
-    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[str], Random]) -> None:
+    def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[Key], Random]) -> None:
         """Make an empty pipe. `rng_for` gives the generator for a stage's key; it is asked once per key."""
         self._stream: Stream = stream
         self._flows = flows
@@ -87,7 +71,7 @@ class Pipe:
         return not self.buffered and self.wake_at() is None
 
     @property
-    def active(self) -> frozenset[str]:
+    def active(self) -> frozenset[Key]:
         """The keys of the stages that toxicity selected for this connection."""
         return frozenset(slot.stage.key for slot in self._slots if slot.machine)
 
@@ -112,7 +96,7 @@ class Pipe:
     def takes_bulk(self) -> bool:
         """Whether it does not matter how many bytes come at once: nothing here paces, cuts or looks at them."""
         return self._cutter.opaque and all(
-            slot.machine is None or type(slot.machine) in (Machine, toxics.LatencyMachine)
+            slot.machine is None or type(slot.machine) is Machine or slot.machine.takes_bulk
             for slot in self._slots
         )
 
@@ -157,9 +141,9 @@ class Pipe:
         for stage in wanted.values():
             self._append(now, stage)
 
-    def felt(self) -> list[tuple[str, str]]:
+    def felt(self) -> list[tuple[Key, str]]:
         """Return (key, how) of each stage that touched something for the first time since the last call."""
-        news: list[tuple[str, str]] = []
+        news: list[tuple[Key, str]] = []
         for slot in self._slots:
             if slot.machine and slot.machine.felt and not slot.told:
                 slot.told = True
@@ -205,27 +189,15 @@ class Pipe:
     def _draw(self, now: float, slot: _Slot) -> None:
         """Draw whether the stage applies to this connection; the draw stays until toxicity changes."""
         if slot.rng.random() < slot.stage.toxicity:
-            slot.machine = self._make(now, slot.stage, slot.rng)
-
-    def _make(self, now: float, stage: Stage, rng: Random) -> Machine:
-        settings = stage.settings
-        if isinstance(settings, (fault_words.IdleTimeout, fault_words.MaxLifetime)):
-            return self._make_middlebox(now, stage.key, settings)
-        if isinstance(settings, fault_words.DropFrames):
-            return DropFramesMachine(settings, self._cutter.copy())
-        if isinstance(settings, fault_words.DelayFrames):
-            return DelayFramesMachine(settings, self._cutter.copy())
-        return MAKERS[type(settings)](settings, now, rng)
-
-    def _make_middlebox(
-        self, now: float, key: str, settings: fault_words.IdleTimeout | fault_words.MaxLifetime
-    ) -> Machine:
-        known = key in self._flows.by_key
-        lifetime = isinstance(settings, fault_words.MaxLifetime)
-        flow = self._flows.by_key.setdefault(
-            key, Flow(active_s=self._flows.opened_s if lifetime else now)
-        )
-        return MiddleboxMachine(settings, flow, keeps_clock=not known, cutter=self._cutter.copy())
+            place = Place(
+                key=slot.stage.key,
+                now_s=now,
+                rng=slot.rng,
+                flows=self._flows,
+                cutter=self._cutter.copy(),
+            )
+            settings = slot.stage.settings
+            slot.machine = MACHINES[type(settings)](settings, place)
 
     def _update(self, now: float, slot: _Slot, stage: Stage) -> None:
         redraw = stage.toxicity != slot.stage.toxicity
@@ -253,21 +225,3 @@ class Pipe:
 
 def _wake_at(slot: _Slot) -> float | None:
     return slot.machine.wake_at() if slot.machine is not None else None
-
-
-Maker = Callable[[Any, float, Random], Machine]
-
-# How the machine of each word is made from its settings, the time and a generator. Those that also need the
-# state of their connection are made by the pipe itself.
-MAKERS: Mapping[type[toxic_words.Toxic | fault_words.Fault], Maker] = {
-    toxic_words.Latency: lambda settings, _, rng: toxics.LatencyMachine(settings, rng),
-    toxic_words.Bandwidth: lambda settings, _, __: toxics.BandwidthMachine(settings),
-    toxic_words.SlowClose: lambda settings, _, __: toxics.SlowCloseMachine(settings),
-    toxic_words.Timeout: lambda settings, now, _: toxics.TimeoutMachine(settings, now),
-    toxic_words.ResetPeer: lambda settings, _, __: toxics.ResetPeerMachine(settings),
-    toxic_words.Slicer: lambda settings, _, rng: toxics.SlicerMachine(settings, rng),
-    toxic_words.LimitData: lambda settings, _, __: toxics.LimitDataMachine(settings),
-    toxic_words.Noop: lambda _, __, ___: Machine(),
-    fault_words.Stall: lambda _, __, ___: StallMachine(),
-    fault_words.Blackhole: lambda _, __, ___: BlackholeMachine(),
-}

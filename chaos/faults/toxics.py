@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import deque
 from random import Random
 
-from chaos.faults.machine import CAPACITY_BYTES, Machine, QueueMachine
+from chaos.faults.machine import CAPACITY_BYTES, Machine, Place, QueueMachine
 from chaos.faults.units import Cut, Data, Unit, size
 from chaos.vocabulary.toxics import (
     Bandwidth,
@@ -34,15 +34,16 @@ BANDWIDTH_AHEAD_MS = 20
 _NEVER_DUE = float("-inf")
 
 
-class LatencyMachine(Machine):
+class LatencyMachine(Machine, does=[Latency]):
     """Delay in order: each unit leaves at its own deadline or with its predecessor, whichever is later."""
 
     capacity_bytes = LATENCY_CAPACITY_BYTES
+    takes_bulk = True
 
-    def __init__(self, settings: Latency, rng: Random) -> None:
-        super().__init__()
+    def __init__(self, settings: Latency, place: Place) -> None:
+        super().__init__(settings, place)
         self._settings = settings
-        self._rng = rng
+        self._rng = place.rng
         self._queue: deque[tuple[float, float, Unit]] = deque()  # (arrived, due, unit)
         self._last_due = _NEVER_DUE
 
@@ -95,11 +96,11 @@ class LatencyMachine(Machine):
         return [self._pop() for _ in range(len(self._queue))]
 
 
-class BandwidthMachine(QueueMachine):
+class BandwidthMachine(QueueMachine, does=[Bandwidth]):
     """Store and forward: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
 
-    def __init__(self, settings: Bandwidth) -> None:
-        super().__init__()
+    def __init__(self, settings: Bandwidth, place: Place) -> None:
+        super().__init__(settings, place)
         self._rate = settings.rate  # KB/s is bytes per millisecond
         self.capacity_bytes = max(CAPACITY_BYTES, self._rate * BANDWIDTH_AHEAD_MS)
         self._rest = b""  # of the chunk that is being sent
@@ -156,11 +157,11 @@ class BandwidthMachine(QueueMachine):
         return [*self._release_chunk(), *super().drain(now)]
 
 
-class SlowCloseMachine(QueueMachine):
+class SlowCloseMachine(QueueMachine, does=[SlowClose]):
     """Hold the end of the stream back."""
 
-    def __init__(self, settings: SlowClose) -> None:
-        super().__init__()
+    def __init__(self, settings: SlowClose, place: Place) -> None:
+        super().__init__(settings, place)
         self._delay_s = settings.delay / 1000
         self._due: float | None = None
 
@@ -187,14 +188,14 @@ class SlowCloseMachine(QueueMachine):
         return []
 
 
-class TimeoutMachine(Machine):
+class TimeoutMachine(Machine, does=[Timeout]):
     """Discard data; close after `timeout` without any; close when removed."""
 
-    def __init__(self, settings: Timeout, now: float) -> None:
-        super().__init__()
+    def __init__(self, settings: Timeout, place: Place) -> None:
+        super().__init__(settings, place)
         self._idle_s = settings.timeout / 1000
         self._closed = False
-        self._since = now
+        self._since = place.now_s
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         self.felt = self.felt or "discarded"
@@ -227,11 +228,11 @@ class TimeoutMachine(Machine):
         return self._close()
 
 
-class ResetPeerMachine(Machine):
+class ResetPeerMachine(Machine, does=[ResetPeer]):
     """At the first byte or end of its stream: discard it, wait, then RST both peers."""
 
-    def __init__(self, settings: ResetPeer) -> None:
-        super().__init__()
+    def __init__(self, settings: ResetPeer, place: Place) -> None:
+        super().__init__(settings, place)
         self._wait_s = settings.timeout / 1000
         self._due: float | None = None
         self._done = False
@@ -261,13 +262,13 @@ class ResetPeerMachine(Machine):
         return self.wake(now) if self._due is not None else []
 
 
-class SlicerMachine(QueueMachine):
+class SlicerMachine(QueueMachine, does=[Slicer]):
     """Cut chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
 
-    def __init__(self, settings: Slicer, rng: Random) -> None:
-        super().__init__()
+    def __init__(self, settings: Slicer, place: Place) -> None:
+        super().__init__(settings, place)
         self._settings = settings
-        self._rng = rng
+        self._rng = place.rng
         self._due: float | None = None
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
@@ -308,11 +309,11 @@ class SlicerMachine(QueueMachine):
         return super().drain(now)
 
 
-class LimitDataMachine(Machine):
+class LimitDataMachine(Machine, does=[LimitData]):
     """Let `bytes` through, then close. The count survives updates."""
 
-    def __init__(self, settings: LimitData) -> None:
-        super().__init__()
+    def __init__(self, settings: LimitData, place: Place) -> None:
+        super().__init__(settings, place)
         self._limit = settings.bytes
         self._passed = 0
         self._closed = False

@@ -1,345 +1,419 @@
 """One direction of a connection: what its source sends goes through its pipe to its target.
 
-A reader takes in what comes and delivers at once what the target takes. A writer does what has to wait: it is started
-when there is first something to wait for, and most connections never need one. With a caller there is no task that
-reads, and none that waits for the time of a toxic: functions are called.
+Bytes are delivered at once where the target takes them; a task writes what has to wait for the target. What leaves
+the pipe later is delivered by a call. Where the ends can be watched, reading is done by calls too; elsewhere a task
+reads. Bytes that nothing acts on go beside the pipe, and large amounts that nobody observes stay in the kernel.
+
+A direction decides nothing about ends of streams: it reports each to its owner, which asks the table of endings.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
 
 import trio
 
-from chaos.faults.pipe import Pipe
-from chaos.faults.units import Cut, Data, Fin, Rst, Unit
-from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, BareEnd, End
-from chaos.link.kernel_end import KernelEnd
-from chaos.link.outbox import Outbox, Parcel
+from chaos.faults.pipe import Pipe, Stage
+from chaos.faults.units import Cut, Data, Fin, Rst, Timed, Unit, size
+from chaos.link.endings import PASSED, READ, SIDES, Ending
+from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End, KernelEnd, WatchableEnd
+from chaos.link.poller import Caller, PendingCall
 from chaos.link.splice import AVAILABLE, Stopped, splice
-from chaos.trace import Side, Stream
+from chaos.link.transcript import Transcript
+from chaos.trace import Stream
+from chaos.vocabulary.faults import Blackhole
 
-if TYPE_CHECKING:
-    from chaos.link.caller import Timer
-    from chaos.link.connection import Connection
-
-SIDES: dict[Stream, tuple[Side, Side]] = {
-    "upstream": ("client", "server"),
-    "downstream": ("server", "client"),
-}
 # what is read ahead of a target that takes no more: enough to learn soon that a quiet source has ended
 BACKLOG_BYTES = 256 * 1024
+_NO_WAY_THROUGH = Stage(key="no way through", settings=Blackhole())
+
+
+class Owner(Protocol):
+    """What a direction asks of the connection that it belongs to."""
+
+    caller: (
+        Caller | None
+    )  # None before the connection runs, and afterwards: then nothing is delivered
+
+    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Run a task until the connection is over."""
+
+    def fail(self, error: Exception) -> None:
+        """End the connection for a mistake of ours."""
+
+    def note_read(self, stream: Stream, ending: Ending) -> Fin | Rst | None:
+        """Note that a stream's source has ended; return what enters the pipe for it."""
+
+    def end(self, stream: Stream, ending: Ending) -> None:
+        """Do what follows from an ending: tell both sides, and end the connection if it is over."""
+
+    def is_cut_off(self, stream: Stream) -> bool:
+        """Return whether the connection is over once nothing of a stream is on its way."""
+        ...
+
+    def end_if_over(self) -> None:
+        """End the connection if nothing can be delivered any more."""
+
+
+@dataclass(slots=True)
+class Parcel:
+    """A unit to deliver, without its first `taken` bytes, which are delivered. `observed` once the trace has it."""
+
+    unit: Unit
+    observed: bool = False
+    taken: int = 0
+
+    @property
+    def payload(self) -> bytes | memoryview:
+        """The bytes of this unit that are still to be delivered."""
+        assert isinstance(self.unit, Data)
+        return memoryview(self.unit.payload)[self.taken :] if self.taken else self.unit.payload
+
+
+class Outbox:
+    """What has left the pipe of one direction and is still to be delivered, in order."""
+
+    __slots__ = ("_parcels", "held_bytes")
+
+    def __init__(self) -> None:
+        self._parcels: deque[Parcel] = deque()
+        self.held_bytes = 0
+
+    def __bool__(self) -> bool:
+        return bool(self._parcels)
+
+    def add(self, units: Iterable[Timed]) -> None:
+        """Put units behind what is there."""
+        for timed in units:
+            self._parcels.append(Parcel(timed.unit))
+            self.held_bytes += size(timed.unit)
+
+    def add_rest(self, unit: Data, taken: int) -> None:
+        """Put a unit behind what is there whose first bytes are delivered; the trace has all of it."""
+        self._parcels.append(Parcel(unit, observed=True, taken=taken))
+        self.held_bytes += size(unit) - taken
+
+    @property
+    def first(self) -> Parcel:
+        """The parcel to deliver next."""
+        return self._parcels[0]
+
+    def take(self) -> Parcel:
+        """Remove and return the parcel to deliver next."""
+        parcel = self._parcels.popleft()
+        self.held_bytes -= size(parcel.unit) - parcel.taken
+        return parcel
+
+    def shorten(self, taken: int) -> None:
+        """Leave out the next bytes of the first parcel: they are delivered."""
+        self.first.taken += taken
+        self.held_bytes -= taken
 
 
 class Direction:
-    """One of the two of a connection, which owns it, its tasks and both ends."""
+    """Moves the bytes of one stream. Its owner runs its tasks and closes both ends."""
 
     def __init__(
-        self, *, stream: Stream, source: End, target: End, pipe: Pipe, connection: Connection
+        self,
+        *,
+        stream: Stream,
+        source: End,
+        target: End,
+        pipe: Pipe,
+        transcript: Transcript,
+        owner: Owner,
     ) -> None:
         self.stream: Stream = stream
         self.pipe = pipe
-        self.source = source
-        self.target = target
-        self.source_side: Side
-        self.target_side: Side
-        self.source_side, self.target_side = SIDES[stream]
-        self.left = Outbox()
-        self.fin_passed = False
-        self.ended = False  # its reader has met the end
-        self.cut_off = False  # it ends with what is still in its pipe
-        self._connection = connection
-        self._changed: trio.Event | None = None  # its writer's, if it has one
-        self._idle = True  # its writer waits, or is not needed yet
-        self._go_on: Callable[[], None] | None = None  # what a reader that holds back waits for
-        self._timer: Timer | None = None
-        self._at_most = READ_BYTES
+        self.outbox = Outbox()
+        self._source = source
+        self._target = target
+        self._source_side, self._target_side = SIDES[stream]
+        self._transcript = transcript
+        self._is_observed = transcript.observes
+        self._owner = owner
+        self._is_writing = False  # a task delivers what is in the outbox
+        self._read_on: Callable[[], None] | None = None  # what a reader that holds back waits for
+        self._pending: PendingCall | None = None
+        self._read_bytes = READ_BYTES
 
     @property
     def held_bytes(self) -> int:
         """How many bytes have left the pipe that the target has not taken yet."""
-        return self.left.held_bytes + self.pipe.leaving_bytes
+        return self.outbox.held_bytes + self.pipe.leaving_bytes
 
     @property
-    def full(self) -> bool:
+    def is_full(self) -> bool:
         """Whether the source should be left unread for now (back-pressure)."""
         return self.held_bytes >= BACKLOG_BYTES or self.pipe.full
 
     @property
-    def drained(self) -> bool:
-        """Whether its end has come and nothing is on its way any more."""
-        return self.ended and not self.fin_passed and not self.left and self.pipe.empty
+    def is_empty(self) -> bool:
+        """Whether nothing is on its way."""
+        return not self.outbox and self.pipe.empty
 
-    @property
-    def has_writer(self) -> bool:
-        """Whether a task of it may wait to be told of changes."""
-        return self._changed is not None
+    # reading
 
     async def read(self) -> None:
-        """Take in what the source sends, until its end. Cancelling loses nothing."""
+        """Pass on what the source sends, until its end. Cancelling loses nothing."""
         while True:
-            while self.full:
+            while self.is_full:
                 room = trio.Event()
-                self._go_on = room.set
+                self._read_on = room.set
                 await room.wait()
-            size = self._take_in(await self.source.receive(self._at_most))
-            if not size:
+            count = self._take(await self._source.receive(self._read_bytes))
+            if not count:
                 return
-            if self._is_for_kernel(size):
+            if self._may_splice(count):
                 await self._splice()
 
-    def watch(self) -> None:
-        """Have what the source sends taken in by calls."""
-        assert self._connection.caller is not None
-        assert isinstance(self.source, BareEnd)
-        self.source.watch(self._connection.caller, self._readable)
-
-    def unwatch(self) -> None:
-        """Have no more calls."""
-        if isinstance(self.source, BareEnd):
-            self.source.unwatch()
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _readable(self) -> None:
-        source = self.source
-        assert isinstance(source, BareEnd)
-        try:
-            if self.full:
-                source.unwatch()
-                self._go_on = self.watch
-                return
-            try:
-                unit = source.receive_now(self._at_most)
-            except BlockingIOError:
-                return
-            size = self._take_in(unit)
-            if not size:
-                source.unwatch()
-            elif self._is_for_kernel(size):
-                source.unwatch()
-                self._connection.start(self._splice_and_watch)
-        except Exception as error:
-            self._connection.fail(error)
-
-    def _take_in(self, unit: Unit | None) -> int:
-        """Take in what the source has sent; return how many bytes that was: with none it is over."""
-        connection = self._connection
-        if connection.closes_fully and not isinstance(unit, Data):
-            unit = Fin()  # also for a socket that we closed ourselves
-        if unit is None:
-            return 0
-        size = len(unit.payload) if isinstance(unit, Data) else 0
-        by = isinstance(unit, Data) and self._passes_by(unit)
-        if not by:
-            connection.observe(self.stream, self.source_side, unit)
-            self.pipe.feed(trio.current_time(), unit)
-        if not size:
-            self.ended = True
-            self.pass_on()
-            if not self.fin_passed:
-                self.tell()  # its writer stays until the end comes out
-            connection.finish_if_over()
-        elif not by:
-            self.pass_on()
-        bulk = size >= READ_BYTES and not connection.is_observed and self.pipe.takes_bulk
-        self._at_most = BULK_READ_BYTES if bulk else READ_BYTES
-        return size
-
-    def _passes_by(self, unit: Data) -> bool:
-        """Deliver bytes beside a pipe that does nothing with them; False if it does."""
-        connection, payload = self._connection, unit.payload
-        if not self._clear():
+    def watch(self, caller: Caller) -> bool:
+        """Have what the source sends passed on by calls; False if the source cannot be watched."""
+        if not isinstance(self._source, WatchableEnd):
             return False
-        if connection.is_observed:
-            if not self.pipe.lets_by(payload):
-                return False
-            connection.observe_both(self.stream, SIDES[self.stream], unit)
-        elif not self.pipe.transparent:
-            return False
-        taken = self.target.send_now(payload)
-        if taken is None:
-            connection.lose(self)
-        elif taken < len(payload):
-            self.left.add_rest(unit, taken)
-            self._need_writer()
+        self._source.watch(caller, self._read_now)
         return True
 
-    def _clear(self) -> bool:
-        """Whether nothing is on its way, and both ends are open."""
-        return self._idle and not self.left and not self.source.closed and not self.target.closed
+    def stop_calls(self) -> None:
+        """Have no more calls made."""
+        if isinstance(self._source, WatchableEnd):
+            self._source.unwatch()
+        if self._pending is not None:
+            self._pending.cancel()
 
-    def _bare(self) -> bool:
-        """Whether nobody here needs to see the bytes: not now, and not those on their way."""
-        return not self._connection.is_observed and self._clear() and self.pipe.transparent
+    def _watch_again(self) -> None:
+        if self._owner.caller is not None:
+            self.watch(self._owner.caller)
 
-    def _is_for_kernel(self, size: int) -> bool:
+    def _read_now(self) -> None:
+        source = self._source
+        assert isinstance(source, WatchableEnd)
+        try:
+            if self.is_full:
+                source.unwatch()
+                self._read_on = self._watch_again
+                return
+            try:
+                unit = source.receive_now(self._read_bytes)
+            except BlockingIOError:
+                return
+            count = self._take(unit)
+            if not count:
+                source.unwatch()
+            elif self._may_splice(count):
+                source.unwatch()
+                self._owner.start(self._splice_and_watch)
+        except Exception as error:
+            self._owner.fail(error)
+
+    def _take(self, unit: Data | Fin | Rst | None) -> int:
+        """Pass on what was read from the source; return how many bytes that was: with none the stream is over."""
+        if not isinstance(unit, Data):
+            self._take_end(unit)
+            return 0
+        count = len(unit.payload)
+        if not self._bypass_pipe(unit):
+            self._put_in(unit)
+        bulk = count >= READ_BYTES and not self._is_observed and self.pipe.takes_bulk
+        self._read_bytes = BULK_READ_BYTES if bulk else READ_BYTES
+        return count
+
+    def _take_end(self, unit: Fin | Rst | None) -> None:
+        entering = self._owner.note_read(self.stream, READ[unit])
+        if entering is not None:
+            self._put_in(entering)
+            self._owner.end_if_over()
+
+    def _put_in(self, unit: Data | Fin | Rst) -> None:
+        """Put a unit that was read into the pipe, and pass on what leaves it."""
+        self._transcript.observe(self.stream, self._source_side, unit)
+        self.pipe.feed(trio.current_time(), unit)
+        self.pass_on()
+
+    def _bypass_pipe(self, unit: Data) -> bool:
+        """Deliver bytes beside a pipe that does nothing with them; False if it may do something."""
+        payload = unit.payload
+        if not self._is_clear():
+            return False
+        if self._is_observed:
+            if not self.pipe.lets_by(payload):
+                return False
+            self._transcript.observe_both(self.stream, unit)
+        elif not self.pipe.transparent:
+            return False
+        taken = self._target.send_now(payload)
+        if taken is None:
+            self._owner.end(self.stream, Ending.TARGET_LOST)
+        elif taken < len(payload):
+            self.outbox.add_rest(unit, taken)
+            self._start_writing()
+        return True
+
+    def _is_clear(self) -> bool:
+        """Whether nothing has left the pipe that is not delivered, and both ends are open."""
+        return not (self._is_writing or self.outbox or self._source.closed or self._target.closed)
+
+    # moving bytes in the kernel
+
+    def _may_bypass_python(self) -> bool:
+        """Whether no byte need be seen: neither those to come nor those on their way."""
+        return not self._is_observed and self._is_clear() and self.pipe.transparent
+
+    def _may_splice(self, count: int) -> bool:
         return (
             AVAILABLE
-            and size >= READ_BYTES
-            and isinstance(self.source, KernelEnd)
-            and isinstance(self.target, KernelEnd)
-            and self._bare()
+            and count >= READ_BYTES
+            and isinstance(self._source, KernelEnd)
+            and isinstance(self._target, KernelEnd)
+            and self._may_bypass_python()
         )
 
     async def _splice_and_watch(self) -> None:
         await self._splice()
-        self.watch()
+        self._watch_again()
 
     async def _splice(self) -> None:
-        """Let the kernel move the bytes until somebody needs to see them, or no more come."""
-        source, target = self.source, self.target
+        """Have the kernel move the bytes until something here needs to see them, or no more come."""
+        source, target = self._source, self._target
         assert isinstance(source, KernelEnd)
         assert isinstance(target, KernelEnd)
-        stopped = await splice(source, target, go_on=self._bare)
+        stopped = await splice(source, target, may_go_on=self._may_bypass_python)
         if stopped is Stopped.SOURCE_LOST:
             source.note_reset()
         elif stopped is Stopped.TARGET_LOST:
             target.note_reset()
-            self._connection.lose(self)
+            self._owner.end(self.stream, Ending.TARGET_LOST)
 
-    def pass_on(self) -> None:
-        """Deliver at once what has left the pipe, as far as the socket takes it; the writer does the rest.
+    # delivering
 
-        Most units leave a pipe as they come, and most sockets have room: then no other task need be woken.
-        """
-        if self._idle:
-            self.left.add(self.pipe.advance(trio.current_time()))
-            while self.left and self._deliver_now():
-                self.left.take()
-            self._connection.tell_felt(self)
-        if self.left or not self._idle:
-            self._need_writer()
-        elif (wake_at_s := self.pipe.wake_at()) is not None:
-            self._need_at(wake_at_s)
+    def replace(self, stages: Iterable[Stage]) -> None:
+        """Change what acts on this stream; takes effect at once."""
+        self.pipe.replace(trio.current_time(), list(stages))
+        self.look_soon()
 
-    def _deliver_now(self) -> bool:
-        """Deliver the first of what is left without waiting; return False if the writer must go on with it."""
-        parcel = self.left.first
-        target, unit = self.target, parcel.unit
-        if not isinstance(unit, Data):
-            self._deliver_end(unit)
-            return True
-        if target.closed:
-            return True
-        # recorded before it is sent: the peer may act on it before this task runs again; only once, though this may
-        # be tried again before the writer wakes
-        if not parcel.observed:
-            self._connection.observe(self.stream, self.target_side, unit)
-            parcel.observed = True
-        payload = parcel.payload
-        taken = target.send_now(payload)
-        if taken is None:
-            self._connection.lose(self)
-        elif taken < len(payload):
-            self.left.shorten(taken)
-            return False
-        return True
+    def swallow(self) -> None:
+        """Let nothing that is sent from now on through, whatever else acts on this stream."""
+        self.pipe.replace(trio.current_time(), [_NO_WAY_THROUGH])
 
-    def _deliver_end(self, unit: Fin | Rst | Cut) -> None:
-        """Deliver what ends the stream, or what cuts it; that never has to wait."""
-        connection = self._connection
-        if connection.closes_fully and (isinstance(unit, Fin) or unit == Cut()):
-            if isinstance(unit, Cut):
-                connection.cut_off_other(self)
-            connection.close_fully(self)
-        elif isinstance(unit, Cut):
-            connection.carry_out(self, unit)
-        elif self.target.closed:
-            return
-        elif isinstance(unit, Fin):
-            connection.observe(self.stream, self.target_side, unit)
-            self.target.send_fin()
-            self.fin_passed = True
-            connection.finish_if_over()
-        else:
-            connection.pass_rst(self)
+    def feed(self, unit: Unit) -> None:
+        """Put a unit into the pipe as if the source had sent it now."""
+        self.pipe.feed(trio.current_time(), unit)
+        self.look_soon()
 
-    def tell(self) -> None:
-        """Have it look soon what has changed; before the connection runs nobody does."""
-        if self._changed is not None:
-            self._changed.set()
-        elif self._connection.running and self._connection.caller is not None:
-            self._connection.caller.soon(self._due)
-        else:
-            self._need_writer()
+    def look_soon(self) -> None:
+        """Have what has changed looked at soon; before the connection runs nothing is done."""
+        if self._owner.caller is not None:
+            self._owner.caller.call_soon(self._look)
 
-    def _need_writer(self) -> None:
-        if self._changed is not None:
-            self._changed.set()
-        elif self._connection.running:
-            self._changed = trio.Event()
-            self._connection.start(self._write)
-
-    def _need_at(self, wake_at_s: float) -> None:
-        """Have what leaves the pipe at a time delivered then."""
-        caller = self._connection.caller
-        if caller is None:
-            self._need_writer()
-        elif self._connection.running and (self._timer is None or wake_at_s < self._timer.at_s):
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = caller.at(wake_at_s, self._rung)
-
-    def _rung(self) -> None:
-        self._timer = None
-        self._due()
-
-    def _due(self) -> None:
-        """See to what has changed, or whose time has come; the caller calls this."""
+    def _look(self) -> None:
+        """Deliver what has left the pipe by now; the caller calls this."""
         try:
-            if self._connection.running:
+            if self._owner.caller is not None and not self._is_writing:
                 self.pass_on()
                 self._settle()
         except Exception as error:
-            self._connection.fail(error)
+            self._owner.fail(error)
 
-    def _settle(self) -> None:
-        if self.cut_off:
-            self._connection.finish_if_over()
-        # not before all is delivered: bulk can then go on beside the pipe
-        if self._go_on is not None and not self.held_bytes and not self.pipe.full:
-            go_on, self._go_on = self._go_on, None
-            go_on()
+    def pass_on(self) -> None:
+        """Deliver at once what has left the pipe, as far as the socket takes it; a task writes the rest.
 
-    async def _write(self) -> None:
-        self._idle = False
-        while True:
-            self._changed = trio.Event()
-            self.left.add(self.pipe.advance(trio.current_time()))
-            while self.left:
-                await self._deliver(self.left.take())
-            self._connection.tell_felt(self)
-            self._settle()
-            wake_at_s = self.pipe.wake_at()
-            if wake_at_s is None or wake_at_s > trio.current_time():
-                if self._connection.caller is not None and not self._changed.is_set():
-                    break
-                await self._wait_for_change(wake_at_s)
-        self._changed = None
-        self._idle = True
-        if wake_at_s is not None:
-            self._need_at(wake_at_s)
+        Most units leave a pipe as they come, and most sockets have room: then no other task need be woken.
+        """
+        if self._is_writing:
+            return
+        self.outbox.add(self.pipe.advance(trio.current_time()))
+        while self.outbox and self._deliver_now():
+            self.outbox.take()
+        self._tell_felt()
+        if self.outbox:
+            self._start_writing()
+        else:
+            self._look_when_due()
 
-    async def _wait_for_change(self, wake_at_s: float | None) -> None:
-        assert self._changed is not None
-        self._idle = True
-        try:
-            if wake_at_s is None:
-                await self._changed.wait()
-            else:
-                with trio.move_on_at(wake_at_s):
-                    await self._changed.wait()
-        finally:
-            self._idle = False
-
-    async def _deliver(self, parcel: Parcel) -> None:
-        connection, target, unit = self._connection, self.target, parcel.unit
+    def _deliver_now(self) -> bool:
+        """Deliver the first parcel without waiting; return False if a task must go on with it."""
+        parcel = self.outbox.first
+        unit = parcel.unit
         if not isinstance(unit, Data):
             self._deliver_end(unit)
-        elif not target.closed:
-            if not parcel.observed:
-                connection.observe(self.stream, self.target_side, unit)
-            if not await target.send(parcel.payload):
-                connection.lose(self)
+            return True
+        if self._target.closed:
+            return True
+        self._observe_parcel(parcel)
+        payload = parcel.payload
+        taken = self._target.send_now(payload)
+        if taken is None:
+            self._owner.end(self.stream, Ending.TARGET_LOST)
+        elif taken < len(payload):
+            self.outbox.shorten(taken)
+            return False
+        return True
+
+    def _observe_parcel(self, parcel: Parcel) -> None:
+        """Record what is delivered before it is sent, since the peer may act on it before this task runs again."""
+        if not parcel.observed:
+            self._transcript.observe(self.stream, self._target_side, parcel.unit)
+            parcel.observed = True
+
+    def _deliver_end(self, unit: Fin | Rst | Cut) -> None:
+        """Deliver what ends the stream or cuts the connection; that never has to wait."""
+        if isinstance(unit, Cut):
+            self._tell_felt()  # the cause comes before the effect
+        self._owner.end(self.stream, PASSED[unit])
+
+    def _tell_felt(self) -> None:
+        """Record which stages have touched something for the first time."""
+        for key, how in self.pipe.felt():
+            self._transcript.felt(self.stream, key, how)
+
+    def _look_when_due(self) -> None:
+        """Have what leaves the pipe later delivered then."""
+        caller, wake_at_s = self._owner.caller, self.pipe.wake_at()
+        if caller is None or wake_at_s is None:
+            return
+        if self._pending is None or wake_at_s < self._pending.at_s:
+            if self._pending is not None:
+                self._pending.cancel()
+            self._pending = caller.call_at(wake_at_s, self._look_at_due)
+
+    def _look_at_due(self) -> None:
+        self._pending = None
+        self._look()
+
+    def _settle(self) -> None:
+        if self._owner.is_cut_off(self.stream):
+            self._owner.end_if_over()
+        # not before all is delivered: bulk can then go on beside the pipe
+        if self._read_on is not None and not self.held_bytes and not self.pipe.full:
+            read_on, self._read_on = self._read_on, None
+            read_on()
+
+    def _start_writing(self) -> None:
+        if self._owner.caller is not None:
+            self._is_writing = True
+            self._owner.start(self._write)
+
+    async def _write(self) -> None:
+        """Deliver what is in the outbox, and what leaves the pipe meanwhile."""
+        while True:
+            self.outbox.add(self.pipe.advance(trio.current_time()))
+            if not self.outbox:
+                break
+            while self.outbox:
+                await self._deliver(self.outbox.take())
+            self._tell_felt()
+            self._settle()
+        self._is_writing = False
+        self._look_when_due()
+
+    async def _deliver(self, parcel: Parcel) -> None:
+        unit = parcel.unit
+        if not isinstance(unit, Data):
+            self._deliver_end(unit)
+        elif not self._target.closed:
+            self._observe_parcel(parcel)
+            if not await self._target.send(parcel.payload):
+                self._owner.end(self.stream, Ending.TARGET_LOST)

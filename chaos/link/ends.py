@@ -1,23 +1,31 @@
-"""One end of a connection: what is between it and a peer, on which FIN, RST and death are told apart."""
+"""An end of a connection: the socket between the link and one peer, on which FIN, RST and death are told apart.
+
+There is a kind of end for the kernel's sockets, one for TLS, and one without a peer; the simulation has its own. An
+end that is closed stays closed: reading it gives None, sending on it fails. Only a direction of a relay reads and
+writes an end.
+"""
 
 from __future__ import annotations
 
 import errno
+import os
+import socket
 import struct
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from socket import SHUT_WR, SO_LINGER, SOL_SOCKET
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import trio
 
 from chaos.faults.units import Data, Fin, Rst
-from chaos.link.caller import Caller
+from chaos.link.poller import Caller, Poller
 
 # Large enough for most, and allocated only while bytes are being read: an idle connection holds none.
 READ_BYTES = 64 * 1024
 # for bulk that nobody looks at: an eighth of the turns
 BULK_READ_BYTES = 512 * 1024
+# of socket(7); negative where there is none
+SO_INCOMING_CPU: int = getattr(socket, "SO_INCOMING_CPU", -1)
 RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
@@ -25,7 +33,6 @@ class End(ABC):
     """Towards one peer. Close it with `close` or `reset`; both are idempotent and never wait."""
 
     def __init__(self) -> None:
-        self.finished = False  # reading is over: the peer sent FIN or RST
         self.closed = False
         self._peer_reset = False
 
@@ -66,7 +73,6 @@ class End(ABC):
         self._peer_reset = True
 
     def _end(self) -> Fin | Rst:
-        self.finished = True
         # a pending socket error is reported once: if a send got it, a read sees a bare end of stream
         return Rst() if self._peer_reset else Fin()
 
@@ -82,17 +88,17 @@ class SocketEnd(End):
 
     def send_fin(self) -> None:
         try:
-            self._socket.shutdown(SHUT_WR)
+            self._socket.shutdown(socket.SHUT_WR)
         except OSError:
             self._peer_reset = True
 
     def reset(self) -> None:
         if not self.closed:
-            self._socket.setsockopt(SOL_SOCKET, SO_LINGER, RST_ON_CLOSE)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
             self.close()
 
 
-class BareEnd(SocketEnd):
+class WatchableEnd(SocketEnd):
     """An end on a socket with nothing in between. It can be watched instead of having a task that waits."""
 
     @abstractmethod
@@ -139,6 +145,100 @@ class BareEnd(SocketEnd):
         return True
 
 
+class KernelEnd(WatchableEnd):
+    """Owns a socket that does not block. Waits by trio, or is watched by a poller."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__()
+        self._socket: socket.socket = sock
+        self._waits = 0  # how many tasks wait for the socket
+        self._watched: tuple[Poller, Callable[[], None]] | None = None
+
+    @property
+    def fileno(self) -> int:
+        """The number of the socket; negative once it is closed."""
+        return self._socket.fileno()
+
+    @property
+    def peer(self) -> tuple[Any, ...] | None:
+        """The peer's address, or None when the socket no longer knows it."""
+        try:
+            return tuple(self._socket.getpeername())
+        except OSError:
+            return None
+
+    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
+        if self.closed:
+            caller.call_soon(ready)
+            return
+        assert isinstance(caller, Poller), "what the kernel knows only a poller can watch"
+        caller.watch(self.fileno, ready)
+        self._watched = caller, ready
+
+    def unwatch(self) -> None:
+        if self._watched is not None:
+            poller, _ = self._watched
+            self._watched = None
+            poller.unwatch(self.fileno)
+
+    async def wait_readable(self) -> bool:
+        return await self._wait(trio.lowlevel.wait_readable)
+
+    async def wait_writable(self) -> bool:
+        return await self._wait(trio.lowlevel.wait_writable)
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        if self.closed:
+            return None
+        try:
+            payload = os.read(self.fileno, at_most)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return Rst()
+        return Data(payload) if payload else self._end()
+
+    async def _wait(self, what: Callable[[int], Awaitable[None]]) -> bool:
+        if self.closed:
+            return False
+        self._waits += 1
+        try:
+            await what(self.fileno)
+        except trio.ClosedResourceError:
+            return False
+        finally:
+            self._waits -= 1
+        return True
+
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        try:
+            return os.write(self.fileno, payload)
+        except BlockingIOError:
+            return 0
+        except OSError:
+            self._peer_reset = True
+            return None
+
+    def last_processor(self) -> int:
+        """Return the processor on which the kernel has handled the last packet: over loopback, the sender's."""
+        return self._socket.getsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU)
+
+    def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
+        """Note bytes that went beside this. Does nothing; for those who count."""
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._watched is not None:
+            poller, ready = self._watched
+            self.unwatch()
+            poller.call_soon(ready)
+        if self._waits:
+            trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
+
+
 class TlsEnd(SocketEnd):
     """An end over TLS."""
 
@@ -156,7 +256,6 @@ class TlsEnd(SocketEnd):
         except trio.BrokenResourceError as error:
             if self.closed:
                 return None
-            self.finished = True
             # TLS without close_notify is how most peers just close; only a socket error is a reset
             return Rst() if self._peer_reset or _is_reset(error) else Fin()
         return Data(payload) if payload else self._end()
@@ -181,10 +280,6 @@ class TlsEnd(SocketEnd):
 class SilentEnd(End):
     """An end without a peer: what a connection that never reached the server has behind it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.finished = True
-
     @property
     def port(self) -> None:
         return None
@@ -206,6 +301,17 @@ class SilentEnd(End):
 
     def reset(self) -> None:
         self.closed = True
+
+
+def end_of(stream: trio.SocketStream) -> WatchableEnd:
+    """Return an end that owns what a stream has owned. A socket that no kernel knows brings its own (`end`)."""
+    own: Callable[[], WatchableEnd] | None = getattr(stream.socket, "end", None)
+    return KernelEnd(detached(stream)) if own is None else own()
+
+
+def detached(stream: trio.SocketStream) -> socket.socket:
+    """Return the kernel's socket of a stream, which has it no more."""
+    return socket.socket(fileno=stream.socket.detach())
 
 
 def port_of(sock: trio.socket.SocketType) -> int | None:

@@ -1,7 +1,8 @@
 """Bytes from one socket to another without passing through Python: splice(2), Linux.
 
 A pipe of the kernel lies between the two sockets. What has been read from the source is in that pipe until the
-target has taken it. A caller that stops (`go_on` is false) stops with an empty pipe: nothing is lost or overtaken.
+target has taken it. When `splice` stops because its caller asked for that, the pipe is empty: nothing is lost or
+overtaken. Meanwhile this thread keeps off the processor of the sender (`stay_off_sender`).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from enum import Enum
 
 import trio
 
-from chaos.link.kernel_end import KernelEnd
+from chaos.link.ends import SO_INCOMING_CPU, KernelEnd
 
 AVAILABLE = sys.platform == "linux" and hasattr(os, "splice")
 # half of what the kernel lends without privilege (fs.pipe-max-size): what is moved at once stays in the caches
@@ -23,63 +24,64 @@ PIPE_BYTES = 1 << 19
 # moved before other tasks get a turn: a millisecond or two
 TURN_BYTES = 4 << 20
 # a source that is silent for as long gives its pipe back
-PATIENCE_S = 0.05
+SILENCE_S = 0.05
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+_steering = False
 
 
 class Stopped(Enum):
-    """Why no more bytes were spliced; the pipe is empty, unless the target is gone."""
+    """Why no more bytes were spliced; the pipe is empty, unless the target is lost."""
 
     ASKED = "the caller wants to see the bytes again"
-    DRY = "nothing came for a while"
+    SILENT = "nothing came for a while"
     END = "the source has ended"
     SOURCE_LOST = "reading failed"
     TARGET_LOST = "the target takes no more"
 
 
-async def splice(source: KernelEnd, target: KernelEnd, *, go_on: Callable[[], bool]) -> Stopped:
-    """Move bytes between two sockets for as long as `go_on` says so.
+async def splice(source: KernelEnd, target: KernelEnd, *, may_go_on: Callable[[], bool]) -> Stopped:
+    """Move bytes between two sockets for as long as `may_go_on` says so.
 
-    `go_on` is asked after every wait, before anything else is read: it must be false once one of the ends is closed.
+    It is asked after every wait, before anything else is read: it must be false once one of the ends is closed.
     Both ends are told what has moved. Cancelling loses what is in the pipe; the caller must close both ends then.
     """
     turn = 0
-    with _pipe() as (out, into), source.aside() as look:
-        look()
-        while go_on():
-            # who sends and who reads may share this processor: what they do meanwhile makes the move a large one
+    with _kernel_pipe() as (out, into), stay_off_sender(source) as look_again:
+        look_again()
+        while may_go_on():
+            # the sender and the reader may share this processor: what they do meanwhile makes the move a large one
             os.sched_yield()
             try:
                 count = os.splice(source.fileno, into, PIPE_BYTES, flags=_FLAGS)
             except BlockingIOError:
-                if not await _readable(source):
-                    return Stopped.DRY
+                if not await _wait_readable(source):
+                    return Stopped.SILENT
                 continue
             except OSError:
                 return Stopped.SOURCE_LOST
             if count == 0:
                 return Stopped.END
-            if not await _empty(out, target, count):
+            if not await _empty_pipe(out, target, count):
                 return Stopped.TARGET_LOST
             source.note_moved(received=count)
             target.note_moved(sent=count)
             turn += count
             if turn >= TURN_BYTES:
                 turn = 0
-                look()
+                look_again()
                 await trio.lowlevel.checkpoint()
     return Stopped.ASKED
 
 
-async def _readable(source: KernelEnd) -> bool:
+async def _wait_readable(source: KernelEnd) -> bool:
     """Wait until there is something to read; False if there is nothing for a while, or the socket was closed."""
-    with trio.move_on_after(PATIENCE_S):
+    with trio.move_on_after(SILENCE_S):
         return await source.wait_readable()
     return False
 
 
-async def _empty(out: int, target: KernelEnd, count: int) -> bool:
-    """Let the target take all that is in the pipe; False if it is gone."""
+async def _empty_pipe(out: int, target: KernelEnd, count: int) -> bool:
+    """Write all that is in the pipe to the target; return False if the target takes no more."""
     while count:
         try:
             count -= os.splice(out, target.fileno, count, flags=_FLAGS)
@@ -92,12 +94,47 @@ async def _empty(out: int, target: KernelEnd, count: int) -> bool:
 
 
 @contextmanager
-def _pipe() -> Iterator[tuple[int, int]]:
+def _kernel_pipe() -> Iterator[tuple[int, int]]:
     out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        with suppress(OSError):  # too much of it is lent already
+        with suppress(OSError):  # the user has been lent too much of it already
             fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         yield out, into
     finally:
         os.close(out)
         os.close(into)
+
+
+@contextmanager
+def stay_off_sender(source: KernelEnd) -> Iterator[Callable[[], None]]:
+    """Give a function that moves this thread off the processor on which the peer of an end sends.
+
+    A peer on this machine that is woken by us is often put on our processor (the kernel takes us for about to sleep),
+    and then two of the three processes that a byte passes wait for each other while a processor has nothing to do.
+    Call the function now and then, not before each read: the kernel has to find an order of its own in between, and
+    threads that dodge one another all the time are slower than those that stay.
+
+    At the end the thread may run again where it might before. Of several at a time only the first does anything:
+    they share the thread.
+    """
+    global _steering  # noqa: PLW0603 - where a thread may run is the thread's, and there is one loop in it
+    allowed = os.sched_getaffinity(0)
+    avoided: int | None = None
+    steers = not _steering and SO_INCOMING_CPU >= 0 and len(allowed) >= 2
+
+    def look_again() -> None:
+        nonlocal avoided
+        if steers and (processor := source.last_processor()) != avoided and processor in allowed:
+            with suppress(OSError):  # somebody has changed what is allowed
+                os.sched_setaffinity(0, allowed - {processor})
+            avoided = processor
+
+    _steering = _steering or steers
+    try:
+        yield look_again
+    finally:
+        if steers:
+            _steering = False
+        if avoided is not None:
+            with suppress(OSError):
+                os.sched_setaffinity(0, allowed)

@@ -1,4 +1,4 @@
-"""The networks: what stands between the subjects, and who applies the toxics. May import everything above peers."""
+"""The networks: what stands between the subjects, and who applies the toxics. `make_network` chooses one."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def make_network(name: str, toxiproxy: str | None = None, world: World | None = 
 
         return functools.partial(SimulatedNetwork, world)
     if name in ("embedded", "simulated"):
-        # the same links; in a simulated run trio's sockets and clock are others
+        # without a world the simulated network is the same: trio's sockets and clock are others
         from chaos.networks.embedded import EmbeddedNetwork  # noqa: PLC0415 - only what is used
 
         return EmbeddedNetwork
@@ -34,6 +34,6 @@ def make_network(name: str, toxiproxy: str | None = None, world: World | None = 
         from chaos.networks.toxiproxy.network import ToxiproxyNetwork  # noqa: PLC0415
 
         if toxiproxy is not None:
-            parse_url(toxiproxy)  # a mistake in it is told before anything starts
+            parse_url(toxiproxy)  # a mistake in it is reported before anything starts
         return functools.partial(ToxiproxyNetwork, url=toxiproxy)
     raise UsageError(f"no network {name!r}; expected embedded, toxiproxy or simulated")

@@ -1,25 +1,25 @@
-"""What every network does, and the dial that all of them use."""
+"""What every network does, and the dial that all of them use.
+
+A network is made once per run, when the port of the server is known. `chaos.networks.make_network` chooses which.
+"""
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import trio
 
-from chaos.link.ends import End, TlsEnd
-from chaos.link.kernel_end import end_of
+from chaos.link.ends import End, TlsEnd, end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Stream
+from chaos.trace import Event
 
-# Longer than any accept queue on loopback takes; the caller of a dial is a link, which has no other timeout.
+# Longer than any accept queue on loopback takes. The link that dials has no other timeout.
 DIAL_S = 30.0
-
-Felt = Callable[[int, int, Stream, str, str], None]  # client, connection, stream, stage key, how
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Tls:
 class Network(Protocol):
     """A network between one server and its clients. `KINDS` are the kinds of event that it wants to see."""
 
-    KINDS: ClassVar[frozenset[str]]
+    KINDS: ClassVar[frozenset[str]] = frozenset()
 
     async def open(self, nursery: trio.Nursery) -> Sequence[int]:
         """Return a port for each client, client 1 first; what serves them runs in `nursery` until that is cancelled.
@@ -52,7 +52,8 @@ class Network(Protocol):
         """
 
     def see(self, event: Event) -> None:
-        """Take an event of the run as it is recorded; must not wait."""
+        """Take an event of the run as it is recorded, and do not wait. A network that needs none does nothing."""
+        return
 
 
 class MakeNetwork(Protocol):
@@ -66,7 +67,6 @@ class MakeNetwork(Protocol):
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
     ) -> Network:
         """Return a network that serves nothing yet."""
         ...
@@ -81,34 +81,26 @@ def affected(plan: Plan, step: Step) -> Sequence[int]:
 def dialer(host: str, port: int, tls: Tls | None) -> Dial:
     """Return a dial to the server at an IPv4 address. It raises OSError when the server cannot be reached."""
 
-    async def dial() -> End:
+    async def dial(_number: int) -> End:
         with trio.move_on_after(DIAL_S):
-            stream = await _connect(host, port)
-            if tls is None:
-                return end_of(stream)
-            return await _start_tls(stream, tls)
+            # not by `open_tcp_stream`, which does much for names and several addresses
+            sock = trio.socket.socket()
+            try:
+                await sock.connect((host, port))
+                return await _make_end(trio.SocketStream(sock), tls)
+            except BaseException:
+                sock.close()
+                raise
         raise TimeoutError(f"no answer from {host}:{port} within {DIAL_S:g} s")
 
     return dial
 
 
-async def _connect(host: str, port: int) -> trio.SocketStream:
-    """Connect to an address, with nothing of what `open_tcp_stream` does for names."""
-    sock = trio.socket.socket()
-    try:
-        await sock.connect((host, port))
-    except BaseException:
-        sock.close()
-        raise
-    return trio.SocketStream(sock)
-
-
-async def _start_tls(stream: trio.SocketStream, tls: Tls) -> End:
+async def _make_end(stream: trio.SocketStream, tls: Tls | None) -> End:
+    """Return the link's end of a connection, after the TLS handshake if there is to be one."""
+    if tls is None:
+        return end_of(stream)
     secure = trio.SSLStream(stream, tls.client, server_hostname=tls.name, https_compatible=True)
-    try:
-        with trio.fail_after(TLS_HANDSHAKE_S):
-            await secure.do_handshake()
-    except BaseException:
-        stream.socket.close()
-        raise
+    with trio.fail_after(TLS_HANDSHAKE_S):
+        await secure.do_handshake()
     return TlsEnd(secure)

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
 
 import trio
 
-from chaos.link.caller import Caller
-from chaos.link.connection import Watch
 from chaos.link.link import Link
-from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.link.poller import Caller
+from chaos.link.transcript import Journal
+from chaos.networks.base import Network, Tls, affected, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Side
+from chaos.trace import Side
 
 BOTH_SIDES: frozenset[Side] = frozenset(("client", "server"))
 
 
-class EmbeddedNetwork:
-    """A link per client; each applies the toxics and faults itself."""
-
-    KINDS: ClassVar[frozenset[str]] = frozenset()
+class EmbeddedNetwork(Network):
+    """A link per client; each applies the toxics and faults itself, and records by itself what was felt."""
 
     def __init__(
         self,
@@ -31,19 +28,18 @@ class EmbeddedNetwork:
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         caller: Caller | None = None,
     ) -> None:
-        """Prepare the links; nothing listens before `open`. `caller` is theirs."""
+        """Prepare the links; nothing listens before `open`. `caller` makes their calls on virtual time."""
         self._plan = plan
         self._links = {
             client: Link(
                 plan=plan,
-                watch=Watch(
+                journal=Journal(
                     recorder=recorder,
                     client=client,
                     sides=BOTH_SIDES,
-                    felt=lambda *what, client=client: felt(client, *what),
+                    timeline=plan.scenario.timeline,
                 ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
@@ -60,6 +56,3 @@ class EmbeddedNetwork:
         """Apply a step to the clients that its entry names."""
         for client in affected(self._plan, step):
             await self._links[client].apply(step)
-
-    def see(self, event: Event) -> None:
-        """Need nothing: the links tell by themselves what was felt."""

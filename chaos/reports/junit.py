@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import PurePath
+from posixpath import basename, splitext
 from xml.etree import ElementTree as ET  # written here, never parsed
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
@@ -53,7 +53,7 @@ def render_junit(
 
 
 def _class_name(path: str) -> str:
-    return clean(PurePath(path).stem) or "scenario"
+    return clean(splitext(basename(path))[0]) or "scenario"
 
 
 def _add_verdict(suite: ET.Element, verdict: Verdict) -> None:

@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from chaos.scenario.describe import describe, keys_of, required_of
-from chaos.scenario.entries import WORDS, Kind, is_instant
 from chaos.scenario.rules import WHOLE_RUN_CHECKS
 from chaos.scenario.schema import what_of
 from chaos.vocabulary.actions import ACTIONS, Action
 from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import NETWORKS, SUPPORT
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 from chaos.vocabulary.presets import PRESETS
 from chaos.vocabulary.sometimes import STATES
+from chaos.vocabulary.word import NETWORKS, Kind, Word
+from chaos.vocabulary.words import WORDS
 
 _NEEDS = {
     0: "nothing: seen at the link",
@@ -74,16 +74,16 @@ def table_faults() -> Table:
     kinds: tuple[Kind, ...] = ("toxic", "fault")
     for kind in kinds:
         for word, model in WORDS[kind].items():
-            support = tuple(_support(word, network) for network in NETWORKS)
-            shape = "instant" if is_instant(kind, word) else "window"
+            support = tuple(_support(model, network) for network in NETWORKS)
+            shape = "instant" if model.instant else "window"
             rows.append((f"{kind}: {word}", what_of(model), shape, _short(model), *support))
     return Table(
         headers=("fault", "what it does", "when", "parameters", *NETWORKS), rows=tuple(rows)
     )
 
 
-def _support(word: str, network: str) -> str:
-    how, reason = SUPPORT[word][network]
+def _support(model: type[Word], network: str) -> str:
+    how, reason = model.support[network]
     return f"{how}: {reason}" if reason else how
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import trio
 
 from chaos.errors import NetworkUnavailable, first_message
+from chaos.link.transcript import record_felt
 from chaos.networks.base import MakeNetwork, Network, Tls
 from chaos.networks.simulated.clock import seed_scheduler
 from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
@@ -26,7 +27,7 @@ from chaos.subjects.abilities import check_abilities
 from chaos.subjects.census import Census
 from chaos.subjects.host import Host, client_options, server_options
 from chaos.subjects.probes import recording_sockets
-from chaos.trace import Event, Header, Side, Stream, Trace
+from chaos.trace import Event, Header, Side, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Down, HostCrash, Refuse
 
@@ -137,7 +138,6 @@ class Run:
             host=HOST if self.world is None else SERVER_ADDRESS,
             port=port,
             tls=self.tls,
-            felt=self._felt,
         )
         self._watches.add(network)
         ports = await network.open(nursery)
@@ -283,29 +283,9 @@ class Run:
             words = self.plan.settings[entry]
             clients = self.plan.scenario.timeline[entry].clients
             if isinstance(words, (Down, Refuse)) and (clients is None or event.client in clients):
-                self._record_felt(entry, event.client, None, None, "refused a connection")
-
-    def _felt(self, client: int, connection: int, stream: Stream, key: str, how: str) -> None:
-        self._record_felt(int(key), client, connection, stream, how)
-
-    def _record_felt(
-        self,
-        entry: int,
-        client: int | None,
-        connection: int | None,
-        stream: Stream | None,
-        how: str,
-    ) -> None:
-        name = self.plan.scenario.timeline[entry].name
-        self._recorder.record(
-            "felt",
-            client=client,
-            connection=connection,
-            stream=stream,
-            entry=entry,
-            name=name,
-            how=how,
-        )
+                how = "refused a connection"
+                timeline = self.plan.scenario.timeline
+                record_felt(self._recorder, timeline, entry, how, client=event.client)
 
     async def _watch_lag(self) -> None:
         """Record how late the event loop answers: a subject that blocks it stops the link too."""

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Map
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from chaos.scenario.describe import keys_of
 from chaos.scenario.model import Entry, Expectation
 from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, nearest_word, to_plain
 from chaos.scenario.settings import note_value, parse_settings, unknown_key
-from chaos.vocabulary.actions import ACTIONS, Action
+from chaos.vocabulary.actions import Action
 from chaos.vocabulary.base import Parameters
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import FAULTS, Fault
+from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.word import Kind
+from chaos.vocabulary.words import KINDS, WORDS
 
-Kind = Literal["toxic", "fault", "action"]
-WORDS: Map[Kind, Map[str, type[Parameters]]] = {"toxic": TOXICS, "fault": FAULTS, "action": ACTIONS}
-KINDS: tuple[Kind, ...] = ("toxic", "fault", "action")
 _ARTICLES = {"toxic": "a toxic", "fault": "a fault", "action": "an action"}
 _COMMON = ("at", "on", "then", "for", "every", "times", "name", "clients", "allow_unfelt")
 _ENTRY_HINTS = {"then": "`then` beside `on`, not inside it"}
@@ -39,21 +37,15 @@ def entry_keys(kind: Kind, word: str) -> list[str]:
     """Return the keys that a timeline entry of this word may have beside `toxic`, `fault` or `action`."""
     model = WORDS[kind][word]
     keys = list(_COMMON)
-    if is_instant(kind, word):
+    if model.instant:
         keys.remove("for")
     if kind == "toxic":
         return [*keys, "stream", "toxicity", "attributes"]
     if kind == "action":
         return [*keys, "by", *keys_of(model)]
-    directed = ["stream"] if issubclass(model, Fault) and model.directed else []
-    shared = [] if issubclass(model, Fault) and model.on_path else ["toxicity"]
+    directed = ["stream"] if model.directed else []
+    shared = [] if model.on_path else ["toxicity"]
     return [*keys, *directed, *shared, *keys_of(model)]
-
-
-def is_instant(kind: Kind, word: str) -> bool:
-    """Whether a word acts at one moment and so has no window."""
-    model = WORDS[kind][word]
-    return issubclass(model, (Fault, Action)) and model.instant
 
 
 def parse_entry(node: Node, mistakes: Mistakes) -> Parsed:

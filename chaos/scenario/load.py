@@ -3,53 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping as Map
-from collections.abc import Sequence as Many
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
-from chaos.errors import InvalidScenario, Mistake, UsageError
+from chaos.errors import InvalidScenario, Mistake
 from chaos.scenario.describe import keys_of
 from chaos.scenario.entries import Parsed, parse_entry, parse_expectation
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
 from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, Sequence
 from chaos.scenario.problems import find_problems
-from chaos.scenario.read import BYTES_MAX, read_text
+from chaos.scenario.read import read_text
 from chaos.scenario.rules import Problem
 from chaos.scenario.settings import parse_settings, unknown_key
-from chaos.scenario.trace_files import read_traces
+from chaos.scenario.trace_files import ReadFile, no_file, read_traces
 from chaos.scenario.variables import Cell, fill, read_cells
 
-SUFFIXES = (".yaml", ".yml")
 _SECTIONS = ("server", "client", "workload", "timeline", "expect")
 _OURS = ("cell", "path")
 _PLACEHOLDERS = {"version": 1, "name": "unnamed", "duration": "720h"}
 _CLIENT_HINTS = {"url": "`url` in `server`: the client is given the address of the link"}
 
 
-def load_scenarios(path: Path, *, display: str | None = None) -> tuple[Scenario, ...]:
-    """Return the scenarios of a file, one per matrix cell.
-
-    `display` is the path as messages and reports should show it. Raises InvalidScenario with every mistake of
-    the file, and UsageError when it cannot be read.
-    """
-    shown = display if display is not None else str(path)
-    try:
-        if path.stat().st_size > BYTES_MAX:
-            mistake = Mistake(shown, 1, 1, "the file is too large", None, "at most 1 MiB")
-            raise InvalidScenario((mistake,))
-        text = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"cannot read {shown}: {error.strerror or error}") from error
-    return load_text(text, shown, base=path.parent)
-
-
-def load_text(text: str | bytes, path: str, *, base: Path | None = None) -> tuple[Scenario, ...]:
+def load_text(
+    text: str | bytes, path: str, *, read_file: ReadFile = no_file
+) -> tuple[Scenario, ...]:
     """Return the scenarios of a text, one per matrix cell; `path` names it in messages.
 
-    Files that it names count from the folder `base`, by default that of `path`. Raises InvalidScenario with every
-    mistake in it.
+    `read_file` reads the files that it names; by default there are none. Raises InvalidScenario with every mistake
+    in it.
     """
     root = read_text(text, path)
     mistakes = Mistakes(path)
@@ -58,8 +39,7 @@ def load_text(text: str | bytes, path: str, *, base: Path | None = None) -> tupl
         mistakes.add(root.mark, "a scenario must be a mapping", value=root, expected=expected)
         raise InvalidScenario(mistakes.sorted())
     cells = read_cells(root, mistakes)
-    folder = base if base is not None else Path(path).parent
-    loaded = [_load_cell(root, cell, path, folder) for cell in cells]
+    loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
     found = _merge(mistakes.sorted(), cells, [mine for _, mine in loaded])
     if found:
         raise InvalidScenario(found)
@@ -87,44 +67,6 @@ def _merge(
     return tuple(sorted(found, key=lambda m: (m.line, m.column, m.message)))
 
 
-def find_files(paths: Many[Path], recursive: bool = False) -> list[Path]:
-    """Return the scenario files that these paths stand for.
-
-    A folder stands for the `*.yaml` and `*.yml` files directly in it, sorted by name; with `recursive` also for
-    those in its subfolders. Raises UsageError for a path that is not there and for a folder without any.
-    """
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            files = _files_in(path, recursive)
-            if not files:
-                hint = "" if recursive else "; look into its folders with --recursive"
-                raise UsageError(f"no scenario files in {path}, expected *.yaml or *.yml{hint}")
-            found.update(dict.fromkeys(files))
-        elif path.exists():
-            found[path] = None
-        else:
-            raise UsageError(f"no such file or folder: {path}{_nearest_path(path)}")
-    return list(found)
-
-
-def _files_in(folder: Path, recursive: bool) -> list[Path]:
-    try:
-        entries = list(folder.rglob("*") if recursive else folder.iterdir())
-    except OSError as error:
-        raise UsageError(f"cannot read {folder}: {error.strerror or error}") from error
-    return sorted(file for file in entries if file.suffix in SUFFIXES and file.is_file())
-
-
-def _nearest_path(path: Path) -> str:
-    try:
-        names = [entry.name for entry in path.parent.iterdir()]
-    except OSError:
-        return ""
-    near = get_close_matches(path.name, names, n=1, cutoff=0.5)
-    return f" (did you mean {path.parent / near[0]}?)" if near else ""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
     """What was parsed of one cell, and where its entries and expectations stand."""
@@ -136,7 +78,7 @@ class _Parts:
 
 
 def _load_cell(
-    root: Mapping, cell: Cell, path: str, base: Path
+    root: Mapping, cell: Cell, path: str, read_file: ReadFile
 ) -> tuple[Scenario | None, tuple[Mistake, ...]]:
     mistakes = Mistakes(path)
     values = {
@@ -146,7 +88,7 @@ def _load_cell(
         for key, value in root.values.items()
     }
     if "paths" in values:
-        values["paths"] = read_traces(values["paths"], base, mistakes)
+        values["paths"] = read_traces(values["paths"], read_file, mistakes)
     parts, wrong = _parse(replace(root, values=values), cell, path, mistakes)
     if parts is not None:
         for problem in _problems(parts, wrong):

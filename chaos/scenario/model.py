@@ -13,10 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from chaos.scenario.paths import Paths
+from chaos.vocabulary.actions import Action
 from chaos.vocabulary.base import Duration, Settings
-
-Network = Literal["embedded", "toxiproxy", "simulated"]
-Peer = Literal["client", "server"]
+from chaos.vocabulary.faults import Fault
+from chaos.vocabulary.toxics import Toxic
+from chaos.vocabulary.word import Kind, Network, Peer
+from chaos.vocabulary.words import WORDS
 
 # the words of `chaos.vocabulary.sometimes.STATES`, as a type; a test keeps the two alike
 StateWord = Literal[
@@ -156,7 +158,7 @@ class Entry(Settings):
     `attributes`, and those of faults and actions are flat keys.
     """
 
-    kind: Literal["toxic", "fault", "action"]
+    kind: Kind
     word: str
     parameters: Mapping[str, Any] = Field(default_factory=dict)
     at_s: Duration | None = Field(None, alias="at", description="time from time zero")
@@ -177,6 +179,17 @@ class Entry(Settings):
     allow_unfelt: bool = Field(
         False, strict=True, description="a run in which this touched nothing may still pass"
     )
+
+    @property
+    def has_window(self) -> bool:
+        """Whether it lasts for a time, rather than acting at one moment."""
+        return WORDS[self.kind][self.word].has_window(self.for_s)
+
+    def settings(self) -> Toxic | Fault | Action:
+        """Return its word with its parameters. Raises pydantic's ValidationError if they are wrong."""
+        settings = WORDS[self.kind][self.word].model_validate(self.parameters)
+        assert isinstance(settings, (Toxic, Fault, Action))
+        return settings
 
 
 class Expectation(Settings):

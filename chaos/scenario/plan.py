@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from random import Random
-from typing import Any, Literal
+from typing import Literal
 
 from chaos.faults.pipe import Stage
 from chaos.scenario.model import Entry, Scenario, Trigger
 from chaos.trace import Side, Stream
-from chaos.vocabulary.actions import ACTIONS, Action
-from chaos.vocabulary.faults import FAULTS, Fault
-from chaos.vocabulary.toxics import TOXICS, Toxic
+from chaos.vocabulary.actions import Action
+from chaos.vocabulary.faults import Fault
+from chaos.vocabulary.toxics import Toxic
 
 Change = Literal["on", "off", "instant", "action"]
 Words = Toxic | Fault | Action
@@ -62,7 +62,7 @@ class Plan:
         words = self.settings[entry]
         assert isinstance(words, (Toxic, Fault)), f"{words.word} has no stages"
         row = self.scenario.timeline[entry]
-        stage = Stage(key=f"{entry}", settings=words, toxicity=row.toxicity)
+        stage = Stage(key=entry, settings=words, toxicity=row.toxicity)
         return {stream: stage for stream in STREAMS if row.stream in (stream, "both")}
 
     def actions_of(self, side: Side) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
     """Return the plan of a scenario. The scenario must be valid (its parameters are parsed here)."""
     steps: list[Step] = []
     triggered: list[Triggered] = []
-    settings = tuple(parse_words(entry) for entry in scenario.timeline)
+    settings = tuple(entry.settings() for entry in scenario.timeline)
     for number, (entry, words) in enumerate(zip(scenario.timeline, settings, strict=True)):
         own = _entry_steps(number, entry, words)
         if entry.on is None:
@@ -97,21 +97,6 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
         triggered=tuple(triggered),
         settings=settings,
     )
-
-
-def parse_words(entry: Entry) -> Words:
-    """Return the settings of an entry's word."""
-    table: dict[str, Any] = {"toxic": TOXICS, "fault": FAULTS, "action": ACTIONS}
-    words = table[entry.kind][entry.word].model_validate(entry.parameters)
-    assert isinstance(words, (Toxic, Fault, Action))
-    return words
-
-
-def is_instant(words: Words, entry: Entry) -> bool:
-    """Return whether an entry has no window: by its word, or because an action gives no `for`."""
-    if isinstance(words, Action):
-        return words.instant or entry.for_s is None
-    return isinstance(words, Fault) and words.instant
 
 
 def _entry_steps(number: int, entry: Entry, words: Words) -> list[Step]:
@@ -137,7 +122,7 @@ def _occurrence_steps(
         )
 
     action = isinstance(words, Action)
-    if is_instant(words, entry):
+    if not entry.has_window:
         return [step("action" if action else "instant", at_s)]
     steps = [step("action" if action else "on", at_s)]
     if entry.for_s is not None:

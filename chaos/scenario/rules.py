@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from chaos.scenario.model import Entry, Expectation, Scenario
-from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import FAULTS
 
 # Without `during` or `after` these judge the whole run; the others need an entry.
 WHOLE_RUN_CHECKS = frozenset({"backoff", "close_code", "handshake", "no_false_alarm"})
@@ -56,20 +54,6 @@ def show_s(seconds: float) -> str:
     return format_duration(round(seconds, 6))
 
 
-def has_window(entry: Entry) -> bool:
-    """Whether an entry lasts for a time, rather than acting at one moment.
-
-    Without `for` a window lasts to the end of the scenario; only `restart` then starts the peer again at once.
-    """
-    if entry.kind == "toxic":
-        return True
-    if entry.kind == "fault":
-        return not FAULTS[entry.word].instant
-    if entry.word == "restart" and entry.for_s is None:
-        return False
-    return not ACTIONS[entry.word].instant
-
-
 def last_start_s(entry: Entry) -> float | None:
     """Return when an entry starts for the last time, in seconds from time zero; None when an event starts it."""
     if entry.at_s is None:
@@ -82,7 +66,7 @@ def last_end_s(entry: Entry, duration_s: float) -> float | None:
     start = last_start_s(entry)
     if start is None:
         return None
-    if not has_window(entry):
+    if not entry.has_window:
         return start
     return duration_s if entry.for_s is None else start + entry.for_s
 
@@ -108,7 +92,7 @@ def resolve_entry(scenario: Scenario, name: str | None, *, window_required: bool
     fitting = [
         position
         for position, entry in enumerate(timeline)
-        if has_window(entry) or not window_required
+        if entry.has_window or not window_required
     ]
     if name is not None:
         for position, entry in enumerate(timeline):
@@ -166,7 +150,7 @@ def _lookup_problem(
     where: Where = ("expect", position, key)
     entries = draft.scenario.timeline
     names = [
-        entry.name for entry in entries if entry.name and (key != "during" or has_window(entry))
+        entry.name for entry in entries if entry.name and (key != "during" or entry.has_window)
     ]
     names += sorted(draft.broken_names)
     if name is None:
@@ -207,7 +191,7 @@ def _within(
     spare = scenario.duration_s - start
     if spare > EPSILON_S:
         expected = f"at most {show_s(spare)}, or a longer `duration`"
-    elif has_window(entry) and entry.for_s is None:
+    elif entry.has_window and entry.for_s is None:
         expected = "a `for` on that entry: without one its window lasts to `duration`"
     else:
         expected = "a longer `duration`"

@@ -7,22 +7,21 @@ It knows keys, words and values, not what holds between values: `trio-chaos vali
 from __future__ import annotations
 
 import json
-import sys
 from copy import deepcopy
-from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
 from chaos.scenario.describe import keys_of, required_of, schema_of
-from chaos.scenario.entries import KINDS, WORDS, Kind, entry_keys
+from chaos.scenario.entries import entry_keys
 from chaos.scenario.load import top_keys
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
 from chaos.scenario.paths import Paths
 from chaos.vocabulary.base import DURATION_PATTERN, format_duration
 from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.word import Kind
+from chaos.vocabulary.words import KINDS, WORDS
 
-SCHEMA_PATH = Path("docs/schema/scenario-1.json")
 SCHEMA_ID = "urn:trio-chaos:scenario:1"
 
 _VARIABLE = {"$ref": "#/$defs/variable"}
@@ -228,14 +227,3 @@ def _matrix() -> dict[str, Any]:
 def schema_text() -> str:
     """Return the JSON Schema as it stands in the file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
-
-
-def main(arguments: list[str]) -> None:
-    """Write the schema to the file named, by default where the documentation has it."""
-    path = Path(arguments[0]) if arguments else SCHEMA_PATH
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(schema_text(), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -11,32 +11,14 @@ from chaos.scenario.rules import (
     Draft,
     Problem,
     Rule,
-    has_window,
     label,
     last_end_s,
     last_start_s,
     show_s,
 )
+from chaos.vocabulary.words import exclusive_words
 
 STEPS_MAX = 20_000
-
-# Two of these cannot hold at once: the second would change nothing, or end with the first.
-NOT_TWICE = frozenset(
-    {
-        *(
-            "down",
-            "refuse",
-            "blackhole",
-            "stall",
-            "offline",
-            "restart",
-            "drain",
-            "reject",
-            "freeze",
-        ),
-        *("partition", "syn_drop", "host_crash", "host_freeze"),
-    }
-)
 
 
 def _names(draft: Draft) -> Iterator[Problem]:
@@ -102,7 +84,7 @@ def _repetition(draft: Draft) -> Iterator[Problem]:
                 message="`every` must not be zero",
                 expected="more than 0s, such as 10s",
             )
-        elif has_window(entry) and entry.for_s is None:
+        elif entry.has_window and entry.for_s is None:
             message = "a window that is repeated needs `for`: without it, it lasts to the end"
             yield Problem(
                 where=where, message=message, expected="`for`, at most as long as `every`"
@@ -121,7 +103,7 @@ def _overlaps(draft: Draft) -> Iterator[Problem]:
     scenario = draft.scenario
     if sum(entry.times for entry in scenario.timeline) > STEPS_MAX:
         return
-    for word in sorted(NOT_TWICE):
+    for word in exclusive_words():
         windows = sorted(
             window
             for position, entry in enumerate(scenario.timeline)
@@ -132,7 +114,7 @@ def _overlaps(draft: Draft) -> Iterator[Problem]:
 
 
 def _windows(position: int, entry: Entry, duration_s: float) -> Iterator[tuple[float, float, int]]:
-    if entry.at_s is None or not has_window(entry):
+    if entry.at_s is None or not entry.has_window:
         return
     for turn in range(entry.times):
         start = entry.at_s + turn * (entry.every_s or 0.0)

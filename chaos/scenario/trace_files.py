@@ -1,46 +1,57 @@
-"""Trace files of delays: read where a scenario names one, so that the scenario has the rows wherever it goes."""
+"""Trace files of delays: their rows take the place of their name, so that the scenario has them wherever it goes.
+
+Who loads a scenario says how a file that it names is read.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, Sequence, shorten
 from chaos.scenario.paths import parse_trace
 from chaos.scenario.read import BYTES_MAX
 from chaos.vocabulary.base import format_duration
 
+# Returns the bytes of the file of this name, at most one more than `BYTES_MAX`. Raises OSError or ValueError.
+ReadFile = Callable[[str], bytes]
+
+
+def no_file(name: str) -> bytes:
+    """Read nothing: there is no file of any name."""
+    raise FileNotFoundError(name)
+
+
 # stands for a trace that could not be read: its mistake is noted, and what follows from it need not be
 _NOTHING = [(0.0, 0.0)]
 
 
-def read_traces(node: Node, base: Path, mistakes: Mistakes) -> Node:
+def read_traces(node: Node, read_file: ReadFile, mistakes: Mistakes) -> Node:
     """Return the value of `paths` with each `trace: FILE` of a `delay` replaced by the rows of that file.
 
-    Names count from the folder `base`. A file that is missing or wrong is noted at the place of its name.
+    A file that is missing or wrong is noted at the place of its name.
     """
     if not isinstance(node, Mapping):
         return node
-    values = {key: read_traces(value, base, mistakes) for key, value in node.values.items()}
+    values = {key: read_traces(value, read_file, mistakes) for key, value in node.values.items()}
     delay = values.get("delay")
     if isinstance(delay, Mapping):
         trace = delay.values.get("trace")
         if isinstance(trace, Scalar) and isinstance(trace.value, str):
-            rows = _read(trace, base, mistakes)
+            rows = _read(trace, read_file, mistakes)
             inner = {**delay.values, "trace": _as_nodes(rows, trace.mark)}
             values["delay"] = replace(delay, values=inner)
     return replace(node, values=values)
 
 
-def _read(name: Scalar, base: Path, mistakes: Mistakes) -> list[tuple[float, float]]:
-    path = base / name.text
+def _read(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[float, float]]:
     try:
-        if not path.is_file():
-            message, expected = "there is no such trace file", "a file beside the scenario"
-        elif path.stat().st_size > BYTES_MAX:
-            message, expected = "the trace file is too large", "at most 1 MiB"
-        else:
-            return parse_trace(path.read_text(encoding="utf-8"))
+        content = read_file(name.text)
+        if len(content) <= BYTES_MAX:
+            return parse_trace(content.decode())
+        message, expected = "the trace file is too large", "at most 1 MiB"
+    except FileNotFoundError:
+        message, expected = "there is no such trace file", "a file beside the scenario"
     except UnicodeDecodeError:
         message, expected = "the trace file is not text in UTF-8", "lines of `time delay`"
     except OSError as error:

@@ -23,19 +23,15 @@ from dataclasses import dataclass
 from chaos.scenario.model import DURATION_S_MAX, Entry, Scenario
 from chaos.scenario.plan import generator
 from chaos.scenario.problems import find_problems
-from chaos.scenario.rules import has_window
 from chaos.scenario.swarm import needs_faults, spoken_of, swarm
 from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.words import WORDS
 
 # two neighbours move towards each other and one of them grows: three such shares must fit into one gap
 SHARE_MAX = 0.3
 SAME_S = 1e-6
 # times of varied scenarios are whole milliseconds away from the written ones, so that a person can read them
 GRAIN_S = 0.001
-# these do their work however short they are; others need their window for an inner timer, or to be met by an attempt
-SHRINKABLE = frozenset(
-    {"blackhole", "stall", "partition", "latency", "bandwidth", "slicer", "noop", "delay_frames"}
-)
 _NOT_LONGER = frozenset({"no_false_alarm", "availability", "cost"})
 _NOT_SHORTER = frozenset({"backoff", "herd", "handshake", "close_code"})
 # written-out repetitions beyond this cost more to look at than they are worth: such a timeline keeps its times
@@ -97,7 +93,7 @@ class _Row:
     @property
     def windowed(self) -> bool:
         """Whether it has a window of a length of its own."""
-        return self.entry.for_s is not None and has_window(self.entry)
+        return self.entry.for_s is not None and self.entry.has_window
 
 
 def _rows(scenario: Scenario) -> list[_Row]:
@@ -211,7 +207,7 @@ def _unmovable(scenario: Scenario) -> bool:
     if scenario.steady_state == "none":
         return True
     checks = {row.check for row in scenario.expect}
-    open_ended = any(row.for_s is None and has_window(row) for row in scenario.timeline)
+    open_ended = any(row.for_s is None and row.has_window for row in scenario.timeline)
     return open_ended and bool(checks & _NOT_LONGER)
 
 
@@ -254,7 +250,7 @@ class _Space:
         if draw >= 0 and self._may_grow:
             room_s = min(self._after(end, set()) for end in ends)
             return _floor(draw * share * min(length_s, room_s))
-        if draw < 0 and self._may_shrink and row.entry.word in SHRINKABLE:
+        if draw < 0 and self._may_shrink and WORDS[row.entry.kind][row.entry.word].shrinkable:
             room_s = min(self._before(end, {row.group, row.boundaries[0].row}) for end in ends)
             spare_s = length_s - row.detect_s
             return -_floor(min(-draw * share * min(length_s, room_s), max(0.0, spare_s)))

@@ -86,8 +86,8 @@ class RecordingSimulatedSocket(SimulatedSocket):
     """A simulated socket that knows whose it is."""
 
     def __init__(self, world: World, ledger: Ledger, reporter: Reporter, kind: SocketKind) -> None:
-        home = world.hosts.home_of(reporter.subject, reporter.client)
-        super().__init__(world, *kind, home=home)
+        host = world.hosts.host_of(reporter.subject, reporter.client)
+        super().__init__(world, *kind, host=host)
         self._ledger, self._reporter, self._kind = ledger, reporter, kind
         ledger.sockets[self] = (reporter.subject, reporter.client)
 
@@ -130,7 +130,7 @@ class SocketFactory(trio.abc.SocketFactory):
         if self.world is not None:
             kind = (family, type, proto)
             if reporter is None:
-                return SimulatedSocket(self.world, *kind, home=self.world.hosts.home_of(None))
+                return SimulatedSocket(self.world, *kind, host=self.world.hosts.host_of(None))
             return RecordingSimulatedSocket(self.world, self.ledger, reporter, kind)
         plain = stdlib_socket.socket(family, type, proto)
         if reporter is None:

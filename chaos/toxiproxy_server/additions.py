@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from chaos.toxiproxy_server import page
-from chaos.toxiproxy_server.carried import Carried
+from chaos.toxiproxy_server.connection import ProxiedConnection
 from chaos.toxiproxy_server.event_stream import EventStream
 from chaos.toxiproxy_server.events import LISTENERS_MAX, Kind
 from chaos.toxiproxy_server.go.wire import ApiError, bad_body
@@ -21,7 +21,7 @@ HOWS = ("fin", "rst")
 
 async def _connection_index(api: Api, _request: Request) -> Response:
     rows = api.collection.ground.connections.values()
-    return json([_connection_body(api, carried) for carried in rows])
+    return json([_connection_body(api, connection) for connection in rows])
 
 
 async def _connection_delete(api: Api, request: Request) -> Response:
@@ -29,24 +29,24 @@ async def _connection_delete(api: Api, request: Request) -> Response:
     how = request.query_params.get("how", HOWS[0])
     if how not in HOWS:
         raise bad_body(f"expected how=fin or how=rst, got {how}")
-    carried = api.collection.connection(request.path_params["id"])
+    connection = api.collection.connection(request.path_params["id"])
     if how == "rst":
-        carried.reset()
+        connection.reset()
     else:
-        carried.close()
+        connection.close()
     return Response(status_code=204)
 
 
-def _connection_body(api: Api, carried: Carried) -> dict[str, Any]:
-    proxy = api.collection.proxies.get(carried.origin.proxy)
+def _connection_body(api: Api, connection: ProxiedConnection) -> dict[str, Any]:
+    proxy = api.collection.proxies.get(connection.origin.proxy)
     return {
-        "id": carried.id,
-        "proxy": carried.origin.proxy,
-        "client": carried.client,
-        "upstream": carried.server,
-        "age_s": round(trio.current_time() - carried.opened_s, 3),
-        "bytes": carried.moved(),
-        "toxics": proxy.active(carried) if proxy is not None else [],
+        "id": connection.id,
+        "proxy": connection.origin.proxy,
+        "client": connection.client,
+        "upstream": connection.server,
+        "age_s": round(trio.current_time() - connection.opened_s, 3),
+        "bytes": connection.moved(),
+        "toxics": proxy.active(connection) if proxy is not None else [],
     }
 
 

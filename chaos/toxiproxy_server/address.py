@@ -15,7 +15,7 @@ from typing import Any
 
 import trio
 
-from chaos.link.kernel_end import detached
+from chaos.link.ends import detached
 
 # a name server that does not answer must not keep an API call waiting for ever
 LOOKUP_S = 10.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaos.toxiproxy_server.address import Address, AddressError, resolve
-from chaos.toxiproxy_server.carried import Carried
+from chaos.toxiproxy_server.connection import ProxiedConnection
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, Toxic, require
 from chaos.toxiproxy_server.proxy import Ground, Proxy
 
@@ -113,7 +113,7 @@ class Collection:
             raise ApiError(f"too many toxics, expected at most {self.limits.toxics}", 400)
         proxy.add(toxic)
 
-    def connection(self, id_: str) -> Carried:
+    def connection(self, id_: str) -> ProxiedConnection:
         """Return an open connection. Raises ApiError (404)."""
         number = int(id_) if id_.isascii() and id_.isdigit() and len(id_) < 19 else -1
         if number not in self.ground.connections:

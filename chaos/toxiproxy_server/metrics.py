@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from chaos.toxiproxy_server.traffic import Totals
+from chaos.toxiproxy_server.connection import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 _HANDLER = """\

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from chaos.toxiproxy_server.handling import JSON
 from chaos.toxiproxy_server.operations import TEXT, Operation, Table
 from chaos.toxiproxy_server.schemas import Schema, components, ref
 
-PATH = Path("docs/schema/toxiproxy-server-openapi.json")
 _REQUEST_ID = {
     "X-Toxiproxy-Request-Id": {"required": True, "schema": {"type": "string", "pattern": "^[0-9a-v]{20}$"}}
 }  # fmt: skip
@@ -144,15 +141,3 @@ def _links(path: str, table: Table) -> Iterator[tuple[str, dict[str, Any]]]:
 def text(told: dict[str, Any]) -> str:
     """Return a description as it stands in its file."""
     return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
-
-
-def main(arguments: list[str]) -> None:
-    """Write the description into the file named, by default where the documentation has it."""
-    from chaos.toxiproxy_server.api import described  # noqa: PLC0415 - it needs this module
-
-    path = Path(arguments[0]) if arguments else PATH
-    path.write_text(text(described()), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

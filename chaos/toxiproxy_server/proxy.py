@@ -4,22 +4,33 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import trio
 
+from chaos.faults.machine import Key
 from chaos.faults.pipe import Stage
-from chaos.link.connection import STREAMS, EndPolicy
+from chaos.link.endings import EndPolicy
+from chaos.link.entrance import CONNECTION_FAULTS
+from chaos.link.listener import Listener
 from chaos.link.poller import Poller
-from chaos.toxiproxy_server import entrance
-from chaos.toxiproxy_server.address import Address, AddressError
-from chaos.toxiproxy_server.carried import Carried, Origin
-from chaos.toxiproxy_server.entrance import Entrance
+from chaos.scenario.plan import STREAMS
+from chaos.toxiproxy_server.address import (
+    INHERITED,
+    Address,
+    AddressError,
+    bound,
+    keep,
+    listen,
+    printed,
+    set_options,
+)
+from chaos.toxiproxy_server.connection import Counter, Origin, ProxiedConnection, Totals
 from chaos.toxiproxy_server.events import Events
 from chaos.toxiproxy_server.go.wire import ApiError, Toxic
-from chaos.toxiproxy_server.listener import Listener
-from chaos.toxiproxy_server.traffic import Counter, Totals
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
 
@@ -32,11 +43,11 @@ class Ground:
 
     nursery: trio.Nursery
     seed: int
-    ends_are: EndPolicy = "toxiproxy"
+    end_policy: EndPolicy = "toxiproxy"
     dial_s: float = 30.0
     poller: Poller | None = None  # without one each connection has tasks that read
     totals: Totals = field(default_factory=Totals)
-    connections: dict[int, Carried] = field(default_factory=dict)
+    connections: dict[int, ProxiedConnection] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
     _count: int = 0
 
@@ -58,8 +69,9 @@ class Proxy:
         self._made = 0
         self._accepted = 0
         self._listener: Listener | None = None
+        self._address = Address(host="", port=0)  # where it listens
         self._scope = trio.CancelScope()
-        self._carried: dict[int, Carried] = {}
+        self._connections: dict[int, ProxiedConnection] = {}
         self._counters: dict[Stream, Counter] = {}
         self._counted_for = ("", "")
 
@@ -94,12 +106,19 @@ class Proxy:
         """Listen; `listen` becomes where it does. Does nothing if it is started. Raises AddressError."""
         if self._listener is not None:
             return
-        listener = Listener(address)
-        self.listen = listener.address
-        self._listener = listener
+        sock = listen(address)
+        self.listen = bound(sock)
+        self._address = Address(host=address.host, port=int(sock.getsockname()[1]))
+        self._listener = Listener()
+        self._accept_from(sock)
         self._scope = trio.CancelScope()
-        self._see_to_refusal()
-        self.ground.nursery.start_soon(self._serve, listener, self._scope)
+        self._refuse_or_admit()
+        self.ground.nursery.start_soon(self._serve, self._listener, self._scope)
+
+    def _accept_from(self, sock: socket.socket) -> None:
+        assert self._listener is not None
+        set_options(sock)  # those that the sockets it accepts are to have
+        self._listener.listen(sock)
 
     def stop(self) -> None:
         """Refuse clients and close all connections."""
@@ -107,8 +126,8 @@ class Proxy:
             return
         self._listener.close()
         self._listener = None
-        for carried in list(self._carried.values()):
-            carried.close()
+        for connection in list(self._connections.values()):
+            connection.close()
         self._scope.cancel()
 
     def add(self, toxic: Toxic) -> None:
@@ -117,9 +136,9 @@ class Proxy:
         key = f"{self._made}:{toxic.name}"
         self._toxics[toxic.name] = (key, toxic)
         if isinstance(toxic.settings, words.Reset):
-            for carried in list(self._carried.values()):
-                if carried.origin.rng("entrance", key).random() < toxic.toxicity:
-                    carried.reset(toxic.settings.side)
+            for connection in list(self._connections.values()):
+                if connection.origin.rng("entrance", key).random() < toxic.toxicity:
+                    connection.reset(toxic.settings.side)
         self._apply()
         self.ground.events.tell("toxic_added", proxy=self.name, toxic=toxic.body())
 
@@ -146,52 +165,55 @@ class Proxy:
             for name in names:
                 self.ground.events.tell("toxic_removed", proxy=self.name, name=name)
 
-    def active(self, carried: Carried) -> list[str]:
+    def active(self, connection: ProxiedConnection) -> list[str]:
         """Return the names of the toxics that act on a connection."""
-        keys = carried.active()
+        keys = connection.active()
         return [toxic.name for key, toxic in self._toxics.values() if key in keys]
 
     def _apply(self) -> None:
-        self._see_to_refusal()
+        self._refuse_or_admit()
         stages = self._stages()
-        for carried in list(self._carried.values()):
-            carried.replace(stages)
+        for connection in list(self._connections.values()):
+            connection.replace(stages)
 
     def _stages(self) -> dict[Stream, list[Stage]]:
         stages: dict[Stream, list[Stage]] = {stream: [] for stream in STREAMS}
         for key, toxic in self._toxics.values():
-            if not isinstance(toxic.settings, entrance.FAULTS):
+            if not isinstance(toxic.settings, CONNECTION_FAULTS):
                 for stream in toxic.streams:
                     stage = Stage(key=key, settings=toxic.settings, toxicity=toxic.toxicity)
                     stages[stream].append(stage)
         return stages
 
-    def _see_to_refusal(self) -> None:
-        if self._listener is None:
+    def _refuse_or_admit(self) -> None:
+        """Refuse clients if a toxic says so, else admit them; stop if somebody else has taken the port meanwhile."""
+        listener = self._listener
+        if listener is None:
             return
         rows = [toxic for _, toxic in self._toxics.values()]
-        if any(isinstance(row.settings, words.Refuse) and row.toxicity > 0 for row in rows):
-            self._listener.refuse()
-            return
-        try:
-            self._listener.admit()
-        except AddressError as error:
-            self.stop()
-            LOG.warning("proxy %s is disabled: %s", self.name, error)
+        refuses = any(isinstance(row.settings, words.Refuse) and row.toxicity > 0 for row in rows)
+        if refuses and listener.listens:
+            listener.refuse()
+            listener.hold(keep(self._address))
+        elif not refuses and not listener.listens:
+            try:
+                listener.hold(None)
+                self._accept_from(listen(self._address))
+            except AddressError as error:
+                self.stop()
+                LOG.warning("proxy %s is disabled: %s", self.name, error)
 
     async def _serve(self, listener: Listener, scope: trio.CancelScope) -> None:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-
-                    def arrived(sock: socket.socket, client: str) -> None:
-                        nursery.start_soon(self._handle, self._arrived(sock, client))
-
-                    await listener.serve(arrived, self.ground.poller)
+                    await listener.serve(partial(self._arrived, nursery), self.ground.poller)
         finally:
             listener.close()
 
-    def _arrived(self, sock: socket.socket, client: str) -> Carried:
+    def _arrived(self, nursery: trio.Nursery, sock: socket.socket, address: Any) -> None:
+        if not INHERITED:
+            set_options(sock)
         self._accepted += 1
         ground = self.ground
         addresses = self.listen, self.upstream
@@ -209,42 +231,42 @@ class Proxy:
             upstream=self.upstream,
             number=self._accepted,
             seed=ground.seed,
-            ends_are=ground.ends_are,
+            end_policy=ground.end_policy,
             dial_s=ground.dial_s,
             poller=ground.poller,
             counters=self._counters,
         )
-        carried = Carried(id_=ground.next_id(), origin=origin, sock=sock, client=client)
-        self._carried[carried.id] = carried
-        ground.connections[carried.id] = carried
-        ground.events.tell(
-            "connection_opened", id=carried.id, proxy=self.name, client=carried.client
+        connection = ProxiedConnection(
+            id_=ground.next_id(), origin=origin, sock=sock, client=printed(address)
         )
-        return carried
+        self._connections[connection.id] = connection
+        ground.connections[connection.id] = connection
+        ground.events.tell(
+            "connection_opened", id=connection.id, proxy=self.name, client=connection.client
+        )
+        nursery.start_soon(self._handle, connection)
 
-    async def _handle(self, carried: Carried) -> None:
+    async def _handle(self, connection: ProxiedConnection) -> None:
         try:
-            await carried.run(self._entrance(carried), self._stages())
+            await connection.run(list(self._met_by(connection)), self._stages())
         except Exception:
             # a bug that one connection meets must not end the others
-            LOG.exception("connection %d of proxy %s failed", carried.id, self.name)
+            LOG.exception("connection %d of proxy %s failed", connection.id, self.name)
         finally:
-            del self._carried[carried.id]
-            del self.ground.connections[carried.id]
+            del self._connections[connection.id]
+            del self.ground.connections[connection.id]
             self.ground.events.tell(
-                "connection_closed", id=carried.id, proxy=self.name, bytes=carried.moved()
+                "connection_closed", id=connection.id, proxy=self.name, bytes=connection.moved()
             )
 
-    def _entrance(self, carried: Carried) -> Entrance:
-        """Return what the toxics do to a connection that comes in now."""
-        met: list[words.Fault] = []
+    def _met_by(self, connection: ProxiedConnection) -> Iterator[tuple[Key, words.Fault]]:
+        """Yield the faults that a connection meets which comes in now."""
         for key, toxic in self._toxics.values():
-            draw: Callable[[], float] = carried.origin.rng("entrance", key).random
-            both = len(toxic.streams) == len(STREAMS)
-            # the two streams of a blackhole draw by themselves, so only a certain one swallows the dial
-            certain = both and toxic.toxicity >= 1
-            if isinstance(toxic.settings, words.Blackhole):
-                met += [toxic.settings] if certain else []
-            elif isinstance(toxic.settings, entrance.FAULTS) and draw() < toxic.toxicity:
-                met.append(toxic.settings)
-        return entrance.entrance(met)
+            draw: Callable[[], float] = connection.origin.rng("entrance", key).random
+            settings = toxic.settings
+            if isinstance(settings, words.Blackhole):
+                # its two streams draw by themselves, so only a certain one swallows the dial
+                if len(toxic.streams) == len(STREAMS) and toxic.toxicity >= 1:
+                    yield key, settings
+            elif isinstance(settings, CONNECTION_FAULTS) and draw() < toxic.toxicity:
+                yield key, settings

@@ -7,20 +7,22 @@ from copy import deepcopy
 from typing import Any
 
 from chaos.scenario.describe import keys_of, required_of, schema_of
-from chaos.scenario.entries import WORDS, Kind, entry_keys
+from chaos.scenario.entries import entry_keys
 from chaos.scenario.model import Entry, Trigger
 from chaos.scenario.schema import what_of
-from chaos.toxiproxy_server.go.ranges import RANGES
 from chaos.toxiproxy_server.go.wire import (
-    FAULT_TYPES,
     MS_MAX,
     PROXY_FIELDS,
     TOXIC_FIELDS,
+    served_faults,
     streams_of,
 )
 from chaos.toxiproxy_server.playable import REFUSED_KEYS, SEEN_EVENT
 from chaos.vocabulary.base import DURATION_PATTERN
+from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.word import Kind
+from chaos.vocabulary.words import WORDS
 
 Schema = dict[str, Any]
 _FLOAT32_END = float(2**128 - 2**103)  # from here on numbers round to infinity
@@ -136,7 +138,7 @@ def _error() -> dict[str, Schema]:
 
 
 def _toxic_types() -> tuple[str, ...]:
-    return (*TOXICS, *FAULT_TYPES)
+    return (*TOXICS, *served_faults())
 
 
 def _one_of(before: str, after: str) -> Schema:
@@ -161,9 +163,7 @@ def _toxic(word: str) -> Schema:
         numbers = {name: {"type": "integer"} for name in TOXICS[word].model_fields}
         attributes = _closed(numbers)
     else:
-        attributes = _untitled(
-            FAULT_TYPES[word].model_json_schema(by_alias=True, mode="serialization")
-        )
+        attributes = _untitled(FAULTS[word].model_json_schema(by_alias=True, mode="serialization"))
         attributes["required"] = [
             key for key in attributes.get("required", []) if not _takes_null(attributes, key)
         ]
@@ -190,7 +190,7 @@ def _toxic_input(word: str) -> Schema:
 
 
 def _what(word: str) -> str:
-    return what_of(TOXICS[word] if word in TOXICS else FAULT_TYPES[word])
+    return what_of(TOXICS[word] if word in TOXICS else FAULTS[word])
 
 
 def _stream(word: str) -> Schema:
@@ -199,11 +199,12 @@ def _stream(word: str) -> Schema:
 
 
 def _toxic_attributes(word: str) -> Schema:
+    survived = TOXICS[word].survived()
     properties = {
         name: {
             "type": ["integer", "null"],
-            "minimum": RANGES[word][name].lowest,
-            "maximum": RANGES[word][name].highest,
+            "minimum": survived[name].lowest,
+            "maximum": survived[name].highest,
             "default": 0,
             "description": field.description or "",
         }
@@ -213,7 +214,7 @@ def _toxic_attributes(word: str) -> Schema:
 
 
 def _fault_attributes(word: str) -> Schema:
-    schema = _untitled(deepcopy(schema_of(FAULT_TYPES[word])))
+    schema = _untitled(deepcopy(schema_of(FAULTS[word])))
     schema["properties"] = {
         key: _timed(value) for key, value in schema.get("properties", {}).items()
     }

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import trio
 
 from chaos.errors import EXIT_PASSED, UsageError, first_message
-from chaos.link.connection import EndPolicy
+from chaos.link.endings import EndPolicy
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
@@ -66,7 +66,7 @@ async def serve(
             ground = Ground(
                 nursery=nursery,
                 seed=seed,
-                ends_are=options.ends_are,
+                end_policy=options.ends_are,
                 dial_s=options.dial_s,
                 poller=await start_poller(nursery),
             )

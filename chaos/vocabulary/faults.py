@@ -3,73 +3,147 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from chaos.vocabulary.base import Duration, Parameters
+from chaos.vocabulary.base import Duration
 from chaos.vocabulary.presets import PRESETS, CutAction
+from chaos.vocabulary.word import (
+    EITHER_WAY,
+    EVERYWHERE,
+    ON_PATHS,
+    Draw,
+    How,
+    Peer,
+    Streams,
+    Word,
+    but,
+)
 
-Support = Literal["exact", "approximate", "unsupported"]
 Opcode = Literal["text", "binary", "continuation", "close", "ping", "pong"]
 
 
-class Fault(Parameters):
-    """A fault of the link. `instant` faults have no window; `directed` ones take a stream.
+_ONLY_THE_ANSWER: How = (
+    "approximate",
+    "the kernel completes the TCP handshake; only the answer waits",
+)
 
-    `on_path` faults act below the link, on simulated hosts and the packets between them.
-    """
 
-    instant: ClassVar[bool] = False
-    directed: ClassVar[bool] = False
-    on_path: ClassVar[bool] = False
+class Fault(Word):
+    """A fault of this project's own, applied by the link."""
+
+    kind = "fault"
+    served = True
+    support = but(EVERYWHERE, toxiproxy=("exact", "applied by the link in front of Toxiproxy"))
+
+
+class PathFault(Fault):
+    """A fault below the link, on simulated hosts and the packets between them."""
+
+    on_path = True
+    served = False
+    support = ON_PATHS
+
+
+def retry_s(retry_after_s: float | None) -> float:
+    """Return for how long a correct client may stay away that was told to wait: it spreads its return."""
+    return 0.0 if retry_after_s is None else 1.2 * retry_after_s + 1
 
 
 class Stall(Fault):
     """Hold every byte and the FIN, reading on up to 4 MiB; on removal all of it is delivered."""
 
-    word: ClassVar[str] = "stall"
-    directed: ClassVar[bool] = True
+    word = "stall"
+    directed = True
+    exclusive = True
+    silent = True
+    shrinkable = True
+    draws = (Draw(rank=60, streams=EITHER_WAY, shared=True),)
+
+    def witnesses(self) -> tuple[Peer, ...]:
+        return ("client", "server")
 
 
 class Blackhole(Fault):
     """Discard everything, FIN and RST too; a connection that met it stays dead after it."""
 
-    word: ClassVar[str] = "blackhole"
-    directed: ClassVar[bool] = True
+    word = "blackhole"
+    directed = True
+    exclusive = True
+    silent = True
+    lasting = True
+    shrinkable = True
+    draws = (Draw(rank=50, streams=EITHER_WAY, silent=True, shared=True, weight=6),)
+
+    def witnesses(self) -> tuple[Peer, ...]:
+        return ("client", "server")
 
 
 class Down(Fault):
     """Toxiproxy's `enabled: false`: close every connection with FIN and refuse new ones."""
 
-    word: ClassVar[str] = "down"
+    word = "down"
+    exclusive = True
+    deadly = True
+    refuses = True
+    served = False  # it is the API's own `enabled: false`
+    support = but(EVERYWHERE, toxiproxy=("exact", "Toxiproxy's own `enabled: false`"))
+    draws = (Draw(rank=20),)
 
 
 class Reset(Fault):
     """Send an RST now, on live and idle connections."""
 
-    word: ClassVar[str] = "reset"
-    instant: ClassVar[bool] = True
+    word = "reset"
+    instant = True
+    deadly = True
+    draws = (Draw(rank=0, strengths=({}, {"side": "client"}, {"side": "server"}), weight=6),)
     side: Literal["both", "client", "server"] = Field("both", description="which peers get the RST")
 
 
 class Refuse(Fault):
     """Refuse new TCP connections (ECONNREFUSED); live ones go on."""
 
-    word: ClassVar[str] = "refuse"
+    word = "refuse"
+    exclusive = True
+    refuses = True
+    draws = (Draw(rank=30, greets=True),)
 
 
 class SlowAccept(Fault):
     """Leave a new connection waiting for `delay` before anything of it is read or dialed."""
 
-    word: ClassVar[str] = "slow_accept"
+    word = "slow_accept"
+    support = but(EVERYWHERE, embedded=_ONLY_THE_ANSWER, toxiproxy=_ONLY_THE_ANSWER)
+    draws = (
+        Draw(
+            rank=80, strengths=({"delay": "500ms"}, {"delay": "2s"}, {"delay": "20s"}), greets=True
+        ),
+    )
     delay_s: Duration = Field(alias="delay", description="wait before the connection is served")
+
+    def added_s(self, window_s: float) -> float:
+        return self.delay_s
 
 
 class RejectUpgrade(Fault):
     """Answer each handshake with an HTTP status instead of 101; the server never sees it."""
 
-    word: ClassVar[str] = "reject_upgrade"
+    word = "reject_upgrade"
+    draws = (
+        Draw(
+            rank=40,
+            strengths=(
+                {"status": 503},
+                {"status": 502},
+                {"status": 500},
+                {"status": 503, "retry_after": "2s"},
+                {"status": 429, "retry_after": "5s"},
+            ),
+            greets=True,
+        ),
+    )
     status: int = Field(403, ge=200, le=599, strict=True, description="HTTP status")
     reason: str = Field("", max_length=100, description="reason phrase; default the standard one")
     headers: Mapping[str, str] = Field(default_factory=dict, description="further response headers")
@@ -78,11 +152,23 @@ class RejectUpgrade(Fault):
         None, alias="retry_after", description="sent as Retry-After, in whole seconds"
     )
 
+    def added_s(self, window_s: float) -> float:
+        return retry_s(self.retry_after_s)
+
 
 class StripUpgrade(Fault):
     """Forward the handshake as a proxy that forgets the Upgrade headers; the server answers."""
 
-    word: ClassVar[str] = "strip_upgrade"
+    word = "strip_upgrade"
+    draws = (
+        Draw(
+            rank=320,
+            strengths=({}, {"style": "http11"}, {"style": "upgrade_only"}),
+            final=True,
+            greets=True,
+            weight=2,
+        ),
+    )
     style: Literal["nginx", "http11", "upgrade_only"] = Field(
         "nginx",
         description="nginx: HTTP/1.0 and Connection: close; http11: HTTP/1.1 and Connection: close; "
@@ -90,7 +176,20 @@ class StripUpgrade(Fault):
     )
 
 
+_CUTS = (
+    {"after": "10s", "action": "fin"},
+    {"after": "3s", "action": "fin"},
+    {"after": "3s", "action": "rst"},
+    {"after": "1s", "action": "rst"},
+    {"after": "3s", "action": "drop"},
+    {"after": "1s", "action": "drop_then_rst"},
+    {"after": "500ms", "action": "drop"},
+)
+
+
 class _Middlebox(Fault):
+    deadly = True
+    lasting = True
     after_s: Duration | None = Field(None, alias="after", description="the middlebox's limit")
     action: CutAction | None = Field(
         None,
@@ -123,11 +222,15 @@ class _Middlebox(Fault):
             return self.action
         return PRESETS[self.preset].action if self.preset else "fin"
 
+    def added_s(self, window_s: float) -> float:
+        return self.after_s or 0.0
+
 
 class IdleTimeout(_Middlebox):
     """A middlebox that ends a connection on which nothing moved for `after`."""
 
-    word: ClassVar[str] = "idle_timeout"
+    word = "idle_timeout"
+    draws = (Draw(rank=170, strengths=_CUTS),)
     counts: Literal["bytes", "frames", "data_frames"] = Field(
         "bytes", description="what keeps the flow alive; some balancers ignore ping and pong"
     )
@@ -136,83 +239,185 @@ class IdleTimeout(_Middlebox):
 class MaxLifetime(_Middlebox):
     """A middlebox that ends every connection `after` its start, however busy."""
 
-    word: ClassVar[str] = "max_lifetime"
+    word = "max_lifetime"
+    draws = (Draw(rank=180, strengths=_CUTS),)
 
 
 class DropFrames(Fault):
     """Drop WebSocket frames of these opcodes whole; data frames only without compression."""
 
-    word: ClassVar[str] = "drop_frames"
-    directed: ClassVar[bool] = True
+    word = "drop_frames"
+    directed = True
+    deadly = True
+    draws = (
+        Draw(
+            rank=90,
+            streams=EITHER_WAY,
+            strengths=({"opcodes": ["pong"]}, {"opcodes": ["ping"]}, {"opcodes": ["ping", "pong"]}),
+            silent=True,
+        ),
+    )
     opcodes: tuple[Opcode, ...] = Field(("pong",), min_length=1, description="frames to drop")
 
 
 class DelayFrames(Fault):
     """Delay WebSocket frames of these opcodes; frames behind them wait too."""
 
-    word: ClassVar[str] = "delay_frames"
-    directed: ClassVar[bool] = True
+    word = "delay_frames"
+    directed = True
+    shrinkable = True
+    draws = (
+        Draw(
+            rank=100,
+            streams=EITHER_WAY,
+            strengths=(
+                {"opcodes": ["pong"], "delay": "500ms"},
+                {"opcodes": ["pong"], "delay": "2s"},
+                {"opcodes": ["ping"], "delay": "2s"},
+                {"opcodes": ["text"], "delay": "1s"},
+                {"opcodes": ["pong"], "delay": "10s"},
+            ),
+            chokes=True,
+        ),
+    )
     opcodes: tuple[Opcode, ...] = Field(("pong",), min_length=1, description="frames to delay")
     delay_s: Duration = Field(alias="delay", description="delay of each such frame")
 
+    def answer_delay_s(self, stream: Streams) -> float:
+        return self.delay_s
 
-class _OnLeg(Fault):
-    on_path: ClassVar[bool] = True
+    def added_s(self, window_s: float) -> float:
+        return self.delay_s
+
+
+class _OnLeg(PathFault):
     leg: Literal["client", "server"] = Field(
         "client",
         description="client: between each client's host and the link; server: between the link and the server",
     )
 
+    def hides_client(self) -> bool:
+        return self.leg == "client"
+
+    def hides_server(self) -> bool:
+        return self.leg == "server"
+
 
 class Partition(_OnLeg):
     """No packet passes on one leg; TCP sends them again after it."""
 
-    word: ClassVar[str] = "partition"
-    directed: ClassVar[bool] = True
+    word = "partition"
+    directed = True
+    exclusive = True
+    silent = True
+    resent = True
+    shrinkable = True
+    draws = (Draw(rank=290, streams=EITHER_WAY, silent=True, chokes=True, weight=3),)
 
 
 class Loss(_OnLeg):
     """A share of the packets on one leg is lost: seen as retransmission delay."""
 
-    word: ClassVar[str] = "loss"
-    directed: ClassVar[bool] = True
+    word = "loss"
+    directed = True
+    deadly = True
+    resent = True
+    draws = (
+        Draw(
+            rank=280,
+            streams=EITHER_WAY,
+            strengths=({"rate": 0.1}, {"rate": 0.3}, {"rate": 0.6}),
+            silent=True,
+            chokes=True,
+            weight=2,
+        ),
+    )
     rate: float = Field(ge=0, le=1, description="share of packets that are lost")
 
 
 class SynDrop(_OnLeg):
     """No SYN towards the server's end of one leg arrives; connections that are open go on."""
 
-    word: ClassVar[str] = "syn_drop"
+    word = "syn_drop"
+    exclusive = True
+    draws = (Draw(rank=260, greets=True, weight=3),)
 
 
-class HostCrash(Fault):
+class _OnHost(PathFault):
+    exclusive = True
+    silent = True
+    host: Literal["client", "server"] = Field("server", description="whose host")
+
+    def hides_client(self) -> bool:
+        return self.host == "client"
+
+    def witnesses(self) -> tuple[Peer, ...]:
+        return ("client",) if self.host == "server" else ()
+
+
+_HOSTS = ({"host": "server"}, {"host": "client"})
+
+
+class HostCrash(_OnHost):
     """A host loses power, without FIN or RST; after the window its subject starts again, old connections get RST."""
 
-    word: ClassVar[str] = "host_crash"
-    on_path: ClassVar[bool] = True
-    host: Literal["client", "server"] = Field("server", description="whose host")
+    word = "host_crash"
+    lasting = True
+    draws = (Draw(rank=310, strengths=_HOSTS, silent=True, weight=3),)
+
+    def hides_server(self) -> bool:
+        return True
+
+    def starts_anew(self, by: Peer | None) -> Peer | None:
+        return self.host
 
 
-class HostFreeze(Fault):
+class HostFreeze(_OnHost):
     """A host's programs stop; its kernel still accepts and acknowledges until its buffers are full."""
 
-    word: ClassVar[str] = "host_freeze"
-    on_path: ClassVar[bool] = True
-    host: Literal["client", "server"] = Field("server", description="whose host")
+    word = "host_freeze"
+    resent = True
+    support = but(
+        ON_PATHS,
+        simulated=(
+            "approximate",
+            "the program's timers go on; what it does reaches the network after the window",
+        ),
+    )
+    draws = (Draw(rank=300, strengths=_HOSTS, silent=True, chokes=True, weight=3),)
 
 
-class DnsFailure(Fault):
+class DnsFailure(PathFault):
     """The client's host cannot resolve names, or only slowly; connections that are open go on."""
 
-    word: ClassVar[str] = "dns_failure"
-    on_path: ClassVar[bool] = True
+    word = "dns_failure"
+    draws = (
+        Draw(
+            rank=270,
+            strengths=(
+                {"mode": "nxdomain"},
+                {"mode": "servfail"},
+                {"mode": "slow", "delay": "1s"},
+                {"mode": "slow", "delay": "10s"},
+            ),
+            greets=True,
+            weight=6,
+        ),
+    )
     mode: Literal["nxdomain", "servfail", "slow"] = Field(
         "nxdomain", description="no such name, a failing name server, or an answer after `delay`"
     )
     delay_s: Duration = Field(0.0, alias="delay", description="wait before the answer or error")
 
+    def added_s(self, window_s: float) -> float:
+        return self.delay_s
 
-FAULTS: Mapping[str, type[Fault]] = {
+    def hides_client(self) -> bool:
+        # a name that fails is recorded as an attempt; one that is slow may be given up unseen
+        return self.mode == "slow"
+
+
+FAULTS: dict[str, type[Fault]] = {
     kind.word: kind
     for kind in (
         Stall,
@@ -235,48 +440,3 @@ FAULTS: Mapping[str, type[Fault]] = {
         DnsFailure,
     )
 }
-
-NETWORKS = ("embedded", "toxiproxy", "simulated")
-_EXACT: tuple[Support, str] = ("exact", "")
-_FRONT = "applied by the link in front of Toxiproxy"
-
-# Which network applies which fault, how well, and why not exactly. Toxics are added below.
-SUPPORT: dict[str, dict[str, tuple[Support, str]]] = {
-    name: {"embedded": _EXACT, "toxiproxy": ("exact", _FRONT), "simulated": _EXACT}
-    for name in FAULTS
-}
-SUPPORT["down"]["toxiproxy"] = ("exact", "Toxiproxy's own `enabled: false`")
-SUPPORT["slow_accept"]["embedded"] = (
-    "approximate",
-    "the kernel completes the TCP handshake; only the answer waits",
-)
-SUPPORT["slow_accept"]["toxiproxy"] = SUPPORT["slow_accept"]["embedded"]
-_NO_PATHS: tuple[Support, str] = ("unsupported", "acts below sockets: simulated TCP only")
-# the scenario's `paths` are no fault, and supported just where path faults are
-PATHS_SUPPORT: Mapping[str, tuple[Support, str]] = {
-    "embedded": _NO_PATHS,
-    "toxiproxy": _NO_PATHS,
-    "simulated": _EXACT,
-}
-for _name in (name for name, kind in FAULTS.items() if kind.on_path):
-    SUPPORT[_name] |= {"embedded": _NO_PATHS, "toxiproxy": _NO_PATHS}
-SUPPORT["host_freeze"]["simulated"] = (
-    "approximate",
-    "the program's timers go on; what it does reaches the network after the window",
-)
-for _name in (
-    "latency", "bandwidth", "slow_close", "timeout", "reset_peer", "slicer", "limit_data", "noop",
-):  # fmt: skip
-    SUPPORT[_name] = {"embedded": _EXACT, "toxiproxy": _EXACT, "simulated": _EXACT}
-SUPPORT["latency"]["toxiproxy"] = (
-    "approximate",
-    "chained latencies do not add up under load; jitter cannot be seeded",
-)
-SUPPORT["bandwidth"]["toxiproxy"] = ("approximate", "9 % slow at 100 MB/s, exact below 10 MB/s")
-SUPPORT["reset_peer"]["toxiproxy"] = (
-    "approximate",
-    "a connection older than the toxic gets FIN instead of RST",
-)
-SUPPORT["slicer"]["toxiproxy"] = ("approximate", "pieces depend on how reads coalesce")
-
-__all__ = ["FAULTS", "NETWORKS", "PATHS_SUPPORT", "SUPPORT", "Fault", "Opcode", "Support"]

@@ -9,10 +9,10 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
+from chaos.wire.head import END_OF_HEAD, HeadTooLong, split_head
+
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 DATA_OPCODES = frozenset({"continuation", "text", "binary"})
-HEAD_BYTES_MAX = 64 * 1024
-_END_OF_HEAD = b"\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +98,22 @@ class FrameCutter:
         if not _may_be_http(self._head):
             self.opaque = True
             return len(payload)
-        end = self._head.find(_END_OF_HEAD)
-        if end < 0:
-            if len(self._head) > HEAD_BYTES_MAX:
-                self.opaque = True
+        try:
+            found = split_head(self._head)
+        except HeadTooLong:
+            self.opaque = True
             return len(payload)
-        first_line = self._head[: self._head.find(b"\r\n")]
+        if found is None:
+            return len(payload)
+        head, _ = found
+        first_line = head.partition(b"\r\n")[0]
         if _informational(first_line):
             # 100 and 103 come before the real answer (RFC 9110 §15.2)
             self._head = b""
         else:
             self.opaque = first_line.startswith(b"HTTP/") and b" 101" not in first_line[:13]
             self._head = None
-        return end + len(_END_OF_HEAD) - before
+        return len(head) + len(END_OF_HEAD) - before
 
     def _feed_frame(self, payload: bytes) -> Span:
         begins = self._opcode is None

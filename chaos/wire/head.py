@@ -1,34 +1,63 @@
-"""The head of the server's answer to a handshake, taken from the bytes as they come. Pure.
+"""HTTP heads: where one ends, what it says, and how faults answer or change it. Pure: bytes in, bytes out.
 
-trio-websocket 0.12.2 takes a 103 for a refusal, loses the status of an answer whose body has no length, and waits
-for ever for the rest of a body that was cut off. So the head is read here first, and only a 101 is passed on.
+Everything in this project that reads a head from bytes as they come asks `split_head`, so there is one limit.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 
-# As h11, which allows 16 KiB for an incomplete event, with room for the cookies of large sites.
+from chaos.vocabulary.faults import RejectUpgrade, StripUpgrade
+
+END_OF_HEAD = b"\r\n\r\n"
+# as h11, which allows 16 KiB for an incomplete event, with room for the cookies of large sites
 HEAD_BYTES_MAX = 65_536
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?$")
+_STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?$")
 _PREFIX = b"HTTP/1."
+
+
+class HeadTooLong(ValueError):
+    """More than HEAD_BYTES_MAX bytes have come, and the head has not ended."""
+
+
+def split_head(received: bytes) -> tuple[bytes, bytes] | None:
+    """Return the first head of these bytes, without the empty line that ends it, and the bytes behind it.
+
+    Returns None as long as the head is not complete. Raises HeadTooLong.
+    """
+    head, end, rest = received.partition(END_OF_HEAD)
+    if end:
+        return head, rest
+    if len(received) > HEAD_BYTES_MAX:
+        raise HeadTooLong
+    return None
+
+
+def parse_head(head: bytes) -> tuple[str, dict[str, str]]:
+    """Return the first line of a head and its headers: names in lower case, of a repeated name the last value."""
+    first, *lines = head.decode("latin-1").split("\r\n")
+    rows = (line.partition(":") for line in lines)
+    return first, {name.strip().lower(): value.strip() for name, _, value in rows}
 
 
 @dataclass(slots=True)
 class ResponseHead:
-    """Collects bytes until the head of the final answer is complete.
+    """Collects bytes until the head of the final response to a handshake is complete.
 
-    `status` and `headers` (names in lower case; a repeated name keeps its last value) are set when it is;
-    `malformed` when the bytes are not HTTP. Interim answers (1xx other than 101) are skipped, as RFC 9110 §15.2
-    asks of every client.
+    trio-websocket 0.12.2 takes a 103 for a refusal, loses the status of a response whose body has no length, and
+    waits for ever for the rest of a body that was cut off. So the head is read here first, and only a 101 is passed
+    on. `status` and `headers` are set when the head is complete; `malformed` is set when the bytes are not HTTP.
+    Interim responses (1xx other than 101) are skipped, as RFC 9110 §15.2 asks of every client.
     """
 
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     malformed: bool = False
-    _waiting: bytearray = field(default_factory=bytearray)
+    _waiting: bytes = b""
 
     @property
     def done(self) -> bool:
@@ -39,28 +68,60 @@ class ResponseHead:
         """Take bytes in; return the 101 with what followed it, or nothing as long as there is none."""
         assert not self.done, "bytes after the head go straight to the WebSocket"
         self._waiting += data
-        while not self.done and (end := self._waiting.find(b"\r\n\r\n")) >= 0:
-            head, rest = bytes(self._waiting[:end]), self._waiting[end + 4 :]
-            self._parse(head)
-            if self.status == 101:
-                return head + b"\r\n\r\n" + bytes(rest)
-            self._waiting = rest
+        try:
+            while not self.done and (found := split_head(self._waiting)) is not None:
+                head, self._waiting = found
+                self._parse(head)
+                if self.status == 101:
+                    return head + END_OF_HEAD + self._waiting
+        except HeadTooLong:
+            self.malformed = True
         if not self.done:
-            start = bytes(self._waiting[: len(_PREFIX)])
-            self.malformed = not _PREFIX.startswith(start) or len(self._waiting) > HEAD_BYTES_MAX
+            self.malformed = not _PREFIX.startswith(self._waiting[: len(_PREFIX)])
         return b""
 
     def _parse(self, head: bytes) -> None:
-        first, *rest = head.split(b"\r\n")
+        first, headers = parse_head(head)
         match = _STATUS_LINE.fullmatch(first)
         if match is None:
             self.malformed = True
-            return
-        status = int(match[1])
-        if 100 <= status <= 199 and status != 101:
-            return
-        headers = {}
-        for line in rest:
-            name, _, value = line.decode("latin-1").partition(":")
-            headers[name.strip().lower()] = value.strip()
-        self.status, self.headers = status, headers
+        elif not 100 <= int(match[1]) <= 199 or match[1] == "101":
+            self.status, self.headers = int(match[1]), headers
+
+
+def rejection(settings: RejectUpgrade) -> bytes:
+    """Return the response that a proxy gives instead of 101 (RFC 9110 §15)."""
+    body = settings.body.encode()
+    reason = settings.reason or _phrase(settings.status)
+    headers = {"Content-Length": str(len(body)), "Connection": "close"}
+    if body:
+        headers["Content-Type"] = "text/plain; charset=utf-8"
+    if settings.retry_after_s is not None:
+        # whole seconds (RFC 9110 §10.2.3), rounded up so that nobody may come early
+        headers["Retry-After"] = str(math.ceil(settings.retry_after_s))
+    headers.update(settings.headers)
+    lines = [f"HTTP/1.1 {settings.status} {reason}".rstrip()]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode("latin-1", "replace") + END_OF_HEAD + body
+
+
+def without_upgrade(head: bytes, settings: StripUpgrade) -> bytes:
+    """Return the head of a handshake request as a proxy forwards it that does not know of WebSocket.
+
+    nginx without its three lines for WebSocket speaks HTTP/1.0 with `Connection: close` and drops Upgrade, a
+    hop-by-hop header (RFC 9110 §7.6.1, nginx ngx_http_proxy_module). `head` comes without the empty line at its end,
+    the result has it.
+    """
+    first, *lines = head.split(b"\r\n")
+    if settings.style == "nginx":
+        first = first.replace(b"HTTP/1.1", b"HTTP/1.0")
+    dropped = {b"connection"} | ({b"upgrade"} if settings.style != "upgrade_only" else set())
+    kept = [line for line in lines if line.split(b":", 1)[0].strip().lower() not in dropped]
+    return b"\r\n".join([first, *kept, b"Connection: close"]) + END_OF_HEAD
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Status"

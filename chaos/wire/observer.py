@@ -16,8 +16,8 @@ from wsproto.frame_protocol import Frame, FrameDecoder, Opcode, ParseFailed
 
 from chaos.trace import Stream
 from chaos.wire.frames import frame_end
+from chaos.wire.head import HeadTooLong, parse_head, split_head
 
-HEAD_BYTES_MAX = 64 * 1024
 # a workload message names its id in its first bytes; what lies behind this is padding
 _ID_BYTES = 4096
 _ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\b')
@@ -30,7 +30,6 @@ _PLAIN = {
 }
 _NAMES = {opcode: opcode.name.lower() for opcode in Opcode}
 _BRACE = ord("{")
-_END_OF_HEAD = b"\r\n\r\n"
 
 Observation = tuple[str, dict[str, Any]]
 
@@ -65,13 +64,13 @@ class Observer:
             return
         if self._head is not None:
             self._head += payload
-            while self._head is not None and _END_OF_HEAD in self._head:
-                head, _, payload = self._head.partition(_END_OF_HEAD)
-                self._head = None
-                yield self._read_head(head.decode("latin-1"), payload)
+            try:
+                while self._head is not None and (found := split_head(self._head)) is not None:
+                    self._head, payload = None, found[1]
+                    yield self._read_head(*found)
+            except HeadTooLong:
+                self.broken = "no HTTP head"
             if self._head is not None:
-                if len(self._head) > HEAD_BYTES_MAX:
-                    self.broken = "no HTTP head"
                 return
             if self._stream == "upstream" or self.broken is not None:
                 self._waiting += payload
@@ -94,9 +93,8 @@ class Observer:
         waiting, self._waiting = self._waiting, b""
         yield from self._read_frames(waiting)
 
-    def _read_head(self, head: str, rest: bytes) -> Observation:
-        first, *lines = head.split("\r\n")
-        headers = dict(_header(line) for line in lines)
+    def _read_head(self, head: bytes, rest: bytes) -> Observation:
+        first, headers = parse_head(head)
         if self._stream == "upstream":
             parts = first.split(" ")
             path = _SECRET.sub(r"\1REDACTED", parts[1]) if len(parts) > 1 else ""
@@ -245,11 +243,6 @@ def _decoder(stream: Stream, extension: str | None) -> FrameDecoder:
         extensions.append(deflate)
     # a "client" decoder reads what a server sends, and the other way round
     return FrameDecoder(client=stream == "downstream", extensions=extensions)
-
-
-def _header(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    return name.strip().lower(), value.strip()
 
 
 def _status(first_line: str) -> int:

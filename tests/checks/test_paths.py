@@ -11,7 +11,6 @@ from chaos.checks.paths import (
     added_latency_s,
     client_lateness_s,
     delays_after,
-    hides_client,
     path_hides_client,
 )
 from chaos.checks.schedule import read_delays
@@ -115,8 +114,8 @@ def test_a_fault_behind_the_link_does_not_hide_the_client(entry: Any, word: str)
         Entry.model_validate(entry(word, at="1s", parameters={**leg, **rate}))
         for leg in ({}, {"leg": "server"})
     )
-    assert hides_client(near)
-    assert not hides_client(far)
+    assert near.settings().hides_client()
+    assert not far.settings().hides_client()
 
 
 def test_a_link_that_dials_into_a_partition_does_not_see_a_client_give_up(
@@ -142,7 +141,7 @@ def test_the_first_retransmission_waits_for_the_round_trip(story: Any, entry: An
         row = entry("partition", at="5s", **{"for": "10s"}, name="outage")
         made = story(timeline=[row], paths=paths).connect(1).apply(5.0).apply(15.0, change="off")
         context = Context.of(made.trace())
-        found.append(delays_after(context, context.entry(0), context.occurrences[0][0]))
+        found.append(delays_after(context, context.occurrences[0][0]))
     assert found == pytest.approx([11.0, 11.35])
 
 

@@ -18,7 +18,8 @@ import trio
 from rich.console import Console
 from trio.testing import MockClock
 
-from chaos.commands.play_view import LiveView, PlainView, show_bytes
+from chaos.commands.live import Display, Screen, render
+from chaos.commands.play_view import PlayView, show_bytes
 from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
@@ -188,7 +189,7 @@ async def test_the_views_follow_the_timeline(autojump_clock: MockClock) -> None:
         ground = Ground(nursery=nursery, seed=1)
         proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", ground=ground)
         timeline = ProxyTimeline(plan=make_plan(scenario, 1), proxy=proxy)
-        plain = PlainView(timeline.timeline, ground, lines.append)
+        plain = PlayView(timeline.timeline, ground, Display(Screen, write=lines.append))
         timeline.told = plain.stepped
         states: list[list[str]] = []
         nursery.start_soon(timeline.run)
@@ -196,7 +197,7 @@ async def test_the_views_follow_the_timeline(autojump_clock: MockClock) -> None:
             await trio.sleep(0.1 if not states else 0.3)
             states.append([plain.state(entry) for entry in (0, 1)])
         out = io.StringIO()
-        Console(file=out, width=80).print(LiveView(timeline.timeline, ground).render())
+        Console(file=out, width=80).print(render(plain.screen(), 80))
     assert states == [
         ["coming", "coming"],
         ["in force", "coming"],

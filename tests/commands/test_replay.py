@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from chaos.commands.main import cli, run_cli
-from chaos.commands.replay import version_mismatches
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
+from chaos.explore.replay import version_mismatches
 from chaos.running.environment import environment
 
 

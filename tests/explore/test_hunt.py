@@ -12,17 +12,17 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.commands.hunt import Show
 from chaos.errors import UsageError
 from chaos.explore.basics import basics
 from chaos.explore.finds import use_from
-from chaos.explore.hunt import Hunt, Progress, ground_of
+from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.schedules import Schedule, make_entry
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
 from chaos.running.result import failed_verdict
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 
 ROOT = Path(__file__).parent.parent.parent
 BROKEN = ROOT / "scenarios" / "broken"
@@ -152,20 +152,6 @@ def test_what_the_subjects_cannot_do_is_a_mistake_of_usage():
     (real,) = load_text(SMALL + "networks: [embedded]\n", "x")
     with pytest.raises(UsageError, match="is meant for embedded"):
         ground_of(real)
-
-
-def test_progress_is_a_line_now_and_then_in_a_log():
-    lines = []
-    show = Show(60.0, live=False, write=lines.append, clock=Ticks())
-    for tried in range(1, 31):
-        show.tell(Progress(tried=tried, elapsed_s=float(tried)))
-    assert lines == [
-        "  10 schedules, 1.0 a second; 50 s left\n",
-        "  20 schedules, 1.0 a second; 40 s left\n",
-        "  30 schedules, 1.0 a second; 30 s left\n",
-    ]
-    show.tell(Progress(tried=31, elapsed_s=31.0, found=("no_leaks",), entries=2))
-    assert "no_leaks fails with 2 timeline entries; shrinking" in lines[-1]
 
 
 def test_the_path_of_a_subject_is_counted_from_where_the_file_will_be(tmp_path):

@@ -35,12 +35,16 @@ def alone(schedules):
 def test_each_kind_comes_at_its_strongest_before_any_comes_weaker(ground):
     rows = alone(basics(ground, 1))
     kinds = ground.kinds()
-    assert {kind_of(row).rank for row in rows[: len(kinds)]} == {kind.rank for kind in kinds}
+    assert {kind_of(row).draw.rank for row in rows[: len(kinds)]} == {
+        kind.draw.rank for kind in kinds
+    }
     for row in rows[: len(kinds)]:
         assert dict(row.parameters) == dict(ground.strengths(kind_of(row))[-1])
     told = sorted(f"{row.word} {row.by} {dict(row.parameters)}" for row in rows)
     every = [
-        f"{kind.word} {kind.by} {dict(row)}" for kind in kinds for row in ground.strengths(kind)
+        f"{kind.word.word} {kind.draw.by} {dict(row)}"
+        for kind in kinds
+        for row in ground.strengths(kind)
     ]
     assert told == sorted(every)
 
@@ -56,7 +60,7 @@ def test_what_only_new_connections_meet_comes_with_a_cut_in_its_window(ground):
     met = 0
     for schedule in basics(ground, 1):
         for row in schedule.entries:
-            if kind_of(row).greets:
+            if kind_of(row).draw.greets:
                 (cut,) = [other for other in schedule.entries if other.word == "reset"]
                 assert row.at_s < cut.at_s < end_s(row)
                 met += 1

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.api import load_scenarios
 from chaos.explore.draw import schedules
 from chaos.explore.emit import scalar, to_yaml
 from chaos.explore.promises import compose
 from chaos.explore.schedules import Ground, policy_of
 from chaos.reference.client import client
 from chaos.reference.server import serve
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.subject import abilities_of
 
 ROOT = Path(__file__).parent.parent.parent

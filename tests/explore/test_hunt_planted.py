@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome
 from chaos.explore import hunt as hunting
 from chaos.explore.basics import basics
@@ -15,7 +16,6 @@ from chaos.explore.hunt import Hunt, ground_of
 from chaos.explore.promises import compose
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
-from chaos.scenario.load import load_scenarios
 from chaos.vocabulary.faults import FAULTS
 
 FOLDER = Path(__file__).parent.parent.parent / "scenarios" / "planted"

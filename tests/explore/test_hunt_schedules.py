@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 
 from chaos.explore.draw import schedules, search
-from chaos.explore.kinds import KINDS, SHARES, kind_of
+from chaos.explore.kinds import SHARES, all_kinds, kind_of
 from chaos.explore.promises import back_again_s, compose, times_of
 from chaos.explore.schedules import (
     EVENTS,
@@ -68,7 +68,7 @@ def test_without_a_heartbeat_nothing_happens_that_only_a_heartbeat_could_notice(
     silent = make_ground(
         TEXT.replace("client: {heartbeat: {interval: 1s, timeout: 2s}, ", "client: {")
     )
-    words = {kind.word for kind in silent.kinds()}
+    words = {kind.word.word for kind in silent.kinds()}
     assert not words & {"blackhole", "drop_frames"}
     rows = [row for kind in silent.kinds() for row in silent.strengths(kind)]
     assert not [row for row in rows if str(row.get("action")).startswith("drop")]
@@ -117,7 +117,9 @@ def test_the_last_word_comes_when_everything_has_healed_and_time_is_left_to_judg
 
 def test_what_a_policy_takes_for_final_is_no_passing_trouble():
     strict = make_ground(TEXT.replace("connect_timeout", "policy: graphql-ws, connect_timeout"))
-    (close,) = [kind for kind in strict.kinds() if (kind.word, kind.by) == ("close", "server")]
+    (close,) = [
+        kind for kind in strict.kinds() if (kind.word.word, kind.draw.by) == ("close", "server")
+    ]
     codes = {row["code"] for row in strict.strengths(close)}
     assert 1011 not in codes
     assert 1001 in codes
@@ -125,7 +127,7 @@ def test_what_a_policy_takes_for_final_is_no_passing_trouble():
 
 def test_peers_are_only_asked_for_what_they_declare():
     poor = make_ground(client=Abilities(), server=Abilities())
-    actions = {kind.word for kind in poor.kinds() if kind.kind == "action"}
+    actions = {kind.word.word for kind in poor.kinds() if kind.word.kind == "action"}
     assert actions == {"restart"}
     assert poor.finals() == ()
 
@@ -179,7 +181,7 @@ def first_drawn(seed, count=40):
 
 def test_every_kind_is_drawn_before_long():
     drawn = {(row.word, row.by) for schedule in first_drawn(1, 800) for row in schedule.entries}
-    assert drawn == {(kind.word, kind.by) for kind in KINDS}
+    assert drawn == {(kind.word.word, kind.draw.by) for kind in all_kinds()}
 
 
 def test_the_same_seed_draws_the_same_schedules():
@@ -342,7 +344,7 @@ def test_events_shares_and_path_faults_are_drawn_before_long():
     rows = [row for schedule in first_drawn(1, 300) for row in schedule.entries]
     assert {row.on.event for row in rows if row.on} == set(EVENTS)
     assert {row.toxicity for row in rows} == set(SHARES)
-    assert all(kind_of(row).shared for row in rows if row.toxicity < 1)
+    assert all(kind_of(row).draw.shared for row in rows if row.toxicity < 1)
     paths = {word for word, kind in FAULTS.items() if kind.on_path}
     assert paths <= {row.word for row in rows}
 
@@ -351,7 +353,7 @@ def test_what_only_new_connections_meet_mostly_comes_with_a_cut():
     met = cut = 0
     for schedule in first_drawn(1, 400):
         for row in schedule.entries:
-            if row.on is None and kind_of(row).greets:
+            if row.on is None and kind_of(row).draw.greets:
                 met += 1
                 inside = [
                     r for r in schedule.entries if r.at_s and row.at_s <= r.at_s <= end_s(row)

@@ -94,7 +94,7 @@ def test_a_relative_is_smaller_and_stands_on_the_same_ground(schedule):
     for row in schedule.entries:
         assert kind_of(row) in GROUND.kinds()
         assert (row.at_s is None) != (row.on is None)
-        assert (row.for_s is None) == kind_of(row).instant
+        assert (row.for_s is None) == kind_of(row).word.instant
 
 
 def test_much_of_a_relative_comes_from_the_find_and_not_all():

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
@@ -21,7 +22,6 @@ from chaos.explore.sweep import Question
 from chaos.running.job import Job
 from chaos.running.pool.crew import Workers, run_jobs
 from chaos.running.process import run_seeds
-from chaos.scenario.load import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
 

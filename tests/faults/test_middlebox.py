@@ -6,7 +6,8 @@ from random import Random
 
 import pytest
 
-from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.machine import Flows
+from chaos.faults.pipe import Pipe, Stage
 from chaos.faults.units import Cut, Data, Timed, Unit
 from chaos.trace import Stream
 from chaos.vocabulary.faults import IdleTimeout, MaxLifetime

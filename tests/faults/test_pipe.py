@@ -7,7 +7,8 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.machine import Flows
+from chaos.faults.pipe import Pipe, Stage
 from chaos.faults.units import Cut, Data, Fin, Timed, Unit
 from chaos.vocabulary.faults import Blackhole, DelayFrames, DropFrames, Stall
 from chaos.vocabulary.toxics import (

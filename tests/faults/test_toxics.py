@@ -9,7 +9,8 @@ from random import Random
 
 import pytest
 
-from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.machine import Flows
+from chaos.faults.pipe import Pipe, Stage
 from chaos.faults.toxics import slice_chunk
 from chaos.faults.units import Cut, Data, Fin, Rst, Unit
 from chaos.vocabulary.toxics import (

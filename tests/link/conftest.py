@@ -1,4 +1,4 @@
-"""A client and a server with a connection between them, in each of the two ways in which it may be driven."""
+"""A client and a server with a relay between them, in each of the two ways in which it may be driven."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.link.connection import Connection, EndPolicy, Watch
-from chaos.link.kernel_end import KernelEnd, detached
+from chaos.link.endings import EndPolicy
+from chaos.link.ends import KernelEnd, detached
 from chaos.link.poller import start_poller
+from chaos.link.relay import Relay
+from chaos.link.transcript import Journal, Transcript
 from chaos.recorder import Recorder
 from chaos.trace import Side
 
@@ -30,17 +32,18 @@ class CountingEnd(KernelEnd):
 
 @dataclass
 class Line:
-    """A client and a server with a connection between them."""
+    """A client and a server with a relay between them."""
 
     client: trio.SocketStream
     server: trio.SocketStream
-    connection: Connection
+    relay: Relay
+    polled: bool
     ends: dict[Side, CountingEnd]
 
     @property
     def own_files(self) -> int:
         """What a poller is made of: an epoll and a timerfd."""
-        return 2 if self.connection.caller else 0
+        return 2 if self.polled else 0
 
     @property
     def spliced(self) -> int:
@@ -58,7 +61,7 @@ async def pair() -> tuple[trio.SocketStream, trio.SocketStream]:
 
 @asynccontextmanager
 async def open_line(
-    *, polled: bool, observed: bool = False, ends_are: EndPolicy = "faithful"
+    *, polled: bool, observed: bool = False, end_policy: EndPolicy = "faithful"
 ) -> AsyncIterator[Line]:
     client, near = await pair()
     far, server = await pair()
@@ -68,18 +71,16 @@ async def open_line(
     }
     sides: frozenset[Side] = frozenset(("client", "server")) if observed else frozenset()
     async with trio.open_nursery() as nursery, client, server:
-        connection = Connection(
-            number=1,
+        journal = Journal(recorder=Recorder(trio.current_time), client=1, sides=sides)
+        relay = Relay(
             ends={**ends},
-            watch=Watch(
-                recorder=Recorder(trio.current_time), client=1, sides=sides, felt=lambda *_: None
-            ),
             rng_for=lambda *_: random.Random(1),
-            ends_are=ends_are,
+            transcript=Transcript(journal, 1),
+            end_policy=end_policy,
             caller=await start_poller(nursery) if polled else None,
         )
-        nursery.start_soon(connection.run)
-        yield Line(client, server, connection, ends)
+        nursery.start_soon(relay.run)
+        yield Line(client, server, relay, polled, ends)
         nursery.cancel_scope.cancel()
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.link.connection import Watch
 from chaos.link.link import Link
+from chaos.link.transcript import Journal
 from chaos.networks.base import dialer
 from chaos.recorder import Recorder
 from chaos.scenario.model import Entry, Scenario
@@ -64,18 +64,17 @@ async def world(
     )
     plan = make_plan(scenario, 1)
     recorder = Recorder(trio.current_time)
-    felt: list[Any] = []
     with trio.fail_after(10):
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(serve, handler)
             port = server_port or listeners[0].socket.getsockname()[1]
             link = Link(
                 plan=plan,
-                watch=Watch(
+                journal=Journal(
                     recorder=recorder,
                     client=1,
                     sides=frozenset(("client", "server")),
-                    felt=lambda *what: felt.append(what) or recorder.record("felt", how=what[3]),
+                    timeline=scenario.timeline,
                 ),
                 dial=dialer("127.0.0.1", port, None),
             )
@@ -379,7 +378,7 @@ async def test_many_connections_come_and_go_without_a_socket_left() -> None:
                 await stream.send_all(b"x")
                 assert await stream.receive_some() == b"x"
         await here.until(lambda: len(here.kinds("closed")) == 50)
-        assert not here.link._connections
+        assert not here.link._relays
 
 
 def test_steps_of_a_plan_are_what_these_tests_apply() -> None:

@@ -1,4 +1,4 @@
-"""One task for many sockets: who is called, when, and that nobody is called who was forgotten."""
+"""One task for many sockets: what is called, when, and that nothing is called for a socket that is unwatched."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 import trio
 
 from chaos.link import poller as poller_module
-from chaos.link.poller import Poller, poll
-from chaos.link.timerfd import TimerFd
+from chaos.link.poller import Poller, TimerFd, poll
 
 pytestmark = pytest.mark.skipif(not poller_module.AVAILABLE, reason="epoll and timerfd are Linux's")
 
@@ -48,18 +47,18 @@ async def test_a_reader_is_called_for_as_long_as_there_is_something_to_read(poll
     await until(lambda: b"".join(read) == b"hello")
     theirs.close()
     await until(lambda: read[-1] == b"")
-    poller.forget(ours.fileno())
-    poller.forget(ours.fileno())
+    poller.unwatch(ours.fileno())
+    poller.unwatch(ours.fileno())
 
 
-async def test_who_is_forgotten_by_a_call_of_the_same_batch_is_not_called(poller):
+async def test_a_socket_that_a_call_of_the_same_batch_unwatches_is_not_called(poller):
     pairs = [socket.socketpair() for _ in range(2)]
     called = []
 
     def ready(number: int) -> None:
         called.append(number)
         for ours, theirs in pairs:
-            poller.forget(ours.fileno())
+            poller.unwatch(ours.fileno())
             ours.close()
             theirs.close()
 
@@ -76,8 +75,10 @@ async def test_calls_to_come_are_made_in_the_order_of_their_times_and_never_earl
     now = trio.current_time()
     called = []
     for delay_s in (0.02, 0.005, 0.01):
-        poller.at(now + delay_s, lambda d=delay_s: called.append((d, trio.current_time() - now)))
-    poller.at(now + 0.007, lambda: called.append((0.0, 0.0))).cancel()
+        poller.call_at(
+            now + delay_s, lambda d=delay_s: called.append((d, trio.current_time() - now))
+        )
+    poller.call_at(now + 0.007, lambda: called.append((0.0, 0.0))).cancel()
     await until(lambda: len(called) == 3)
     assert [delay_s for delay_s, _ in called] == [0.005, 0.01, 0.02]
     assert all(after_s >= delay_s for delay_s, after_s in called)
@@ -87,10 +88,10 @@ async def test_a_call_for_soon_is_made_after_whoever_asks_and_may_ask_again(poll
     called = []
 
     def first() -> None:
-        poller.soon(lambda: called.append("second"))
+        poller.call_soon(lambda: called.append("second"))
         called.append("first")
 
-    poller.soon(first)
+    poller.call_soon(first)
     assert not called
     await until(lambda: called == ["first", "second"])
 
@@ -101,7 +102,7 @@ async def test_a_call_that_always_asks_for_another_does_not_keep_other_tasks_fro
     def again() -> None:
         nonlocal count
         count += 1
-        poller.soon(again)
+        poller.call_soon(again)
 
     again()
     turns = 0
@@ -112,13 +113,13 @@ async def test_a_call_that_always_asks_for_another_does_not_keep_other_tasks_fro
     assert count > 1
 
 
-async def test_timers_that_were_cancelled_are_not_kept_until_their_time(poller):
+async def test_calls_that_were_cancelled_are_not_kept_until_their_time(poller):
     far = trio.current_time() + 3600
-    timers = [poller.at(far, lambda: None) for _ in range(1000)]
-    for timer in timers:
-        timer.cancel()
-        timer.cancel()
-    assert len(poller._timers) < 200
+    calls = [poller.call_at(far, lambda: None) for _ in range(1000)]
+    for call in calls:
+        call.cancel()
+        call.cancel()
+    assert len(poller._timed) < 200
 
 
 async def test_what_ended_calls_nobody_and_refuses_nothing(pair):
@@ -129,9 +130,9 @@ async def test_what_ended_calls_nobody_and_refuses_nothing(pair):
         poller.watch(ours.fileno(), lambda: called.append("reader"))
         nursery.cancel_scope.cancel()
     theirs.sendall(b"x")
-    poller.soon(lambda: called.append("soon"))
-    poller.at(trio.current_time(), lambda: called.append("timer"))
-    poller.forget(ours.fileno())
+    poller.call_soon(lambda: called.append("soon"))
+    poller.call_at(trio.current_time(), lambda: called.append("timer"))
+    poller.unwatch(ours.fileno())
     await trio.testing.wait_all_tasks_blocked(0.01)
     assert not called
 
@@ -164,14 +165,14 @@ async def test_an_alarm_rings_once_and_can_be_set_anew():
 
 
 def test_it_stays_after_events_only_while_that_pays():
-    patience = poller_module._Patience(50e-6)
-    assert patience.stay_s() == 50e-6
+    polling = poller_module._BusyPolling(50e-6)
+    assert polling.stay_s() == 50e-6
     for _ in range(poller_module._CREDIT):
-        patience.note(paid=False)
-    stays = [patience.stay_s() for _ in range(2 * poller_module._TRIES_EVERY)]
+        polling.note(paid=False)
+    stays = [polling.stay_s() for _ in range(2 * poller_module._TRIES_EVERY)]
     assert stays.count(50e-6) == 2
-    patience.note(paid=True)
-    assert patience.stay_s() == 50e-6
+    polling.note(paid=True)
+    assert polling.stay_s() == 50e-6
 
 
 async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
@@ -181,7 +182,7 @@ async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
     def ready() -> None:
         ours.recv(100)
         theirs.sendall(b"x")  # there is always more
-        poller.hurry()
+        poller.let_tasks_run()
         seen.append("call")
 
     poller.watch(ours.fileno(), ready)
@@ -192,7 +193,7 @@ async def test_a_turn_ends_when_a_task_is_to_run(poller, pair):
         await trio.lowlevel.checkpoint()
         # trio shuffles who runs in a pass of its loop: last in one and first in the next is two turns
         assert len(seen) <= count + 2
-    poller.forget(ours.fileno())
+    poller.unwatch(ours.fileno())
 
 
 async def test_calls_that_are_all_due_at_once_do_not_keep_other_tasks_from_running(poller):
@@ -204,8 +205,8 @@ async def test_calls_that_are_all_due_at_once_do_not_keep_other_tasks_from_runni
             pass
 
     for _ in range(100):
-        poller.at(now, slow)
-        poller.soon(slow)
+        poller.call_at(now, slow)
+        poller.call_soon(slow)
     turns = 0
     while len(called) < 200:
         await trio.lowlevel.checkpoint()

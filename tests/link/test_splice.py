@@ -79,7 +79,7 @@ async def test_an_observer_sees_every_byte(line: Any) -> None:
 @pytest.mark.parametrize("word", [Latency(latency=1), Slicer(average_size=20_000)])
 async def test_a_toxic_that_is_there_sees_every_byte(line: Any, word: Any) -> None:
     async with line() as here:
-        here.connection.replace({"upstream": [Stage(key="1", settings=word)], "downstream": []})
+        here.relay.replace({"upstream": [Stage(key="1", settings=word)], "downstream": []})
         await carried(here, 8 * MIB)
         assert here.spliced == 0
 
@@ -90,7 +90,7 @@ async def test_a_noop_and_what_toxicity_leaves_out_need_see_nothing(line: Any) -
             Stage(key="1", settings=Noop()),
             Stage(key="2", settings=Latency(latency=60_000), toxicity=0),
         ]
-        here.connection.replace({"upstream": stages, "downstream": []})
+        here.relay.replace({"upstream": stages, "downstream": []})
         await carried(here, 64 * MIB)
         assert here.spliced > 48 * MIB
 
@@ -105,9 +105,9 @@ async def test_toxics_come_and_go_in_the_flow_and_not_a_byte_is_lost_or_overtake
         for number in range(60):
             chosen = draws.sample(words, draws.choice([0, 0, 1, 2]))
             stages = [Stage(key=f"{number}-{n}", settings=word) for n, word in enumerate(chosen)]
-            here.connection.replace({"upstream": stages, "downstream": []})
+            here.relay.replace({"upstream": stages, "downstream": []})
             await trio.sleep(draws.random() * 0.01)
-        here.connection.replace({"upstream": [], "downstream": []})
+        here.relay.replace({"upstream": [], "downstream": []})
 
     async with line() as here:
         await carried(here, 192 * MIB, meddle)
@@ -168,4 +168,4 @@ async def test_a_target_that_takes_no_more_stops_the_source(line: Any, observed:
                 sent += await here.client.socket.send(bytes(64 * 1024))
         # what kernels keep for four sockets, and little besides
         assert sent < 32 * MIB
-        assert here.connection.held_bytes("upstream") < MIB
+        assert here.relay.held_bytes("upstream") < MIB

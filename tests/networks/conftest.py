@@ -67,7 +67,6 @@ class World:
     recorder: Recorder
     network: Any
     ports: list[int]
-    felt: list[tuple[int, int, str, str]] = field(default_factory=list)
     nursery: trio.Nursery
     streams: list[trio.SocketStream] = field(default_factory=list)
 
@@ -89,8 +88,12 @@ class World:
     def kinds(self, *kinds: str) -> list[Event]:
         return [event for event in self.recorder.events if event.kind in kinds]
 
-    def entries_felt(self) -> set[str]:
-        return {key for _, _, _, key in self.felt}
+    @property
+    def felt(self) -> list[Event]:
+        return [event for event in self.recorder.events if event.kind == "felt"]
+
+    def entries_felt(self) -> set[int]:
+        return {event["entry"] for event in self.felt}
 
     async def until(self, condition: Callable[[], Any], within_s: float = 5) -> None:
         with trio.fail_after(within_s):
@@ -126,7 +129,6 @@ async def open_world(
 ) -> AsyncIterator[World]:
     """Run a server with `handler` behind a network; closes everything at the end, also after a failure."""
     plan = make_plan(scenario(*entries, clients=clients), 1)
-    felt: list[tuple[int, int, str, str]] = []
     networks: list[Any] = []
     recorder = Recorder(trio.current_time, sink=lambda e: [n.see(e) for n in networks])
     async with trio.open_nursery() as nursery:
@@ -137,9 +139,6 @@ async def open_world(
             host="127.0.0.1",
             port=listeners[0].socket.getsockname()[1],
             tls=None,
-            felt=lambda client, number, stream, key, how: felt.append(
-                (client, number, stream, key)
-            ),
         )
         networks.append(network)
         ports = list(await network.open(nursery))
@@ -148,7 +147,6 @@ async def open_world(
             recorder=recorder,
             network=network,
             ports=ports,
-            felt=felt,
             nursery=nursery,
         )
         try:

@@ -7,13 +7,15 @@ import pytest
 from chaos.reports.tables import TABLES, parameters_of
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import CHECKS, Backoff
-from chaos.vocabulary.faults import FAULTS, NETWORKS, SUPPORT
+from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.policies import POLICIES
 from chaos.vocabulary.presets import PRESETS
 from chaos.vocabulary.sometimes import STATES
 from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.word import NETWORKS
+from chaos.vocabulary.words import WORDS
 
-WORDS = {
+NAMES = {
     "faults": {f"toxic: {word}" for word in TOXICS} | {f"fault: {word}" for word in FAULTS},
     "actions": {f"action: {word}" for word in ACTIONS},
     "checks": set(CHECKS),
@@ -26,8 +28,8 @@ WORDS = {
 @pytest.mark.parametrize("what", TABLES)
 def test_a_table_has_a_row_for_each_word(what: str) -> None:
     table = TABLES[what]()
-    assert {row[0] for row in table.rows} == WORDS[what]
-    assert len(table.rows) == len(WORDS[what])
+    assert {row[0] for row in table.rows} == NAMES[what]
+    assert len(table.rows) == len(NAMES[what])
     assert {len(row) for row in table.rows} == {len(table.headers)}
 
 
@@ -35,7 +37,8 @@ def test_every_fault_says_how_well_each_network_applies_it() -> None:
     table = TABLES["faults"]()
     assert table.headers[-3:] == NETWORKS
     for row in table.rows:
-        support = SUPPORT[row[0].partition(": ")[2]]
+        kind, _, word = row[0].partition(": ")
+        support = WORDS[kind][word].support
         for network, cell in zip(NETWORKS, row[-3:], strict=True):
             assert cell.startswith(support[network][0])
             assert support[network][1] in cell

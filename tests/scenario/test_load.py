@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from chaos.api import find_files, load_scenarios
 from chaos.errors import InvalidScenario, UsageError
-from chaos.scenario.load import find_files, load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 
 HEAD = "version: 1\nname: test\nduration: 2m\n"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.errors import InvalidScenario
-from chaos.scenario.load import load_scenarios
 
 FOLDER = Path(__file__).parent / "malformed"
 FILES = sorted(FOLDER.glob("*.yaml"))

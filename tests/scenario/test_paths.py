@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chaos.api import load_scenarios, reader_in
 from chaos.errors import InvalidScenario
 from chaos.explore.emit import to_yaml
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.paths import LATER, Delay, Direction, LegPath, Paths, parse_trace
 from chaos.scenario.vary import Bounds, vary
@@ -33,7 +34,8 @@ VALID = Path(__file__).parent / "valid"
 
 
 def load(text: str, base: Path | None = None) -> Paths:
-    (scenario,) = load_text(f"{HEAD}paths: {text}", "test.yaml", base=base)
+    read_file = reader_in(base or Path())
+    (scenario,) = load_text(f"{HEAD}paths: {text}", "test.yaml", read_file=read_file)
     assert scenario.paths is not None
     return scenario.paths
 

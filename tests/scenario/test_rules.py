@@ -7,7 +7,6 @@ import pytest
 from chaos.scenario.model import Entry, Expectation, Scenario
 from chaos.scenario.problems import find_problems
 from chaos.scenario.rules import (
-    has_window,
     label,
     last_end_s,
     last_start_s,
@@ -64,12 +63,12 @@ def test_some_checks_judge_the_whole_run_without_a_name() -> None:
 
 
 def test_windows_and_moments_are_told_apart() -> None:
-    assert has_window(entry("latency"))
-    assert has_window(entry("stall"))
-    assert not has_window(entry("reset"))
-    assert not has_window(entry("close"))
-    assert not has_window(entry("restart"))
-    assert has_window(entry("restart", **{"for": Seconds(5)}))
+    assert entry("latency").has_window
+    assert entry("stall").has_window
+    assert not entry("reset").has_window
+    assert not entry("close").has_window
+    assert not entry("restart").has_window
+    assert entry("restart", **{"for": Seconds(5)}).has_window
 
 
 def test_the_last_window_counts() -> None:

@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from ruamel.yaml import YAML
 
-from chaos.scenario.schema import SCHEMA_PATH, json_schema, main, schema_text
+from chaos.scenario.schema import json_schema
 from chaos.scenario.starter import starter
 
 ROOT = Path(__file__).parents[2]
@@ -34,17 +34,6 @@ def problems(data: Any) -> list[str]:
 
 def test_the_schema_is_a_schema() -> None:
     Draft202012Validator.check_schema(json_schema())
-
-
-def test_the_schema_file_is_up_to_date() -> None:
-    text = (ROOT / SCHEMA_PATH).read_text(encoding="utf-8")
-    assert text == schema_text(), "run: python -m chaos.scenario.schema"
-
-
-def test_the_schema_is_written_where_it_is_asked_for(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "schema.json"
-    main([str(path)])
-    assert path.read_text(encoding="utf-8") == schema_text()
 
 
 @pytest.mark.parametrize("path", [*VALID, *SHIPPED], ids=lambda path: path.stem)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from chaos.api import load_scenarios
 from chaos.explore.emit import to_yaml
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
 from chaos.scenario.problems import find_problems
 from chaos.scenario.rules import last_end_s, last_start_s, speaks_of

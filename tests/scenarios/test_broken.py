@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from chaos.scenario.load import load_scenarios
+from chaos.api import load_scenarios
 from chaos.vocabulary.checks import CHECKS
 
 ROOT = Path(__file__).parents[2]

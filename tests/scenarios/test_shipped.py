@@ -17,12 +17,13 @@ from typing import Any
 
 import pytest
 
-from chaos.scenario.load import load_scenarios
+from chaos.api import load_scenarios
 from chaos.scenario.model import Scenario
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import CHECKS
-from chaos.vocabulary.faults import FAULTS, SUPPORT
+from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.words import WORDS
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "scenarios"
@@ -118,7 +119,7 @@ def test_every_toxic_fault_and_action_that_can_be_had_is_used() -> None:
     assert words("toxic") == set(TOXICS)
     # path faults exist on the simulated network only
     assert words("fault") == {
-        word for word in FAULTS if SUPPORT[word]["embedded"][0] != "unsupported"
+        word for word, row in FAULTS.items() if row.support["embedded"][0] != "unsupported"
     }
     assert words("action") == {word for word, row in ACTIONS.items() if not row.needs_process}
 
@@ -219,7 +220,7 @@ def assert_all_pass(network: str) -> None:
 
 def runs_on(scenario: Scenario, network: str) -> bool:
     supported = all(
-        SUPPORT.get(entry.word, {}).get(network, ("exact", ""))[0] != "unsupported"
+        WORDS[entry.kind][entry.word].support[network][0] != "unsupported"
         for entry in scenario.timeline
     )
     return network in scenario.networks and supported

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
-from chaos.faults.pipe import Flows, Pipe, Stage
+from chaos.faults.machine import Flows
+from chaos.faults.pipe import Pipe, Stage
 from chaos.faults.units import Data, Fin
 from chaos.vocabulary.faults import DelayFrames, DropFrames, Fault
 from chaos.wire.frames import FrameCutter

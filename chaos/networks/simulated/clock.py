@@ -8,60 +8,33 @@ same way each time (trio 0.35, `trio/_core/_run.py`; the switch is what Hypothes
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sized
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import trio
 
 from chaos.errors import NetworkUnavailable
+from chaos.networks.simulated.fabric import Fabric
 
 _FOR_EVER_S = 1e9
-_NEVER = float("inf")
-# of happenings in a row that wake no task, before trio looks at real signals and pipes
+# in a row of which none wakes a task, before trio looks at real signals and pipes
 INSTANTS = 50
 
 
-class Happenings(Protocol):
-    """What happens on virtual time beside the tasks: packets arrive, kernels' timers expire."""
-
-    now: float
-
-    def advance(self, until: float, busy: Sized, instants: int) -> bool:
-        """Let happen what is due by `until`, in order, and then let time pass until then. It never goes back.
-
-        Stop after an instant at which `busy` has got something, or after so many instants. Return False if there is
-        nothing to wait for: nothing is due, and `until` is infinity.
-        """
-        ...
-
-
-class Nothing:
-    """No happenings: time alone."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def advance(self, until: float, busy: Sized, instants: int) -> bool:
-        """Let time pass."""
-        if until == _NEVER:
-            return False
-        self.now = max(self.now, until)
-        return True
-
-
 class VirtualClock(trio.abc.Clock):
-    """A clock that starts at 0 and jumps to what is due next whenever every task waits: happenings, then deadlines.
+    """A clock that starts at 0 and jumps to what is due next whenever every task waits: the fabric's, then deadlines.
 
     trio asks a clock how long it may sleep exactly when no task can run; this one moves on and says "not at all".
-    So packets that wake nobody (an acknowledgement, a retransmission timer) cost no turn of the event loop.
+    So packets that wake no task (an acknowledgement, a retransmission timer) cost no turn of the event loop.
     """
 
-    def __init__(self, happenings: Happenings | None = None) -> None:
-        self._happenings: Happenings = happenings or Nothing()
+    def __init__(self, fabric: Fabric | None = None) -> None:
+        """Show the time of a fabric; without one, of a fabric on which nothing happens."""
+        self._fabric = fabric or Fabric()
         self._followers: list[Callable[[], None]] = []
 
     def follow(self, follower: Callable[[], None]) -> Callable[[], None]:
-        """Let a function be called after every jump, until the function is called that this returns."""
+        """Call a function after every jump, and return what ends that."""
         self._followers.append(follower)
         return lambda: self._followers.remove(follower)
 
@@ -70,7 +43,7 @@ class VirtualClock(trio.abc.Clock):
 
     def current_time(self) -> float:
         """Return the virtual time in seconds."""
-        return self._happenings.now
+        return self._fabric.now
 
     def deadline_to_sleep_time(self, deadline: float) -> float:
         """Jump to what is due next, unless a task waits for all others to be blocked; return 0 if time moved."""
@@ -78,12 +51,12 @@ class VirtualClock(trio.abc.Clock):
         runner = run.GLOBAL_RUN_CONTEXT.runner
         if runner.waiting_for_idle:
             return 0 if deadline <= self.current_time() else _FOR_EVER_S
-        happenings, started_s = self._happenings, self._happenings.now
-        moves = happenings.advance(deadline, runner.runq, INSTANTS)
-        if happenings.now > started_s:
+        fabric, started_s = self._fabric, self._fabric.now
+        has_moved = fabric.advance(deadline, runner.runq, INSTANTS)
+        if fabric.now > started_s:
             for follower in self._followers:
                 follower()
-        return 0 if moves else _FOR_EVER_S
+        return 0 if has_moved else _FOR_EVER_S
 
 
 def check_scheduler() -> None:

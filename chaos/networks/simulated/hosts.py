@@ -1,4 +1,4 @@
-"""Hosts: which names and addresses there are, where each program of a run is at home, and how names resolve."""
+"""Hosts: their names and addresses, what is true of each now, and on which of them each program of a run lives."""
 
 from __future__ import annotations
 
@@ -28,61 +28,73 @@ _DNS_ERRORS = {
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class DnsFault:
-    """A fault of name resolution in force at one host. `felt` is told of each question it meets."""
+    """A fault of name resolution that is in force on one host. `felt` is called for each question that meets it."""
 
     mode: DnsMode
     delay_s: float
     felt: Callable[[str], None]
 
     def error(self) -> socket.gaierror | None:
-        """Return what a question gets instead of an answer, or None."""
-        found = _DNS_ERRORS.get(self.mode)
-        return socket.gaierror(*found) if found else None
+        """Return what a program gets instead of an answer, or None."""
+        return socket.gaierror(*_DNS_ERRORS[self.mode]) if self.mode in _DNS_ERRORS else None
+
+
+@dataclass(eq=False, slots=True)
+class Host:
+    """What all sockets of one host share. `down` and `frozen` count the faults in force: 0 means that it is well."""
+
+    address: str  # its first one, by which the host is known
+    down: int = 0  # without power: no packet leaves it or arrives
+    frozen: int = 0  # its programs stand still; its kernel goes on
+    dns_faults: list[DnsFault] = field(default_factory=list)
+    # called when a frozen program would have been told something
+    on_held_back: Callable[[], None] = lambda: None
+    # what a frozen program has done all the same, since its timers cannot be stopped here; it is done after the thaw
+    deferred: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class Hosts:
-    """Names, addresses, and who is at home where. Without `settle` there is one host, the machine itself."""
+    """The names and addresses of all hosts. Before `settle` there is one host, the machine itself.
+
+    A host is given by its first address.
+    """
 
     names: dict[str, list[str]] = field(default_factory=lambda: {"localhost": [LOOPBACK]})
-    dns_faults: dict[str, list[DnsFault]] = field(default_factory=dict)
-    _homes: dict[str, str] = field(default_factory=dict)  # address → the host's first address
-    _settled: bool = False
+    _owners: dict[str, str] = field(default_factory=dict)  # each address → the host that has it
 
     def add(self, name: str, *addresses: str) -> str:
-        """Add a host and return its first address, by which the fabric knows it."""
+        """Add a host and return its first address."""
         self.names[name] = list(addresses)
-        for address in addresses:
-            self._homes[address] = addresses[0]
+        self._owners |= dict.fromkeys(addresses, addresses[0])
         return addresses[0]
 
     def settle(self, clients: int) -> None:
         """Give the link, the server and each client a host of its own."""
-        self._settled = True
         self.add(LINK, LINK_ADDRESS)
         self.add(SERVER, SERVER_ADDRESS)
         for client in range(1, clients + 1):
             self.add(f"client-{client}", client_address(client))
 
-    def home_of(self, side: Side | None, client: int | None = None) -> str:
-        """Return the host on which a subject runs; for nobody in particular, the link's."""
-        if not self._settled:
+    def host_of(self, side: Side | None, client: int | None = None) -> str:
+        """Return the host on which a subject runs; the link's for what belongs to no subject."""
+        if LINK not in self.names:
             return LOOPBACK
         if side == "server":
             return SERVER_ADDRESS
         return LINK_ADDRESS if side is None or client is None else client_address(client)
 
-    def home_at(self, address: str, asker: str) -> str | None:
-        """Return the host with an address as seen from the host `asker`; None: there is no route to it."""
+    def host_at(self, address: str, asker: str) -> str | None:
+        """Return the host that has an address, as seen from the host `asker`; None: there is no route to it."""
         if address.startswith("127.") or address == "0.0.0.0":  # noqa: S104 - Linux takes it for itself
             return asker
-        return self._homes.get(address)
+        return self._owners.get(address)
 
     def addresses(self, name: str) -> list[str]:
         """Return the addresses of a host's name, in the order of preference.
 
         Raises:
-            socket.gaierror: nobody is called that.
+            socket.gaierror: no host has this name.
         """
         if name in self.names:
             return list(self.names[name])

@@ -1,4 +1,7 @@
-"""Everything that makes a trio program run inside a world: names, doors and clocks, for as long as it runs."""
+"""What makes a trio program run inside a world: its names are resolved there, and its sockets are simulated ones.
+
+`inside` is the way in. It may be used once at a time in a process, since it replaces functions of trio meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ _NO_SUCH_NAME = stdlib_socket.EAI_NONAME
 
 
 class WorldResolver(trio.abc.HostnameResolver):
-    """Resolves the names that a world knows, at zero virtual time, and no others."""
+    """Resolves the names of a world's hosts, and no others. Without a fault, an answer takes no virtual time."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -35,29 +38,28 @@ class WorldResolver(trio.abc.HostnameResolver):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Return IPv4 TCP addresses. Raises socket.gaierror for a name that the world does not know."""
+        """Return IPv4 TCP addresses. Raises socket.gaierror for a name that no host has."""
         await trio.lowlevel.checkpoint()
         if family not in (0, _INET):
             raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
         name = (host or b"0.0.0.0").decode()
         if not is_address(name):
-            await self._meet_faults()
+            await self._apply_faults()
         return [
             (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
             for address in self._world.hosts.addresses(name)
         ]
 
-    async def _meet_faults(self) -> None:
-        """Fail or wait as the name server of the asking host does now; a failed question is a failed attempt."""
+    async def _apply_faults(self) -> None:
+        """Fail or wait, as the faults on the asking host demand; a question that fails is a failed attempt."""
         reporter = current_reporter.get()
         side, client = (reporter.subject, reporter.client) if reporter else (None, None)
-        for fault in list(
-            self._world.hosts.dns_faults.get(self._world.hosts.home_of(side, client), ())
-        ):
+        host = self._world.fabric.host(self._world.hosts.host_of(side, client))
+        for fault in list(host.dns_faults):
             fault.felt(fault.mode)
             error = fault.error()
             if error is not None and reporter is not None and client is not None:
-                # no socket was made, so that nobody else can tell
+                # no socket was made, so that nothing else records the attempt
                 reporter.recorder.record("attempt", client=client, port=None)
                 reporter.recorder.record("refused", client=client, how=str(error))
             await trio.sleep(fault.delay_s)
@@ -65,7 +67,7 @@ class WorldResolver(trio.abc.HostnameResolver):
                 raise error
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
-        """Return the address and port as text: the world has no reverse names. Raises gaierror for a name."""
+        """Return the address and port as text, since there are no reverse names. Raises gaierror for a name."""
         await trio.lowlevel.checkpoint()
         if not is_address(str(sockaddr[0])):
             raise stdlib_socket.gaierror(_NO_SUCH_NAME, "expected an address")
@@ -74,23 +76,23 @@ class WorldResolver(trio.abc.HostnameResolver):
 
 @contextmanager
 def inside(world: World | None) -> Iterator[None]:
-    """Let trio programs started inside see this world only; without a world change nothing.
+    """Let the trio programs that run inside see this world only; without a world change nothing.
 
-    Must be used inside `trio.run` with a virtual clock, with a socket factory that makes simulated sockets.
+    It must be used inside `trio.run` with a virtual clock, and with a socket factory that makes simulated sockets.
     """
     if world is None:
         yield
         return
     previous = trio.socket.set_custom_hostname_resolver(WorldResolver(world))
     try:
-        with doors_closed(_simulated(world)):
+        with doors_closed(_stand_ins(world)):
             yield
     finally:
         trio.socket.set_custom_hostname_resolver(previous)
 
 
-def _pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tuple[Any, Any]:  # noqa: A002
-    """Stand in for `trio.socket.socketpair`: two simulated sockets that are connected."""
+def _make_pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tuple[Any, Any]:  # noqa: A002
+    """Return two simulated sockets that are connected, in place of `trio.socket.socketpair`."""
     ours, theirs = (trio.socket.socket(_INET, type, proto) for _ in range(2))
     assert isinstance(ours, SimulatedSocket)
     assert isinstance(theirs, SimulatedSocket)
@@ -98,33 +100,35 @@ def _pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tuple[An
     return ours, theirs
 
 
-def _simulated(world: World) -> dict[str, Any]:
-    """Return what stands for functions of trio that are given sockets, or their numbers."""
+def _stand_ins(world: World) -> dict[str, Any]:
+    """Return what stands in for the functions of trio that are given sockets or their numbers, by their names."""
     readable, writable, closing = (
         trio.lowlevel.wait_readable,
         trio.lowlevel.wait_writable,
         trio.lowlevel.notify_closing,
     )
 
-    def known(sock: Any) -> SimulatedSocket | None:
+    def find_simulated(sock: Any) -> SimulatedSocket | None:
         number = sock if isinstance(sock, int) else sock.fileno()
         found = world.sockets.get(number)
         return found if isinstance(found, SimulatedSocket) else None
 
     async def wait_readable(sock: Any) -> None:
-        found = known(sock)
+        found = find_simulated(sock)
         await (readable(sock) if found is None else found.wait_readable())
 
     async def wait_writable(sock: Any) -> None:
-        found = known(sock)
+        found = find_simulated(sock)
         await (writable(sock) if found is None else found.wait_writable())
 
     def notify_closing(sock: Any) -> None:
-        if known(sock) is None:  # who waits for a simulated one is told by its `close`
+        if (
+            find_simulated(sock) is None
+        ):  # the `close` of a simulated one wakes all that wait for it
             closing(sock)
 
     return {
-        "socketpair": _pair,
+        "socketpair": _make_pair,
         "wait_readable": wait_readable,
         "wait_writable": wait_writable,
         "notify_closing": notify_closing,

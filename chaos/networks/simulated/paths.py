@@ -1,6 +1,8 @@
 """Paths: how long a packet takes from one host to another, and whether it arrives.
 
-A path keeps order, as the measured ones did. What it loses, TCP sends again: a program sees a delay, never a gap.
+A path is one direction between two hosts, and keeps packets in order, as the measured paths did. What it loses, TCP
+sends again, so that a program sees a delay and never a gap. Tests and scenarios may set any field of a `Path` at any
+time; it holds for the packets that are sent from then on.
 """
 
 from __future__ import annotations
@@ -11,14 +13,16 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
+from chaos.networks.simulated.hosts import Host
+
 # one way between two hosts unless a path says otherwise; a loopback round trip measured about 0.05 ms
 DEFAULT_DELAY_S = 0.000_025
 # IPv4 and TCP without options (RFC 791, RFC 9293)
 HEADER_BYTES = 40
 
-Delay = Callable[[float], float]  # time of sending → seconds
-Loss = Callable[[], bool]  # whether a packet never arrives
-Why = Literal["partition", "loss", "syn_drop"]
+Delay = Callable[[float], float]  # the time of sending → for how long the packet is under way
+Loss = Callable[[], bool]  # is this packet lost?
+PathFaultKind = Literal["partition", "loss", "syn_drop"]
 
 
 def constant(delay_s: float) -> Delay:
@@ -48,7 +52,7 @@ def pareto(rng: Random, least_s: float, alpha: float) -> Delay:
 
 
 def lossy(rng: Random, share: float) -> Loss:
-    """Return a loss of this share of all packets, of each by itself."""
+    """Return a loss of this share of all packets, drawn for each by itself."""
     return lambda: rng.random() < share
 
 
@@ -67,29 +71,20 @@ def traced(rows: Sequence[tuple[float, float]]) -> Delay:
 _DEFAULT_DELAY = constant(DEFAULT_DELAY_S)
 
 
-@dataclass(eq=False, slots=True)
-class Home:
-    """One host: what all its sockets share. `down` and `frozen` count the faults in force."""
-
-    address: str
-    down: int = 0
-    frozen: int = 0
-
-
 @dataclass(eq=False, slots=True, kw_only=True)
-class Obstacle:
-    """A path fault in force on one direction. `felt` is told of each packet that it takes."""
+class PathFault:
+    """A fault in force on one direction. `felt` is called for each packet that it drops."""
 
-    why: Why
+    kind: PathFaultKind
     felt: Callable[[str], None]
     rate: float = 1.0
     rng: Random = field(default_factory=lambda: Random(0))
 
-    def takes(self, *, syn: bool) -> bool:
-        """Tell whether this packet is lost, and say so to `felt`."""
-        if self.why == "syn_drop" and not syn:
+    def drops(self, *, syn: bool) -> bool:
+        """Return whether this packet is lost, and tell `felt` if it is."""
+        if self.kind == "syn_drop" and not syn:
             return False
-        if self.why == "loss" and self.rng.random() >= self.rate:
+        if self.kind == "loss" and self.rng.random() >= self.rate:
             return False
         self.felt("dropped a SYN" if syn else "dropped a packet")
         return True
@@ -100,40 +95,40 @@ class Path:
     """One direction between two hosts.
 
     `delay` is drawn anew for each packet. `bandwidth` is in bytes per second; `queue_bytes` bounds what waits for it,
-    and what does not fit is lost (tail drop). `loss` is asked about each packet.
+    and a packet that does not fit is lost (tail drop). `loss` is called for each packet.
     """
 
-    source: Home
-    target: Home
+    source: Host
+    target: Host
     delay: Delay = _DEFAULT_DELAY
     bandwidth: float | None = None
     queue_bytes: int | None = None
     loss: Loss | None = None
     up: bool = True
-    obstacles: list[Obstacle] = field(default_factory=list)
-    _free_s: float = 0.0  # when the last bit of what waits has been sent
+    faults: list[PathFault] = field(default_factory=list)
+    _free_s: float = (
+        0.0  # when the last bit of all that waits for the bandwidth will have been sent
+    )
     _last_arrival_s: float = 0.0
 
     @property
-    def limited(self) -> bool:
-        """Whether the size of a packet matters."""
+    def is_limited(self) -> bool:
+        """Whether the size of a packet matters: the path has a bandwidth."""
         return self.bandwidth is not None
 
     def transit(self, now: float, size: int = 0, *, syn: bool = False) -> float | None:
         """Return when a packet of `size` payload bytes that is sent now arrives, in order; None if it is lost."""
         if not self.up or self.source.down or self.target.down:
             return None
-        # each draws, so that one fault does not disturb the draws of another
-        if self.obstacles:
-            taken = [row.takes(syn=syn) for row in self.obstacles]
-            if any(taken):
-                return None
+        # all of them are asked, so that one fault does not disturb the draws of another
+        if self.faults and any([fault.drops(syn=syn) for fault in self.faults]):  # noqa: C419
+            return None
         if self.loss is not None and self.loss():
             return None
         if self.bandwidth is None:
             arrival_s = now + self.delay(now)
         else:
-            sent_s = self._serialise(now, size + HEADER_BYTES)
+            sent_s = self._queue_packet(now, size + HEADER_BYTES)
             if sent_s is None:
                 return None
             arrival_s = sent_s + self.delay(now)
@@ -142,8 +137,8 @@ class Path:
         self._last_arrival_s = arrival_s
         return arrival_s
 
-    def _serialise(self, now: float, size: int) -> float | None:
-        """Return when the last bit has left; None if the queue is full."""
+    def _queue_packet(self, now: float, size: int) -> float | None:
+        """Return when the last bit of a packet has left the queue; None if the queue is full."""
         assert self.bandwidth is not None
         waiting_s = max(0.0, self._free_s - now)
         if self.queue_bytes is not None and waiting_s * self.bandwidth + size > self.queue_bytes:

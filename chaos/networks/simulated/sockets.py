@@ -1,4 +1,9 @@
-"""What trio programs hold in a simulated run: sockets that behave as the machine's."""
+"""What trio programs hold in a simulated run, sockets that behave as the machine's, and a link's ends on them.
+
+A socket owns an `Endpoint` once it is connected, or a queue of connections while it listens. Each call that waits
+goes through `_do_when`, which makes the same checkpoints as trio's own sockets. What a program on a frozen host does
+reaches its kernel after the thaw.
+"""
 
 from __future__ import annotations
 
@@ -6,189 +11,423 @@ import errno
 import operator
 import socket as stdlib_socket
 from collections import deque
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Self, TypeVar
 
 import trio
 
-from chaos.networks.simulated.attempt import Attempt
-from chaos.networks.simulated.end import SimulatedEnd
-from chaos.networks.simulated.endpoint import Endpoint
+from chaos.faults.units import Data, Fin, Rst
+from chaos.link.ends import READ_BYTES, WatchableEnd
+from chaos.link.poller import Caller
+from chaos.networks.simulated.endpoint import Endpoint, do_nothing, establish
+from chaos.networks.simulated.handshake import Handshake
 from chaos.networks.simulated.hosts import LOOPBACK
-from chaos.networks.simulated.linux import os_error
-from chaos.networks.simulated.sending import nothing
-from chaos.networks.simulated.socket_base import SocketBase
-from chaos.networks.simulated.waiter import Waiter
-from chaos.networks.simulated.world import ANY, Address, World
+from chaos.networks.simulated.linux import SocketOptions, os_error
+from chaos.networks.simulated.states import TcpState
+from chaos.networks.simulated.world import ANY, Address, World, is_address, normalise_host
 
 BACKLOG_MAX = 4096
-_MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enum is slow
+_MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enumeration is slow
 
 Result = TypeVar("Result")
 
 
-class SimulatedSocket(SocketBase):
+def _never() -> bool:
+    return False
+
+
+@dataclass(eq=False, slots=True)
+class Waiter:
+    """The place where one task at a time waits for a socket, and what it waits for."""
+
+    doing: str
+    task: trio.lowlevel.Task | None = None
+    is_ready: Callable[[], bool] = _never
+
+    async def wait(self, is_ready: Callable[[], bool]) -> None:
+        """Wait until woken. Raises trio.BusyResourceError if another task waits here."""
+        if self.task is not None:
+            raise trio.BusyResourceError(f"another task is already {self.doing} this socket")
+        self.task, self.is_ready = trio.lowlevel.current_task(), is_ready
+        await trio.lowlevel.wait_task_rescheduled(self._abort)
+
+    def _abort(self, _: Any) -> trio.lowlevel.Abort:
+        self.task, self.is_ready = None, _never
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def wake(self) -> None:
+        """Wake the task that waits, if there is one."""
+        task = self.task
+        if task is not None:
+            # what it waited for leads to the socket and from there back here: a cycle, which this ends
+            self.task, self.is_ready = None, _never
+            trio.lowlevel.reschedule(task)
+
+
+class SimulatedSocket(trio.socket.SocketType):
     """A TCP socket of a simulated run; made by a socket factory, used like any trio socket."""
 
+    family = stdlib_socket.AF_INET
+    type = stdlib_socket.SOCK_STREAM
+    proto = 0
+    did_shutdown_SHUT_WR = False  # noqa: N815 - trio's name
+
     def __init__(
-        self, world: World, family: int, type_: int, proto: int, home: str = LOOPBACK
+        self, world: World, family: int, type_: int, proto: int, host: str = LOOPBACK
     ) -> None:
-        """Make an unconnected socket on the host `home`. Raises OSError for what is not TCP over IPv4."""
-        super().__init__(world, family, type_, proto, home)
+        """Make an unconnected socket on a host. Raises OSError for what is not TCP over IPv4."""
+        super().__init__()
+        if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
+            raise os_error(errno.EAFNOSUPPORT)
+        self.world = world
+        self.proto = proto
+        self.host = world.fabric.host(host)
+        self._fileno = world.fileno()
         world.sockets[self._fileno] = self
+        self.options = SocketOptions()
+        self._inheritable = False
+        self._local: Address | None = None
+        self._bound: Address | None = None
+        self._remote: Address | None = None
+        self._end: Endpoint | None = None
+        self._handshake: Handshake | None = None
+        # connections that the kernel has completed and the program not yet accepted; None: it does not listen
+        self._queue: deque[SimulatedSocket] | None = None
         self._backlog = 0
         self._reader = Waiter("reading from")
         self._writer = Waiter("writing to")
         self._waiters = (self._reader, self._writer)
-        self._ready: Callable[[], None] | None = None  # called instead of waking a task that reads
-        self._called = True  # or about to be
+        self._watcher: Callable[[], None] | None = None  # is called instead of waking a task
+        self._call_is_queued = False  # of the watcher
+
+    # identity
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the program has closed it."""
+        return self._fileno == -1
+
+    def fileno(self) -> int:
+        return self._fileno
+
+    def getsockname(self) -> Address:
+        self._check_open()
+        return self._local or (ANY, 0)
+
+    def getpeername(self) -> Address:
+        self._check_open()
+        if self._remote is None or (self._end and self._end.state is TcpState.CLOSED):
+            raise os_error(errno.ENOTCONN)
+        return self._remote
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"<simulated socket {self._fileno} {self._local} {self._remote}>"
+
+    def _check_open(self) -> None:
+        if self._fileno == -1:
+            raise os_error(errno.EBADF)
+
+    def _connected(self) -> Endpoint:
+        self._check_open()
+        if self._end is None:
+            raise os_error(errno.ENOTCONN)
+        return self._end
+
+    # options
+
+    def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
+        self._check_open()
+        if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
+            return int(self._queue is not None)
+        if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR):
+            return self._end.take_pending_error() if self._end else 0
+        return self.options.get(level, optname)
+
+    def setsockopt(self, level: int, optname: int, value: Any, optlen: int | None = None) -> None:
+        self._check_open()
+        if (value is None) != (optlen is not None):
+            raise TypeError("invalid value for argument 'value': expected either it or optlen")
+        self.options.set(level, optname, 0 if value is None else value)
+        if self._end is not None:
+            self._end.start_keepalive()
+
+    def get_inheritable(self) -> bool:
+        return self._inheritable
+
+    def set_inheritable(self, inheritable: bool) -> None:
+        self._inheritable = inheritable
+
+    # binding
+
+    async def bind(self, address: Any) -> None:
+        target = await self._resolve(address)
+        await trio.lowlevel.checkpoint()
+        self.bind_now(target)
+
+    def bind_now(self, address: Any) -> None:
+        """Bind without a checkpoint: for sockets that were bound before they came to trio."""
+        self._check_open()
+        ip, port = normalise_host(address[0]), int(address[1])
+        if self.world.hosts.host_at(ip, self.host.address) != self.host.address:
+            raise os_error(errno.EADDRNOTAVAIL)
+        self._bind((ip, port))
+
+    def _bind(self, address: Address) -> None:
+        self._local = self._bound = self.world.bind(self.host.address, address)
+
+    async def _resolve(self, address: Any) -> Address:
+        """Return the IPv4 address that a program means. Raises OSError, gaierror among them."""
+        host, port = normalise_host(address[0]), int(address[1])
+        if not is_address(host):
+            rows: Any = await trio.socket.getaddrinfo(host, port, self.family, self.type)
+            host = rows[0][4][0]
+        return host, port
 
     # listening
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
         if self._local is None:
-            self._take((ANY, 0))
+            self._bind((ANY, 0))
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
         assert self._local is not None
-        self.world.listen(self.home.address, self._local, self)
+        self.world.start_listening(self.host.address, self._local, self)
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
-        return await self._when(self._reader, self._acceptable, self._take_accepted)
+        return await self._do_when(self._reader, self._is_acceptable, self._accept)
 
-    def _acceptable(self) -> bool:
-        """Whether `accept` would not block; one that cannot succeed fails at once."""
+    def _is_acceptable(self) -> bool:
+        """Return whether `accept` would not block; one that cannot succeed fails at once."""
         return bool(self._queue) or self._queue is None or self._fileno == -1
 
-    def _take_accepted(self) -> tuple[SimulatedSocket, Address]:
+    def _accept(self) -> tuple[SimulatedSocket, Address]:
         self._check_open()
         if self._queue is None:
             raise os_error(errno.EINVAL)
-        sock: SimulatedSocket = self._queue.popleft()
+        sock = self._queue.popleft()
         assert sock._remote is not None
         return sock, sock._remote
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a listener takes no more connections; the kernel's queue holds one more than its backlog."""
+        return self._queue is None or len(self._queue) > self._backlog
+
+    def take_connection(self, local: Address, remote: Address, source: str) -> Endpoint:
+        """Return an end for a new connection from the host `source`, whose socket waits to be accepted."""
+        assert self._queue is not None
+        sock = self.spawn()
+        sock.options.inherit(self.options)
+        self._queue.append(sock)
+        return sock._attach(sock._make_end(source), local, remote)
+
+    def spawn(self) -> SimulatedSocket:
+        """Return a new socket for a connection that this one has listened for."""
+        return SimulatedSocket(self.world, self.family, self.type, self.proto, self.host.address)
 
     # connecting
 
     async def connect(self, address: Any) -> None:
         try:
-            await self._connect(await self._resolved(address))
+            await self._connect(await self._resolve(address))
         except trio.Cancelled:
             self.close()  # as trio does: nobody could tell how far it is
             raise
 
     async def _connect(self, target: Address) -> None:
         self._check_open()
-        there = self.world.hosts.home_at(target[0], self.home.address)
-        if there is None:
+        target_host = self.world.hosts.host_at(target[0], self.host.address)
+        if target_host is None:
             await trio.lowlevel.checkpoint()
             raise os_error(errno.ENETUNREACH)
-        if self._local is None or self._local[0] == ANY:
-            source = LOOPBACK if there == self.home.address else self.home.address
-            if self._local is None:
-                self._take((source, 0))
-            else:
-                self._local = source, self._local[1]
-        if self.home.frozen:
-            await self._when(self._writer, lambda: True, nothing)
+        source = LOOPBACK if target_host == self.host.address else self.host.address
+        if self._local is None:
+            self._bind((source, 0))
+        elif self._local[0] == ANY:
+            self._local = source, self._local[1]
+        if self.host.frozen:
+            await self._do_when(self._writer, lambda: True, do_nothing)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        attempt = Attempt(self, target, there)
-        attempt.send_syn()
-        try:
-            await self._when(self._writer, lambda: attempt.outcome is not None, nothing)
-        except BaseException:
-            attempt.give_up()
-            raise
-        if attempt.outcome:
-            raise os_error(attempt.outcome)
-        self._remote = target
+        end, local = self._make_end(target_host), self._local
+        assert local is not None
 
-    def attach(self, end: Endpoint, local: Address, remote: Address | None) -> None:
-        """Become one end of a connection."""
-        self._end = end
-        self._local = local
-        self._remote = remote
+        def on_done() -> None:
+            if end.state is TcpState.ESTABLISHED:
+                self._attach(end, local, target)
+            self.wake()
+
+        handshake = self._handshake = Handshake(self.world, end, local, target, on_done)
+        try:
+            await self._do_when(self._writer, lambda: handshake.is_over, do_nothing)
+        finally:
+            handshake.abandon()
+            self._handshake = None
+        if self._end is not end:
+            raise os_error(end.take_pending_error())
+
+    def _make_end(self, target_host: str) -> Endpoint:
+        fabric = self.world.fabric
+        return Endpoint(fabric, fabric.path(self.host.address, target_host), self.options)
+
+    def _attach(self, end: Endpoint, local: Address, remote: Address) -> Endpoint:
+        """Own one end of a connection from now on, and return it."""
+        self._end, self._local, self._remote = end, local, remote
         end.on_change = self.wake
-        self.world.add_end(self.home.address, end)
+        self.world.add_end(end)
+        return end
 
     def pair_with(self, other: SimulatedSocket) -> None:
-        """Be connected to another new socket of this host, as by `socketpair`."""
-        fabric, address = self.world.fabric, self.home.address
-        ends = []
+        """Connect two new sockets of one host to each other, as `socketpair` does."""
         for sock in (self, other):
-            sock._take((LOOPBACK, 0))
-            ends.append(Endpoint(fabric, fabric.path(address, address), sock.options))
+            sock._bind((LOOPBACK, 0))
         assert self._local is not None
         assert other._local is not None
-        self.attach(ends[0], self._local, other._local)
-        other.attach(ends[1], other._local, self._local)
-        for end, peer in (ends, ends[::-1]):
-            end.establish(peer)
-
-    def spawn(self) -> SimulatedSocket:
-        """Return the socket for a connection that this one listened for."""
-        return SimulatedSocket(self.world, self.family, self.type, self._proto, self.home.address)
-
-    def end(self) -> SimulatedEnd:
-        """Return an end of a link's connection that owns this socket."""
-        return SimulatedEnd(self)
-
-    @property
-    def full(self) -> bool:
-        """Whether a listener takes no more connections; the kernel's queue holds one more than its backlog."""
-        return self._queue is None or len(self._queue) > self._backlog
-
-    def enqueue(self, sock: SimulatedSocket) -> None:
-        """Take a connection that the kernel has completed."""
-        assert self._queue is not None
-        self._queue.append(sock)
-        self.wake()
+        host = self.host.address
+        active = self._attach(self._make_end(host), self._local, other._local)
+        passive = other._attach(other._make_end(host), other._local, self._local)
+        active.open_actively()
+        establish(active, passive)
 
     # data
 
     def send(self, data: Any, flags: int = 0) -> Awaitable[int]:
         end = self._end
         if end is None or self._fileno == -1:
-            return self._refuse(errno.EPIPE)  # so says Linux, of a socket that was never connected
-        return self._when(self._writer, end.writable, lambda: end.send(memoryview(data)))
+            return self._fail(errno.EPIPE)  # so says Linux, of a socket that was never connected
+        return self._do_when(self._writer, end.is_writable, lambda: end.send(memoryview(data)))
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
         end = self._connected()
-        return end.send(data) if end.writable() and not self.home.frozen else 0
+        return end.send(data) if end.is_writable() and not self.host.frozen else 0
+
+    def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
+        end = self._end
+        if end is None or self._fileno == -1:
+            return self._fail(errno.ENOTCONN)
+        if operator.index(buflen) < 0:
+            raise ValueError("negative buffersize in recv")
+        read = end.peek if flags & _MSG_PEEK else end.receive
+        return self._do_when(self._reader, end.is_readable, partial(read, buflen))
 
     def receive_now(self, buflen: int) -> bytes:
         """Return what there is, b"" at the end of the stream. No checkpoint. Raises OSError as `recv` does."""
         end = self._connected()
-        if self.home.frozen or not end.readable():
+        if self.host.frozen or not end.is_readable():
             raise BlockingIOError(errno.EAGAIN, "nothing to read")
         return end.receive(buflen)
 
-    def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
-        return self._receive(buflen, flags)
-
-    async def _refuse(self, number: int) -> Any:
-        """Fail, for want of a connection, as all calls do: once it is awaited."""
+    async def _fail(self, number: int) -> Any:
+        """Fail for want of a connection, and as all calls do: once it is awaited."""
         await trio.lowlevel.checkpoint()
         self._check_open()
         raise os_error(number)
 
-    def _receive(self, buflen: int, flags: int) -> Awaitable[bytes]:
-        end = self._end
-        if end is None or self._fileno == -1:
-            return self._refuse(errno.ENOTCONN)
-        if operator.index(buflen) < 0:
-            raise ValueError("negative buffersize in recv")
+    async def wait_writable(self) -> None:
+        await self._do_when(self._writer, self._connected().is_polled_writable, do_nothing)
 
-        def peek() -> bytes:
-            return bytes(end.received[:buflen])
+    async def wait_readable(self) -> None:
+        is_ready = self._is_acceptable if self._queue is not None else self._connected().is_readable
+        await self._do_when(self._reader, is_ready, do_nothing)
 
-        def receive() -> bytes:
-            return end.receive(buflen)
+    def is_readable(self) -> bool:
+        return bool(self._queue) or (self._end is not None and self._end.is_readable())
 
-        return self._when(self._reader, end.readable, peek if flags & _MSG_PEEK else receive)
+    # data, by the calls that are meant for datagrams: Linux names no address on a connection, and ignores a given one
+
+    async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+        view = memoryview(buffer)
+        payload = await self.recv(nbytes or len(view), flags)
+        view[: len(payload)] = payload
+        return len(payload)
+
+    async def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, None]:
+        """Receive bytes; the address is None."""
+        return await self.recv(bufsize, flags), None
+
+    async def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, None]:
+        """Receive bytes into a buffer; the address is None."""
+        return await self.recv_into(buffer, nbytes, flags), None
+
+    async def recvmsg(
+        self, bufsize: int, ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[bytes, list[Any], int, None]:
+        """Receive bytes; there are no ancillary data, and the address is None."""
+        return await self.recv(bufsize, flags), [], 0, None
+
+    async def recvmsg_into(
+        self, buffers: Iterable[Any], ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[int, list[Any], int, None]:
+        """Receive bytes into several buffers, one after the other."""
+        views = [memoryview(buffer).cast("B") for buffer in buffers]
+        left = await self.recv(sum(map(len, views)), flags)
+        count = len(left)
+        for view in views:
+            part, left = left[: len(view)], left[len(view) :]
+            view[: len(part)] = part
+        return count, [], 0, None
+
+    async def sendto(self, data: Any, *flags_and_address: Any) -> int:
+        """Send bytes; the address is ignored."""
+        flags = flags_and_address[0] if len(flags_and_address) > 1 else 0
+        return await self.send(data, flags)
+
+    async def sendmsg(
+        self,
+        buffers: Iterable[Any],
+        ancdata: Iterable[Any] = (),
+        flags: int = 0,
+        address: Any = None,
+    ) -> int:
+        """Send several buffers as one. Raises ValueError for ancillary data: a simulation has none to send."""
+        if list(ancdata):
+            raise ValueError("expected no ancillary data, which only real sockets can send")
+        return await self.send(b"".join(bytes(buffer) for buffer in buffers), flags)
+
+    # ending
+
+    def shutdown(self, flag: int) -> None:
+        end = self._connected()
+        if end.state is TcpState.CLOSED:
+            raise os_error(errno.ENOTCONN)
+        if flag in (stdlib_socket.SHUT_WR, stdlib_socket.SHUT_RDWR):
+            self.did_shutdown_SHUT_WR = True
+            self._do_after_thaw(end.shutdown)
+
+    def close(self) -> None:
+        if self._fileno == -1:
+            return
+        self._fileno = -1
+        self._watcher = None
+        if self._handshake is not None:
+            self._handshake.abandon()
+        self._do_after_thaw(self._release)
+        self._reader.wake()
+        self._writer.wake()
+
+    def _release(self) -> None:
+        """Give back to the kernel what it holds for this socket."""
+        if self._queue is not None and self._local is not None:
+            self.world.stop_listening(self.host.address, self._local, self)
+            for sock in self._queue:
+                if sock._end is not None:
+                    sock._end.reset()
+                sock.close()
+        if self._end is not None:
+            self._end.close()
+            self._end.on_change = do_nothing  # no task waits any more
+        if self._bound is not None:
+            self.world.unbind(self.host.address, self._bound)
 
     def detach(self) -> int:
         """Give up the number, which stands for nothing outside the simulation; the connection is closed."""
@@ -196,108 +435,10 @@ class SimulatedSocket(SocketBase):
         self.close()
         return number
 
-    async def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
-        view = memoryview(buffer)
-        payload = await self._receive(nbytes or len(view), flags)
-        view[: len(payload)] = payload
-        return len(payload)
-
-    async def wait_writable(self) -> None:
-        end = self._connected()
-        await self._when(self._writer, end.roomy, nothing)
-
-    async def wait_readable(self) -> None:
-        ready = self._acceptable if self._queue is not None else self._connected().readable
-        await self._when(self._reader, ready, nothing)
-
-    def is_readable(self) -> bool:
-        return bool(self._queue) or (self._end is not None and self._end.readable())
-
-    def shutdown(self, flag: int) -> None:
-        end = self._connected()
-        if end.broken:
-            raise os_error(errno.ENOTCONN)
-        if flag in (stdlib_socket.SHUT_WR, stdlib_socket.SHUT_RDWR):
-            self._shut_write = True
-            self._do(end.shutdown)
-
-    def close(self) -> None:
-        if self._fileno == -1:
-            return
-        self._fileno = -1
-        self._ready = None
-        self._do(self._let_go)
-        self._reader.wake()
-        self._writer.wake()
-
-    def _let_go(self) -> None:
-        if self._queue is not None and self._local is not None:
-            self.world.listen_no_more(self.home.address, self._local, self)
-            for sock in self._queue:
-                if sock._end is not None:
-                    sock._end.reset()
-                sock.close()
-        if self._end is not None:
-            self._end.close()
-            self._end.on_change = nothing  # nobody waits any more
-        if self._bound is not None:
-            self.world.give_back(self.home.address, self._bound)
-
-    # a frozen host
-
-    def _do(self, action: Callable[[], None]) -> None:
-        """Do something now, or once the program goes on: timers of a frozen program cannot be stopped here."""
-        if self.home.frozen:
-            self.world.put_off(self.home.address, action)
-        else:
-            action()
-
-    def thaw(self, home: str) -> None:
-        """Wake who waits, if this host is the socket's."""
-        if self.home.address == home:
-            self._reader.wake()
-            self._writer.wake()
-
     # waiting
 
-    def watch(self, ready: Callable[[], None] | None) -> None:
-        """Call `ready` whenever there is something to read, again and again until all is read; None ends that.
-
-        The calls are made by the fabric, in nobody's task. None is made for a frozen host, nor for a closed socket.
-        """
-        self._ready, self._called = ready, False
-        self._call_if_readable()
-
-    def _call_if_readable(self) -> None:
-        end = self._end
-        if self._ready is None or self._called or end is None or not end.readable():
-            return
-        if self.home.frozen:
-            self.world.hold(self.home.address)
-        else:
-            self._called = True
-            self.world.fabric.soon(self._call)
-
-    def _call(self) -> None:
-        self._called = False
-        if self._ready is not None:
-            self._ready()
-            self._call_if_readable()
-
-    def wake(self) -> None:
-        """Wake the tasks that wait for what is now so; those of a frozen host wait on."""
-        if self._ready is not None:
-            self._call_if_readable()
-        for waiter in self._waiters:
-            if waiter.task is None:
-                continue
-            if self.home.frozen:
-                self.world.hold(self.home.address)
-            elif self._fileno == -1 or waiter.ready():
-                waiter.wake()
-
-    async def _when(
-        self, waiter: Waiter, ready: Callable[[], bool], action: Callable[[], Result]
+    async def _do_when(
+        self, waiter: Waiter, is_ready: Callable[[], bool], action: Callable[[], Result]
     ) -> Result:
         """Do something once it would not block, as trio's sockets do: a checkpoint in any case.
 
@@ -305,17 +446,136 @@ class SimulatedSocket(SocketBase):
             trio.BusyResourceError: another task waits for the same.
             trio.ClosedResourceError: the socket was closed meanwhile.
         """
-        home = self.home
+        host = self.host
         await trio.lowlevel.checkpoint_if_cancelled()
-        if ready() and not home.frozen:
+        if is_ready() and not host.frozen:
             try:
                 return action()
             finally:
                 await trio.lowlevel.cancel_shielded_checkpoint()
-        if home.frozen:
-            self.world.hold(home.address)
-        while home.frozen or not ready():
-            await waiter.wait(ready)
+        if host.frozen:
+            host.on_held_back()
+        while host.frozen or not is_ready():
+            await waiter.wait(is_ready)
             if self._fileno == -1:
                 raise trio.ClosedResourceError("another task closed this socket")
         return action()
+
+    def wake(self) -> None:
+        """Wake the tasks for which what they wait for is now true; those of a frozen host wait on."""
+        if self._watcher is not None:
+            self._queue_watcher()
+        for waiter in self._waiters:
+            if waiter.task is None:
+                continue
+            if self.host.frozen:
+                self.host.on_held_back()
+            elif self._fileno == -1 or waiter.is_ready():
+                waiter.wake()
+
+    def wake_after_thaw(self, host: str) -> None:
+        """Wake the tasks that wait, if the socket is on this host."""
+        if self.host.address == host:
+            self._reader.wake()
+            self._writer.wake()
+
+    def _do_after_thaw(self, action: Callable[[], None]) -> None:
+        """Do something now, or after the thaw if the host is frozen."""
+        if self.host.frozen:
+            self.host.deferred.append(action)
+        else:
+            action()
+
+    # a link's end, which is called instead
+
+    def end(self) -> SimulatedEnd:
+        """Return an end of a link's connection that owns this socket."""
+        return SimulatedEnd(self)
+
+    def watch(self, watcher: Callable[[], None] | None) -> None:
+        """Call `watcher` whenever there is something to read, again and again until all is read; None ends that.
+
+        The calls are made by the fabric, in no task. None is made on a frozen host, nor for a closed socket.
+        """
+        self._watcher, self._call_is_queued = watcher, False
+        self._queue_watcher()
+
+    def _queue_watcher(self) -> None:
+        end = self._end
+        if self._watcher is None or self._call_is_queued or end is None or not end.is_readable():
+            return
+        if self.host.frozen:
+            self.host.on_held_back()
+        else:
+            self._call_is_queued = True
+            self.world.fabric.call_soon(self._call_watcher)
+
+    def _call_watcher(self) -> None:
+        self._call_is_queued = False
+        if self._watcher is not None:
+            self._watcher()
+            self._queue_watcher()
+
+
+class SimulatedEnd(WatchableEnd):
+    """An end of a link's connection that owns a simulated socket: the fabric calls it, so that no task waits."""
+
+    def __init__(self, sock: SimulatedSocket) -> None:
+        super().__init__()
+        self._socket: SimulatedSocket = sock
+        self._watched: tuple[Caller, Callable[[], None]] | None = None
+
+    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
+        if self.closed:
+            caller.call_soon(ready)
+            return
+        self._watched = caller, ready
+        self._socket.watch(ready)
+
+    def unwatch(self) -> None:
+        if self._watched is not None:
+            self._watched = None
+            self._socket.watch(None)
+
+    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
+        if self.closed:
+            return None
+        try:
+            payload = self._socket.receive_now(at_most)
+        except BlockingIOError:
+            raise
+        except OSError:
+            return Rst()
+        return Data(payload) if payload else self._end()
+
+    def send_now(self, payload: bytes | memoryview) -> int | None:
+        try:
+            return self._socket.send_now(payload)
+        except OSError:
+            self._peer_reset = True
+            return None
+
+    async def wait_readable(self) -> bool:
+        return await self._wait(self._socket.wait_readable)
+
+    async def wait_writable(self) -> bool:
+        return await self._wait(self._socket.wait_writable)
+
+    async def _wait(self, wait: Callable[[], Awaitable[None]]) -> bool:
+        if self.closed:
+            return False
+        try:
+            await wait()
+        except trio.ClosedResourceError:
+            return False
+        return True
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        self.closed = True
+        if self._watched is not None:
+            caller, ready = self._watched
+            self.unwatch()
+            caller.call_soon(ready)
+        self._socket.close()

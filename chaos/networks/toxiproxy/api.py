@@ -59,7 +59,7 @@ class ToxiproxyApi:
         self._server.update_api_consumer(name, self.port)
 
     async def version(self) -> str:
-        """Return the server's version; this is how anything else than a Toxiproxy is recognised."""
+        """Return the server's version. A server that is not a Toxiproxy is recognised by this call."""
         status, text = await self._call("version", _get_version)
         version = read_version(text) if status == 200 else None
         if version is None:
@@ -83,7 +83,7 @@ class ToxiproxyApi:
             raise NetworkUnavailable(f"Toxiproxy did not delete the proxy {proxy.name}")
 
     async def add_toxic(self, proxy: Proxy, **toxic: Any) -> None:
-        """Add a toxic, and see that it is there: add_toxic itself says nothing."""
+        """Add a toxic, and check that it is there: the library's `add_toxic` returns nothing."""
 
         def add() -> bool:
             proxy.add_toxic(**toxic)
@@ -110,7 +110,7 @@ class ToxiproxyApi:
             raise NetworkUnavailable(f"Toxiproxy did not switch the proxy {proxy.name}")
 
     async def _call(self, what: str, function: Callable[[], Answer]) -> Answer:
-        """Call in a thread; a call that hangs is left to its thread, which ends with the process."""
+        """Call a function in a thread; if it hangs, it is left to that thread, which ends with the process."""
         try:
             with trio.fail_after(CALL_S):
                 return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
@@ -151,7 +151,7 @@ def read_version(text: str) -> str | None:
 
 
 def _innermost(error: BaseException) -> str:
-    """Return what the operating system said: requests wraps a refused connection five times."""
+    """Return the message of the operating system: requests wraps a refused connection five times."""
     found: BaseException = error
     seen: BaseException | None = error
     while seen is not None:

@@ -1,7 +1,7 @@
 """The Toxiproxy network: client, front link, a real Toxiproxy, back link, server.
 
-Toxiproxy applies its own toxics. The front link observes the client and applies the faults that Toxiproxy lacks;
-the back link observes the server and applies nothing.
+Toxiproxy applies its own toxics. The front link observes the client and applies the faults that Toxiproxy lacks. The
+back link observes the server and applies nothing. A connection has the same number in both links.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import trio
 from toxiproxy import Proxy
 
 from chaos.errors import NetworkUnavailable
-from chaos.link.connection import Watch
 from chaos.link.ends import End
-from chaos.link.link import Dial, Link, Numbering, counting
-from chaos.networks.base import Felt, Tls, affected, dialer
+from chaos.link.link import Dial, Link
+from chaos.link.transcript import Journal, record_felt
+from chaos.networks.base import Network, Tls, affected, dialer
 from chaos.networks.loopback import is_loopback
 from chaos.networks.toxiproxy.api import ToxiproxyApi
 from chaos.networks.toxiproxy.process import serve_toxiproxy
@@ -34,49 +34,43 @@ from chaos.vocabulary.toxics import Toxic
 
 CLIENT_SIDE: frozenset[Side] = frozenset(("client",))
 SERVER_SIDE: frozenset[Side] = frozenset(("server",))
-
-
 # Toxiproxy dials the back link as soon as it accepts; on another machine that takes some round trips
 ARRIVAL_S = 10.0
 
 
 @dataclass(slots=True, kw_only=True)
 class _Lane:
-    """What one client has: its two links and its proxy between them.
+    """What one client has: a front link, a proxy of Toxiproxy, and a back link, one behind the other.
 
-    Nothing in a connection that comes out of Toxiproxy says which one it was on the way in, and trio does not run
-    tasks in order. So one connection at a time is on its way: the next is dialed when it has arrived behind.
+    Nothing in a connection that comes out of Toxiproxy says which one it was when it went in, and trio does not run
+    tasks in order. So one connection at a time is on its way: the next is dialed when the back link has accepted it.
     """
 
     proxy: Proxy
     port: int  # of the proxy
     front: Link | None = None
     down: bool = False
-    dialing: list[int] = field(default_factory=list)  # numbers that the front link is about to dial
-    expected: int | None = None  # on its way through Toxiproxy
+    expected: int | None = None  # the number of the connection that is on its way through Toxiproxy
     arrived: trio.Event = field(default_factory=trio.Event)
-    turn: trio.Lock = field(default_factory=trio.Lock)
+    turn: trio.Lock = field(default_factory=trio.Lock)  # held while a connection is on its way
 
     def arrive(self) -> int:
-        """Return the number of a connection that the back link has accepted; 0 if nobody here dialed it."""
+        """Return the number of a connection that the back link has accepted; 0 if it was not dialed here."""
         number, self.expected = self.expected, None
         self.arrived.set()
         return number or 0
 
-    async def dial(self, inner: Dial) -> End:
-        """Dial the proxy, and return when the connection has come out behind it.
+    async def dial(self, inner: Dial, number: int) -> End:
+        """Dial the proxy, and return when the back link has accepted the connection.
 
         Raises:
-            NetworkUnavailable: nobody listens where the proxy should.
+            NetworkUnavailable: nothing listens where the proxy should.
             OSError: the connection was not passed on.
         """
-        number = (
-            self.dialing.pop()
-        )  # the front link has put it there just now, without a checkpoint between
         async with self.turn:
             self.expected, self.arrived = number, trio.Event()
             try:
-                end = await self._connect(inner)
+                end = await self._connect(inner, number)
                 try:
                     with trio.fail_after(ARRIVAL_S):
                         await self.arrived.wait()
@@ -91,9 +85,9 @@ class _Lane:
             finally:
                 self.expected = None
 
-    async def _connect(self, inner: Dial) -> End:
+    async def _connect(self, inner: Dial, number: int) -> End:
         try:
-            return await inner()
+            return await inner(number)
         except OSError as error:
             if self.down:
                 raise
@@ -102,7 +96,7 @@ class _Lane:
             ) from error
 
 
-class ToxiproxyNetwork:
+class ToxiproxyNetwork(Network):
     """A front link, a proxy of a real Toxiproxy and a back link per client."""
 
     KINDS: ClassVar[frozenset[str]] = Touches.KINDS
@@ -115,7 +109,6 @@ class ToxiproxyNetwork:
         host: str,
         port: int,
         tls: Tls | None,
-        felt: Felt,
         url: str | None = None,
     ) -> None:
         """Prepare; nothing is started before `open`. `url` is a Toxiproxy that is already running."""
@@ -123,7 +116,6 @@ class ToxiproxyNetwork:
         self._recorder = recorder
         self._server = (host, port)
         self._tls = tls
-        self._felt = felt
         self._url = url
         self._lanes: dict[int, _Lane] = {}
         self._touches = Touches(plan.scenario)
@@ -131,7 +123,7 @@ class ToxiproxyNetwork:
         self._prefix = f"trio-chaos-{os.getpid()}-{secrets.token_hex(3)}"
 
     async def open(self, nursery: trio.Nursery) -> Sequence[int]:
-        """Open a lane for each client; see `Network.open`. A Toxiproxy of its own is stopped at the end."""
+        """Open a lane for each client; see `Network.open`. A Toxiproxy that it starts is stopped at the end."""
         ports: Sequence[int] = await nursery.start(self._serve)
         return ports
 
@@ -155,24 +147,23 @@ class ToxiproxyNetwork:
         address = own_address(self._api.host)
         back = Link(
             plan=self._plan,
-            watch=self._watch(client, SERVER_SIDE),
+            journal=self._journal(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
-            numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
+            next_number=functools.partial(self._arrive, client),
             address=address,
         )
         back_port = await back.open(nursery)
         lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
-            watch=self._watch(client, CLIENT_SIDE),
+            journal=self._journal(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
-            numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
         )
         return await lane.front.open(nursery)
 
     async def _create_lane(self, client: int, upstream: str) -> _Lane:
-        """Make a client's proxy. Not cancelled: a proxy that is made must be known, or it stays behind."""
+        """Make a client's proxy. This cannot be cancelled: a proxy that is made and not known would stay behind."""
         listen = "127.0.0.1:0" if is_loopback(self._api.host) else "0.0.0.0:0"
         with trio.CancelScope(shield=True):
             proxy, port = await self._api.create(f"{self._prefix}-{client}", listen, upstream)
@@ -183,13 +174,9 @@ class ToxiproxyNetwork:
         """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""
         return self._lanes[client].arrive() if client in self._lanes else 0
 
-    def _watch(self, client: int, sides: frozenset[Side]) -> Watch:
-        return Watch(
-            recorder=self._recorder,
-            client=client,
-            sides=sides,
-            felt=lambda *what: self._felt(client, *what),
-        )
+    def _journal(self, client: int, sides: frozenset[Side]) -> Journal:
+        timeline = self._plan.scenario.timeline
+        return Journal(recorder=self._recorder, client=client, sides=sides, timeline=timeline)
 
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
@@ -203,11 +190,11 @@ class ToxiproxyNetwork:
         for client in affected(self._plan, step):
             await self._apply_toxic(self._lanes[client], step, settings)
         if step.change == "on":
-            # not before: what passed while Toxiproxy was being asked may have passed untouched
+            # not before: a frame that passed while Toxiproxy was being asked may have passed untouched
             self._touches.begin(step.entry, settings)
 
     async def _apply_fault(self, lane: _Lane, step: Step) -> None:
-        """Apply a fault in the front link; `down` in Toxiproxy too, which is inside of the front link's."""
+        """Apply a fault in the front link, and `down` in Toxiproxy too, while it is in force in the front link."""
         assert lane.front is not None
         if not isinstance(self._plan.settings[step.entry], Down):
             await lane.front.apply(step)
@@ -223,39 +210,41 @@ class ToxiproxyNetwork:
     async def _apply_toxic(self, lane: _Lane, step: Step, toxic: Toxic) -> None:
         for stream, stage in self._plan.stages(step.entry).items():
             name = f"entry{step.entry}_{stream}"
-            if step.change != "on":
+            if step.change == "on":
+                await self._api.add_toxic(
+                    lane.proxy,
+                    name=name,
+                    type=toxic.word,
+                    stream=stream,
+                    toxicity=stage.toxicity,
+                    attributes=toxic.model_dump(),
+                )
+            else:
                 await self._api.remove_toxic(lane.proxy, name)
-                continue
-            await self._api.add_toxic(
-                lane.proxy,
-                name=name,
-                type=toxic.word,
-                stream=stream,
-                toxicity=stage.toxicity,
-                attributes=toxic.model_dump(),
-            )
 
     def see(self, event: Event) -> None:
-        """Notice from outside that a toxic touched something: no link can look into Toxiproxy."""
+        """Conclude from an event that a toxic has touched something: no link can look into Toxiproxy."""
         for entry, how in self._touches.see(event):
-            assert event.client is not None
-            assert event.stream is not None
-            self._felt(event.client, event.connection or 0, event.stream, f"{entry}", how)
+            record_felt(
+                self._recorder,
+                self._plan.scenario.timeline,
+                entry,
+                how,
+                client=event.client,
+                connection=event.connection or 0,
+                stream=event.stream,
+            )
 
     async def _remove_proxies(self) -> None:
-        """Delete what this run made. A Toxiproxy that does not answer is asked once only."""
+        """Delete the proxies of this run. A Toxiproxy that does not answer is asked once only."""
         for lane in self._lanes.values():
             await self._api.destroy(lane.proxy)
 
 
 def own_address(towards: str) -> str:
-    """Return the address of this machine that another host reaches it at (no packet is sent)."""
+    """Return the address at which another host reaches this machine (no packet is sent)."""
     if is_loopback(towards):
         return "127.0.0.1"
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((towards, 9))
         return str(probe.getsockname()[0])
-
-
-def _ignore(_: int) -> None:
-    return

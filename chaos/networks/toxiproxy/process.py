@@ -1,4 +1,4 @@
-"""A Toxiproxy server of the run's own: started on a free port, stopped whatever happens."""
+"""A Toxiproxy server of a run: it is started on a free port, and stopped whatever happens to the run."""
 
 from __future__ import annotations
 
@@ -45,13 +45,15 @@ async def serve_toxiproxy(*, task_status: trio.TaskStatus[str] = trio.TASK_STATU
     for _ in range(ATTEMPTS):
         port = free_port()
         if await _listens(port):
-            continue  # what answers there later could not be told from our own
+            continue  # a server of somebody else; it could not be told from our own
         process = _start(program, port)
         try:
-            if await _answers(process, port):
+            if await _wait_until_it_listens(process, port):
                 task_status.started(f"http://127.0.0.1:{port}")
-                await _ended(process)
-                raise NetworkUnavailable(f"{PROGRAM} ended by itself ({_how(process.returncode)})")
+                await _wait_for_end(process)
+                raise NetworkUnavailable(
+                    f"{PROGRAM} ended by itself ({_describe_exit(process.returncode)})"
+                )
         finally:
             with trio.CancelScope(shield=True):
                 await _stop(process)
@@ -94,8 +96,8 @@ async def _listens(port: int) -> bool:
     return True
 
 
-async def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
-    """Return True once the server listens, False if it ended: somebody else has taken the port."""
+async def _wait_until_it_listens(process: subprocess.Popen[bytes], port: int) -> bool:
+    """Return True once the server listens; False if it has ended, since another program has taken the port."""
     with trio.move_on_after(START_S):
         while process.poll() is None:
             if await _listens(port):
@@ -105,29 +107,28 @@ async def _answers(process: subprocess.Popen[bytes], port: int) -> bool:
 
 
 async def _stop(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        process.terminate()
-        with trio.move_on_after(STOP_S):
-            await _ended(process)
-            return
-        process.kill()
-    await _ended(process)
+    process.terminate()  # which does nothing to a process that has ended
+    with trio.move_on_after(STOP_S):
+        await _wait_for_end(process)
+        return
+    process.kill()
+    await _wait_for_end(process)
 
 
-async def _ended(process: subprocess.Popen[bytes]) -> None:
-    while process.poll() is None:  # noqa: ASYNC110 - nothing tells of a child's end without a thread
+async def _wait_for_end(process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:  # noqa: ASYNC110 - without a thread nothing says that a child has ended
         await trio.sleep(POLL_S)
 
 
 def _die_with_parent() -> Callable[[], None] | None:
-    """Return what makes a child end with its parent even when that is killed; Linux only."""
+    """Return a function that makes a child end with its parent, even when that is killed; Linux only."""
     if sys.platform != "linux":
         return None
     libc = ctypes.CDLL(None, use_errno=True)
     return lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _how(code: int | None) -> str:
+def _describe_exit(code: int | None) -> str:
     if code is not None and code < 0:
         return f"killed by {signal.Signals(-code).name}"
     return f"exit code {code}"

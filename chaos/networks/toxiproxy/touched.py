@@ -1,4 +1,4 @@
-"""What a toxic inside a real Toxiproxy has touched, as far as the links before and behind it can tell. Pure."""
+"""What a toxic in a real Toxiproxy has touched, concluded from what the links around it have seen. Pure."""
 
 from __future__ import annotations
 
@@ -10,32 +10,33 @@ from chaos.trace import Event
 from chaos.vocabulary.toxics import LimitData, ResetPeer, Slicer, SlowClose, Timeout, Toxic
 
 _ENDS = ("fin", "rst")
-# what a frame's header takes at least; a request or response is larger anyway (RFC 6455 §5.2)
+# of a frame's header, at least (RFC 6455 section 5.2)
 _HEADER_BYTES = 2
 
 
 class Touches:
-    """Tells once per window and connection that an active toxic acted."""
+    """Says once per window and connection that an active toxic has acted."""
 
     KINDS: ClassVar[frozenset[str]] = frozenset(("frame", "request", "response", *_ENDS))
 
     def __init__(self, scenario: Scenario) -> None:
         self._scenario = scenario
         self._active: dict[int, Toxic] = {}
-        self._told: set[tuple[int, int | None, int | None]] = set()
-        self._ended: dict[tuple[int | None, int | None], set[str]] = {}  # how peers ended it
+        self._reported: set[tuple[int, int | None, int | None]] = set()
+        # how the peers themselves have ended each connection
+        self._ended: dict[tuple[int | None, int | None], set[str]] = {}
 
     def begin(self, entry: int, toxic: Toxic) -> None:
         """Begin an entry's window: Toxiproxy has the toxic."""
         self._active[entry] = toxic
-        self._told = {key for key in self._told if key[0] != entry}
+        self._reported = {key for key in self._reported if key[0] != entry}
 
     def end(self, entry: int) -> None:
         """End an entry's window."""
         self._active.pop(entry, None)
 
     def see(self, event: Event) -> Iterator[tuple[int, str]]:
-        """Take an event; give each entry that it shows to have acted, and how."""
+        """Take an event, and yield each entry whose toxic has acted on it, and how."""
         if event.stream is None or event.kind not in self.KINDS:
             return
         ends = self._ended.setdefault((event.client, event.connection), set())
@@ -44,8 +45,8 @@ class Touches:
         for entry, toxic in list(self._active.items()):
             key = (entry, event.client, event.connection)
             how = touched(toxic, event, ends)
-            if how is not None and key not in self._told and self._concerns(entry, event):
-                self._told.add(key)
+            if how is not None and key not in self._reported and self._concerns(entry, event):
+                self._reported.add(key)
                 yield entry, how
 
     def _concerns(self, entry: int, event: Event) -> bool:
@@ -56,7 +57,7 @@ class Touches:
 
 
 def enters(event: Event) -> bool:
-    """Return whether an event is at the side where its stream begins: before the toxics."""
+    """Return whether an event was seen where its stream begins: before the toxics."""
     return bool(event["side"] == ("client" if event.stream == "upstream" else "server"))
 
 
@@ -87,6 +88,6 @@ def _touched_by_end(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
 
 
 def _slices(toxic: Slicer, event: Event) -> bool:
-    """Return whether a message is long enough to be cut for sure, or each piece is delayed."""
+    """Return whether a message is long enough to be cut in any case, or each piece of it is delayed."""
     size = event.get("bytes", 0) + _HEADER_BYTES if event.kind == "frame" else 64
     return toxic.delay > 0 or size > toxic.average_size + toxic.size_variation

@@ -22,29 +22,20 @@ from chaos.toxiproxy_server.go.gojson import (
     read,
     to_float32,
 )
-from chaos.toxiproxy_server.go.ranges import RANGES, Range
 from chaos.trace import Stream
 from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.faults import FAULTS, Fault
-from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.toxics import TOXICS, Survived
 from chaos.vocabulary.toxics import Toxic as ToxicSettings
 
 _INT64 = range(-(1 << 63), 1 << 63)
-# the original's names for its toxics, which its error texts show
-_GO_NAMES = {
-    "latency": "LatencyToxic",
-    "bandwidth": "BandwidthToxic",
-    "slow_close": "SlowCloseToxic",
-    "timeout": "TimeoutToxic",
-    "reset_peer": "ResetToxic",
-    "slicer": "SlicerToxic",
-    "limit_data": "LimitDataToxic",
-    "noop": "NoopToxic",
-}
-# `down` is the API's own `enabled: false`, and path faults act below sockets
-FAULT_TYPES: Mapping[str, type[Fault]] = {
-    word: fault for word, fault in FAULTS.items() if word != "down" and not fault.on_path
-}
+
+
+def served_faults() -> dict[str, type[Fault]]:
+    """Return the faults that are types of toxics here: those that act on streams, by their words."""
+    return {word: fault for word, fault in FAULTS.items() if fault.served}
+
+
 PROXY_FIELDS = {"name": "string", "listen": "string", "upstream": "string", "enabled": "bool"}
 _PROXY_TYPE = "toxiproxy.Proxy"
 _POPULATE_TYPE = 'struct { toxiproxy.Proxy; Enabled *bool "json:\\"enabled\\"" }'
@@ -158,11 +149,11 @@ def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper", objects)
     attributes = _attributes(value)
     word = row.get("type", "")
-    default = "both" if word in FAULT_TYPES else "downstream"
+    default = "both" if word in served_faults() else "downstream"
     stream = row.get("stream", default)
     if stream.lower() not in streams_of(word):
         raise ApiError("stream was invalid, can be either upstream or downstream", 400)
-    if word not in _GO_NAMES and word not in FAULT_TYPES:
+    if word not in TOXICS and word not in served_faults():
         raise ApiError("invalid toxic type", 400)
     name = row.get("name") or f"{word}_{stream}"
     if name in taken:
@@ -180,12 +171,12 @@ def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
 
 def streams_of(word: str) -> tuple[str, ...]:
     """Return what the stream of a type of toxics may be; only our faults act on both at once."""
-    return ("upstream", "downstream", "both")[: 3 if word in FAULT_TYPES else 2]
+    return ("upstream", "downstream", "both")[: 3 if word in served_faults() else 2]
 
 
 def update_toxic(toxic: Toxic, value: Any) -> Toxic:
     """Return a toxic as an update makes it; other keys than attributes and toxicity are ignored. Raises ApiError."""
-    whole = f"toxics.{_GO_NAMES.get(toxic.type, toxic.type)}"
+    whole = f"toxics.{getattr(toxic.settings, 'go_name', toxic.type)}"
     objects = {"attributes": _Place(".attributes", whole, nulled="")}
     row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE, objects)
     attributes = _attributes(value)
@@ -289,16 +280,17 @@ def _settings(
     word: str, current: Mapping[str, Any], given: Object
 ) -> tuple[dict[str, Any], ToxicSettings | Fault]:
     """Return what a toxic's attributes become, and the settings that they are."""
-    if word in FAULT_TYPES:
-        return _fault_settings(FAULT_TYPES[word], current, given)
+    fault = served_faults().get(word)
+    if fault is not None:
+        return _fault_settings(fault, current, given)
     type_ = TOXICS[word]
-    go_type = "int" if word == "slicer" else "int64"
     known = {name: current.get(name, 0) for name in type_.model_fields}
     known |= _struct(
-        given, dict.fromkeys(known, go_type), f"{_GO_NAMES[word]}.attributes", "interface {}"
+        given, dict.fromkeys(known, type_.go_type), f"{type_.go_name}.attributes", "interface {}"
     )
+    survived = type_.survived()
     for name, number in known.items():
-        _check(name, number, RANGES[word][name])
+        _check(name, number, survived[name])
     # the original takes negative times as none; a negative latency may still be lifted by jitter
     meant = {
         name: number if name == "latency" else max(0, number) for name, number in known.items()
@@ -306,7 +298,7 @@ def _settings(
     return known, type_.model_construct(None, **meant)
 
 
-def _check(name: str, number: int, allowed: Range) -> None:
+def _check(name: str, number: int, allowed: Survived) -> None:
     if not allowed.lowest <= number <= allowed.highest:
         raise bad_body(
             f"expected attributes.{name} from {allowed.lowest} to {allowed.highest}, got {number}"

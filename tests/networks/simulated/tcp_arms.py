@@ -29,7 +29,7 @@ import trio
 import trio.testing
 
 from chaos.networks.simulated.hosts import SERVER_ADDRESS, client_address
-from chaos.networks.simulated.paths import Obstacle
+from chaos.networks.simulated.paths import PathFault
 from chaos.networks.simulated.sockets import SimulatedSocket
 from chaos.networks.simulated.world import World
 
@@ -155,8 +155,8 @@ class SimulatedNet(Net):
         self.back = world.fabric.path(self.address, self.source)
 
     def make(self, host: Host) -> Sock:
-        home = self.address if host == "server" else self.source
-        sock = SimulatedSocket(self.world, socket.AF_INET, socket.SOCK_STREAM, 0, home)
+        address = self.address if host == "server" else self.source
+        sock = SimulatedSocket(self.world, socket.AF_INET, socket.SOCK_STREAM, 0, address)
         sock.options.retries, sock.options.syn_retries = RETRIES, SYN_RETRIES
         return sock
 
@@ -168,8 +168,8 @@ class SimulatedNet(Net):
 
     async def lose(self, rate: float) -> None:
         for number, path in enumerate((self.there, self.back)):
-            path.obstacles.append(
-                Obstacle(why="loss", felt=lambda _: None, rate=rate, rng=Random(number))
+            path.faults.append(
+                PathFault(kind="loss", felt=lambda _: None, rate=rate, rng=Random(number))
             )
 
     async def reboot(self, server: Sock) -> None:

@@ -14,7 +14,7 @@ import trio
 from chaos.errors import NetworkUnavailable
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 RECONNECTS = ROOT / "scenarios" / "11-half-open.yaml"
 PATH_FAULT = ROOT / "scenarios" / "55-host-crash-without-fin.yaml"
 RUN = """
@@ -22,7 +22,7 @@ import sys
 for name in {imports!r}:
     __import__(name)
 from pathlib import Path
-from chaos.scenario.load import load_scenarios
+from chaos.api import load_scenarios
 from chaos.running.job import make_job
 from chaos.running.process import run_job
 scenario = load_scenarios(Path({path!r}))[0]

@@ -59,7 +59,7 @@ def test_trio_tries_the_next_address_of_a_name_when_one_does_not_answer(simulate
         await connected(world)
         world.hosts.add("dead", "10.0.0.9")
         world.hosts.names["both"] = ["10.0.0.9", SERVER]
-        world.fabric.home("10.0.0.9").down = 1
+        world.fabric.host("10.0.0.9").down = 1
         start = trio.current_time()
         stream = await trio.open_tcp_stream("both", 80)
         return stream.socket.getpeername()[0], trio.current_time() - start
@@ -93,7 +93,6 @@ def test_a_frozen_programs_kernel_accepts_and_acknowledges_and_it_goes_on_with_w
     async def body(world: Any, nursery: trio.Nursery) -> Any:
         listener, client, server = await connected(world)
         held: list[str] = []
-        world.on_hold[SERVER] = lambda: held.append("held")
         # neither of these can tell: the kernel answers
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 5000)
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -105,7 +104,7 @@ def test_a_frozen_programs_kernel_accepts_and_acknowledges_and_it_goes_on_with_w
 
         nursery.start_soon(read)
         await trio.sleep(1)
-        world.freeze(SERVER)
+        world.freeze(SERVER, lambda: held.append("held"))
         await client.send_all(b"hello")
         late = await trio.open_tcp_stream(SERVER, 80)
         with trio.move_on_after(300) as quiet:
@@ -148,7 +147,8 @@ def test_failing_names_fail_only_for_who_asks_there_and_are_recorded_as_attempts
     async def body(world: Any, _: trio.Nursery) -> Any:
         await connected(world)
         felt: list[str] = []
-        world.hosts.dns_faults[CLIENT] = [DnsFault(mode=mode, delay_s=2.0, felt=felt.append)]
+        fault = DnsFault(mode=mode, delay_s=2.0, felt=felt.append)
+        world.fabric.host(CLIENT).dns_faults.append(fault)
         recorder = Recorder(trio.current_time)
         current_reporter.set(Reporter(recorder, "client", 1))
         start = trio.current_time()
@@ -166,9 +166,8 @@ def test_failing_names_fail_only_for_who_asks_there_and_are_recorded_as_attempts
 def test_a_slow_name_is_found_late(simulate: Any) -> None:
     async def body(world: Any, _: trio.Nursery) -> float:
         await connected(world)
-        world.hosts.dns_faults["10.0.0.1"] = [
-            DnsFault(mode="slow", delay_s=7.0, felt=lambda _: None)
-        ]
+        fault = DnsFault(mode="slow", delay_s=7.0, felt=lambda _: None)
+        world.fabric.host("10.0.0.1").dns_faults.append(fault)
         start = trio.current_time()
         await trio.open_tcp_stream("server", 80)
         return trio.current_time() - start

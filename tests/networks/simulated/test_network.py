@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
+from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.running.job import make_job
 from chaos.running.process import run_trace
-from chaos.scenario.load import load_scenarios, load_text
+from chaos.scenario.load import load_text
 from chaos.scenario.model import Heartbeat, Scenario
 from chaos.trace import Trace
-from chaos.vocabulary.faults import FAULTS, SUPPORT
+from chaos.vocabulary.faults import FAULTS
 
 ROOT = Path(__file__).parents[3]
 SHIPPED = ROOT / "scenarios"
@@ -114,7 +115,7 @@ def test_a_client_that_ignores_its_schedule_while_names_fail_is_found_out() -> N
 
 @pytest.mark.parametrize("network", ["embedded", "toxiproxy"])
 def test_the_other_networks_say_why_they_cannot(network: str) -> None:
-    on_path: dict[str, Any] = {word: SUPPORT[word] for word in FAULTS if FAULTS[word].on_path}
+    on_path: dict[str, Any] = {word: row.support for word, row in FAULTS.items() if row.on_path}
     assert set(on_path) == {
         *("partition", "loss", "syn_drop", "host_crash", "host_freeze", "dns_failure"),
     }

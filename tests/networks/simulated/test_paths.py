@@ -11,13 +11,12 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.networks.simulated.hosts import SERVER_ADDRESS, client_address
+from chaos.networks.simulated.hosts import SERVER_ADDRESS, Host, client_address
 from chaos.networks.simulated.paths import (
     HEADER_BYTES,
     Delay,
-    Home,
-    Obstacle,
     Path,
+    PathFault,
     constant,
     lognormal,
     lossy,
@@ -35,7 +34,7 @@ DRAWS = 20_000
 
 
 def path(**settings: Any) -> Path:
-    return Path(Home("a"), Home("b"), **settings)
+    return Path(Host("a"), Host("b"), **settings)
 
 
 def drawn(make: Callable[[Random], Delay]) -> list[float]:
@@ -93,12 +92,12 @@ def test_loss_is_the_share_that_it_says() -> None:
     assert lost / DRAWS == pytest.approx(0.3, rel=0.05)
 
 
-def test_only_a_syn_meets_a_syn_drop_and_each_obstacle_says_what_it_took() -> None:
+def test_only_a_syn_meets_a_syn_drop_and_each_fault_says_what_it_dropped() -> None:
     said: list[str] = []
-    one = path(obstacles=[Obstacle(why="syn_drop", felt=said.append)])
+    one = path(faults=[PathFault(kind="syn_drop", felt=said.append)])
     assert one.transit(0.0) is not None
     assert one.transit(0.0, syn=True) is None
-    one.obstacles[0] = Obstacle(why="partition", felt=said.append)
+    one.faults[0] = PathFault(kind="partition", felt=said.append)
     assert one.transit(0.0) is None
     assert said == ["dropped a SYN", "dropped a packet"]
 

@@ -27,7 +27,9 @@ from chaos.errors import (
     NetworkUnavailable,
     UsageError,
 )
-from chaos.networks import make_network, toxiproxy_api, toxiproxy_process
+from chaos.networks import make_network
+from chaos.networks.toxiproxy import api
+from chaos.networks.toxiproxy import process as toxiproxy_process
 from chaos.networks.toxiproxy.api import parse_url, read_version
 
 SCENARIO = """\
@@ -289,7 +291,7 @@ def test_a_toxiproxy_that_answers_errors_makes_the_command_end_with_2(scenario_f
 async def test_a_toxiproxy_that_hangs_is_given_up(
     world: Any, wire: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(toxiproxy_api, "CALL_S", 0.3)
+    monkeypatch.setattr(api, "CALL_S", 0.3)
     with stub(200, hang=True) as url:
         said = await failure_of(world, wire, url)
     assert "did not answer within 0.3 s: version" in said

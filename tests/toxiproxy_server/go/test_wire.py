@@ -9,14 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.toxiproxy_server.go.gojson import write
-from chaos.toxiproxy_server.go.ranges import RANGES
 from chaos.toxiproxy_server.go.wire import (
-    FAULT_TYPES,
     ApiError,
     read_body,
     read_populate,
     read_proxy,
     read_toxic,
+    served_faults,
     update_toxic,
 )
 from chaos.vocabulary.toxics import TOXICS, Latency, SlowClose
@@ -38,14 +37,14 @@ def test_the_last_of_repeated_keys_counts_whatever_their_case() -> None:
 
 def test_each_toxic_has_a_range_for_each_attribute() -> None:
     assert {word: set(kind.model_fields) for word, kind in TOXICS.items()} == {
-        word: set(row) for word, row in RANGES.items()
+        word: set(kind.survived()) for word, kind in TOXICS.items()
     }
 
 
 @pytest.mark.parametrize("word", TOXICS)
 def test_every_attribute_defaults_to_0_and_takes_both_ends_of_its_range(word: str) -> None:
     assert set(toxic(f'{{"type":"{word}"}}').attributes.values()) <= {0}
-    for name, allowed in RANGES[word].items():
+    for name, allowed in TOXICS[word].survived().items():
         for value in allowed:
             made = toxic(f'{{"type":"{word}","attributes":{{"{name}":{value}}}}}')
             assert made.attributes[name] == value
@@ -72,11 +71,11 @@ def test_streams_are_told_by_their_word_in_any_case() -> None:
 
 
 def test_faults_of_streams_are_toxic_types_and_no_others() -> None:
-    assert set(FAULT_TYPES) == {
+    assert set(served_faults()) == {
         "stall", "blackhole", "reset", "refuse", "slow_accept", "reject_upgrade", "strip_upgrade",
         "idle_timeout", "max_lifetime", "drop_frames", "delay_frames",
     }  # fmt: skip
-    assert not set(FAULT_TYPES) & set(TOXICS)
+    assert not set(served_faults()) & set(TOXICS)
 
 
 @pytest.mark.parametrize("word", ["reject_upgrade", "latency", "slow_accept"])
@@ -136,7 +135,7 @@ JSON = st.recursive(
 )
 
 
-@given(JSON, st.sampled_from([*TOXICS, *FAULT_TYPES]))
+@given(JSON, st.sampled_from([*TOXICS, *served_faults()]))
 def test_no_body_makes_anything_but_an_answer(value: Any, word: str) -> None:
     if isinstance(value, dict) and "type" not in value:
         value["type"] = word

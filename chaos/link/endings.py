@@ -1,0 +1,228 @@
+"""How a connection through a link ends: one table, and the state that it moves. Pure.
+
+The bytes of each stream go from its source through its pipe to its target. An end of a stream is met twice: when it
+is read from the source, and when it has left the pipe behind the bytes that were on their way. Faults cut
+connections, targets are lost, and somebody outside may close or reset. For each of these endings, `TABLE` says what
+the two sides are told, what becomes of the bytes that are on their way, and what the state of the stream is then.
+
+Everything that decides how a connection ends is in this file, and nothing in it knows a socket. An ending that cannot
+happen in a state has no row: `Endings.move` raises IllegalEnding for it, and nothing has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Literal
+
+from chaos.faults.units import Cut, Fin, Rst, Unit
+from chaos.trace import Side, Stream
+
+# What the end of a stream does. `faithful`: a FIN is a half-close, an RST stays one. `toxiproxy`: either becomes the
+# full close of the other socket, behind the bytes that are still on their way (toxiproxy 2.12.0, link.go).
+EndPolicy = Literal["faithful", "toxiproxy"]
+POLICIES: tuple[EndPolicy, EndPolicy] = ("faithful", "toxiproxy")
+# the source and the target of each stream
+SIDES: Mapping[Stream, tuple[Side, Side]] = {
+    "upstream": ("client", "server"),
+    "downstream": ("server", "client"),
+}
+OTHER: Mapping[Stream, Stream] = {"upstream": "downstream", "downstream": "upstream"}
+
+
+class StreamState(Enum):
+    """Where a stream is in its life."""
+
+    OPEN = "its source may send more"
+    ENDING = "its end was read, and has not left the pipe"
+    ENDED = "its target was told of the end, or is gone"
+    OVER = "the connection is over, and so are both of its streams"
+
+
+class Ending(Enum):
+    """What ends a stream or the whole connection: who did it, and how."""
+
+    FIN_READ = auto()  # the source sends no more
+    RST_READ = auto()  # the source has reset the connection
+    CLOSE_READ = auto()  # we have closed the socket of the source ourselves
+    FIN_PASSED = auto()  # a FIN has left the pipe
+    RST_PASSED = auto()  # an RST has left the pipe
+    CUT = auto()  # a fault closes the connection
+    CUT_RST = auto()  # a fault resets the connection
+    CUT_SOURCE = (
+        auto()
+    )  # a fault closes the socket of the source, and its target does not hear of it
+    CUT_SOURCE_RST = auto()  # a fault resets the source, and its target does not hear of it
+    CLOSED = auto()  # somebody outside closes the connection
+    TARGET_LOST = auto()  # writing has failed, and the target has not said why yet
+    TARGET_LOST_ENDED = (
+        auto()
+    )  # writing has failed: the target had ended its own stream, or we had closed it
+
+
+READ: Mapping[Unit | None, Ending] = {
+    Fin(): Ending.FIN_READ,
+    Rst(): Ending.RST_READ,
+    None: Ending.CLOSE_READ,
+}
+PASSED: Mapping[Unit, Ending] = {
+    Fin(): Ending.FIN_PASSED,
+    Rst(): Ending.RST_PASSED,
+    Cut(): Ending.CUT,
+    Cut(rst=True): Ending.CUT_RST,
+    Cut(whom="source"): Ending.CUT_SOURCE,
+    Cut(rst=True, whom="source"): Ending.CUT_SOURCE_RST,
+}
+
+
+class Tell(Enum):
+    """What a side is told."""
+
+    NOTHING = auto()
+    FIN = auto()  # half-close: it may still send
+    CLOSE = auto()  # FIN, and what it sends from now on is not read
+    RST = auto()
+
+
+class UnderWay(Enum):
+    """What becomes of the bytes that are on their way in the other stream."""
+
+    PASS = auto()
+    PASS_AND_END = auto()  # they pass, and the connection is over behind them
+    PASS_AND_RST = auto()  # they pass, and an RST behind them
+    DISCARD = auto()  # the connection is over, for the bytes of this stream too
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What follows from an ending: a row of the table.
+
+    `enters` is what enters the pipe of the stream; `then` is the stream's next state, None if it stays.
+    """
+
+    then: StreamState | None = None
+    enters: Fin | Rst | None = None
+    target: Tell = Tell.NOTHING
+    source: Tell = Tell.NOTHING
+    other: UnderWay = UnderWay.PASS
+
+
+OPEN, ENDING, ENDED, OVER = StreamState
+_ALIVE = (OPEN, ENDING, ENDED)
+_FAITHFUL: tuple[EndPolicy, ...] = ("faithful",)
+_TOXIPROXY: tuple[EndPolicy, ...] = ("toxiproxy",)
+_ANY_READ = (Ending.FIN_READ, Ending.RST_READ, Ending.CLOSE_READ)
+_ANY_LOST = (Ending.TARGET_LOST, Ending.TARGET_LOST_ENDED)
+_CLOSE_TARGET = Outcome(then=ENDED, target=Tell.CLOSE)
+_CUT_OFF_OTHER = Outcome(then=ENDED, target=Tell.CLOSE, other=UnderWay.PASS_AND_END)
+_CLOSE_BOTH = Outcome(then=OVER, target=Tell.CLOSE, source=Tell.CLOSE, other=UnderWay.DISCARD)
+_RESET_BOTH = Outcome(then=OVER, target=Tell.RST, source=Tell.RST, other=UnderWay.DISCARD)
+_RESET_TARGET = Outcome(then=OVER, target=Tell.RST, other=UnderWay.DISCARD)
+_ANSWER_RST = Outcome(other=UnderWay.PASS_AND_RST)
+
+_Row = tuple[tuple[EndPolicy, ...], Iterable[Ending], Iterable[StreamState], Outcome]
+_ROWS: tuple[_Row, ...] = (
+    (_FAITHFUL, [Ending.FIN_READ], [OPEN], Outcome(then=ENDING, enters=Fin())),
+    (_FAITHFUL, [Ending.RST_READ], [OPEN], Outcome(then=ENDING, enters=Rst())),
+    (_FAITHFUL, [Ending.CLOSE_READ], _ALIVE, Outcome()),
+    (_FAITHFUL, [Ending.FIN_PASSED], [ENDING], Outcome(then=ENDED, target=Tell.FIN)),
+    (_FAITHFUL, [Ending.RST_PASSED], _ALIVE, _RESET_TARGET),
+    (_FAITHFUL, [Ending.CUT], _ALIVE, _CLOSE_BOTH),
+    # the reader of the target tells why
+    (_FAITHFUL, [Ending.TARGET_LOST], _ALIVE, Outcome()),
+    # what was sent last is answered with an RST: without a link, the target would answer so
+    (_FAITHFUL, [Ending.TARGET_LOST_ENDED], _ALIVE, _ANSWER_RST),
+    # any end becomes a FIN
+    (_TOXIPROXY, _ANY_READ, [OPEN], Outcome(then=ENDING, enters=Fin())),
+    # the target was lost before
+    (_TOXIPROXY, _ANY_READ, [ENDED], Outcome(enters=Fin())),
+    # the closed socket of the target ends the other stream, behind its bytes
+    (_TOXIPROXY, [Ending.FIN_PASSED], [ENDING, ENDED], _CLOSE_TARGET),
+    (_TOXIPROXY, _ANY_LOST, _ALIVE, _CLOSE_TARGET),
+    (_TOXIPROXY, [Ending.CUT], _ALIVE, _CUT_OFF_OTHER),
+    (POLICIES, [Ending.CUT_RST], _ALIVE, _RESET_BOTH),
+    (POLICIES, [Ending.CUT_SOURCE], _ALIVE, Outcome(source=Tell.CLOSE)),
+    (POLICIES, [Ending.CUT_SOURCE_RST], _ALIVE, Outcome(source=Tell.RST)),
+    (POLICIES, [Ending.CLOSED], _ALIVE, _CLOSE_BOTH),
+    # what comes too late means nothing
+    (POLICIES, Ending, [OVER], Outcome()),
+)
+
+TABLE: Mapping[tuple[EndPolicy, Ending, StreamState], Outcome] = {
+    (policy, ending, state): outcome
+    for policies, endings, states, outcome in _ROWS
+    for policy in policies
+    for ending in endings
+    for state in states
+}
+
+
+class IllegalEnding(Exception):
+    """An ending that cannot happen in the state of its stream: a mistake of ours."""
+
+
+class Endings:
+    """The state of one connection with regard to its end: `move` is the only way to change it, with `is_over`."""
+
+    __slots__ = ("_cut_off", "_ended_sides", "_policy", "states")
+
+    def __init__(self, policy: EndPolicy, *, silent: Iterable[Side] = ()) -> None:
+        """Begin with both streams open; the sides in `silent` have nobody who could end anything."""
+        self._policy = policy
+        self.states: Mapping[Stream, StreamState] = dict.fromkeys(SIDES, StreamState.OPEN)
+        self._ended_sides = set(silent)  # they send no more, or we have closed them
+        self._cut_off: set[Stream] = set()  # they end with what is still in their pipes
+
+    @property
+    def over(self) -> bool:
+        """Whether the connection is over."""
+        return self.states["upstream"] is StreamState.OVER
+
+    def is_cut_off(self, stream: Stream) -> bool:
+        """Return whether the connection is over once nothing of a stream is on its way."""
+        return stream in self._cut_off
+
+    def move(self, stream: Stream, ending: Ending) -> Outcome:
+        """Change the state by an ending of a stream, and return what is to be done. Raises IllegalEnding.
+
+        A target that is lost may have ended before: which of the two it is, is known here.
+        """
+        source, target = SIDES[stream]
+        if ending is Ending.TARGET_LOST and target in self._ended_sides:
+            ending = Ending.TARGET_LOST_ENDED
+        outcome = TABLE.get((self._policy, ending, self.states[stream]))
+        if outcome is None:
+            state = self.states[stream].name
+            raise IllegalEnding(f"{ending.name} of a stream that is {state}, {self._policy}")
+        if ending in READ.values() or outcome.source is not Tell.NOTHING:
+            self._ended_sides.add(source)
+        if outcome.target in (Tell.CLOSE, Tell.RST):
+            self._ended_sides.add(target)
+        if outcome.then is not None:
+            self.states = {**self.states, stream: outcome.then}
+        if outcome.other is UnderWay.PASS_AND_END:
+            self._cut_off.add(OTHER[stream])
+        elif outcome.other is UnderWay.DISCARD:
+            self._end_all()
+        return outcome
+
+    def is_over(self, *, empty: Callable[[Stream], bool], dead: Callable[[Stream], bool]) -> bool:
+        """Return whether nothing can be delivered any more; if so, the connection is over from now on.
+
+        `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.
+        """
+        states = self.states
+        drained = any(states[one] is StreamState.ENDING and empty(one) for one in self._cut_off)
+        told = [one for one in states if states[one] is StreamState.ENDED]
+        silent = len(self._ended_sides) == len(SIDES)
+        if (
+            drained
+            or len(told) == 2
+            or (silent and all(one in told or dead(one) for one in states))
+        ):
+            self._end_all()
+        return self.over
+
+    def _end_all(self) -> None:
+        self.states = dict.fromkeys(SIDES, StreamState.OVER)
