@@ -156,15 +156,17 @@ class Worker:
     def kill(self) -> None:
         """Kill the process, and any that is started later."""
         self._is_killed = True
-        if self._process is not None:
-            self._process.kill()
+        process = self._process
+        if process is not None:
+            process.kill()
 
     def end(self, grace_s: float = 0.0) -> int | None:
         """End the process, which has so many seconds to do it by itself; return its exit code."""
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        process.connection.close()
+        with self._sending:
+            process, self._process = self._process, None
+            if process is None:
+                return None
+            process.connection.close()
         code = process.wait(grace_s)
         if code is None:
             process.kill()
