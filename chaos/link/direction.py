@@ -116,6 +116,23 @@ class Outbox:
 class Direction:
     """Moves the bytes of one stream. Its owner runs its tasks and closes both ends."""
 
+    __slots__ = (
+        "_is_observed",
+        "_is_writing",
+        "_owner",
+        "_pending",
+        "_read_bytes",
+        "_read_on",
+        "_source",
+        "_source_side",
+        "_target",
+        "_target_side",
+        "_transcript",
+        "outbox",
+        "pipe",
+        "stream",
+    )
+
     def __init__(
         self,
         *,
