@@ -99,7 +99,7 @@ class _Shown:
         )
 
     def _sent(self, stream: Stream) -> int:
-        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals.rows
+        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals
         return sum(counter.sent for labels, counter in rows.items() if labels[0] == stream)
 
 

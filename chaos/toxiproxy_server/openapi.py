@@ -12,8 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from chaos.toxiproxy_server.handling import JSON
-from chaos.toxiproxy_server.operations import TEXT, Operation, Table
+from chaos.toxiproxy_server.operations import JSON, TEXT, Operation, Table
 from chaos.toxiproxy_server.schemas import Schema, components, ref
 
 PATH = Path("docs/schema/toxiproxy-server-openapi.json")
