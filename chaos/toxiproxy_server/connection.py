@@ -184,9 +184,7 @@ class ProxiedConnection:
         )
         try:
             self._relay.replace(self._stages)
-            head = await entrance.strip_upgrade()
-            if head is not None:
-                self._relay.feed("upstream", Data(head))
+            await entrance.strip_upgrade(self._relay)
             await self._relay.run()
         finally:
             server.close()
