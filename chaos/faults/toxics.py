@@ -29,13 +29,13 @@ from chaos.vocabulary.toxics import (
 # What is on its way at 50 ms and 1.3 GB/s. The original's buffer is half of it (toxics/latency.go, GetBufferSize:
 # 1024 chunks of 32 KiB), which caps what passes: at 50 ms 670 MB/s, at a second 34 MB/s.
 LATENCY_CAPACITY_BYTES = 64 * 1024 * 1024
-# so much of a fast stream is kept at hand that a timer which is late does not find it dry
+# of a fast stream, so much is held that a late timer still finds something to send
 BANDWIDTH_AHEAD_MS = 20
 _NEVER_DUE = float("-inf")
 
 
 class LatencyMachine(Machine):
-    """Delay in order: each unit leaves at its own deadline or with its predecessor, whichever is later."""
+    """Delays units in order: each leaves at its own deadline or with its predecessor, whichever is later."""
 
     capacity_bytes = LATENCY_CAPACITY_BYTES
 
@@ -52,13 +52,13 @@ class LatencyMachine(Machine):
             delay_ms += self._rng.randrange(-self._settings.jitter, self._settings.jitter)
         return max(0, delay_ms) / 1000
 
-    def _due(self, arrived: float, unit: Unit) -> float:
+    def _due_at(self, arrived: float, unit: Unit) -> float:
         own = arrived + self._delay_s() if isinstance(unit, Data) else arrived
         self._last_due = max(self._last_due, own)
         return self._last_due
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
-        due = self._due(now, unit)
+        due = self._due_at(now, unit)
         if due <= now and not self._queue:
             return [unit]
         self.felt = self.felt or "delayed"
@@ -88,7 +88,7 @@ class LatencyMachine(Machine):
         waiting = list(self._queue)
         self._queue.clear()
         for arrived, _, unit in waiting:
-            self._queue.append((arrived, max(now, self._due(arrived, unit)), unit))
+            self._queue.append((arrived, max(now, self._due_at(arrived, unit)), unit))
         return [*out, *self.wake(now)]
 
     def drain(self, now: float) -> list[Unit]:
@@ -96,7 +96,7 @@ class LatencyMachine(Machine):
 
 
 class BandwidthMachine(QueueMachine):
-    """Store and forward: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
+    """Stores and forwards: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
 
     def __init__(self, settings: Bandwidth) -> None:
         super().__init__()
@@ -157,7 +157,7 @@ class BandwidthMachine(QueueMachine):
 
 
 class SlowCloseMachine(QueueMachine):
-    """Hold the end of the stream back."""
+    """Holds the end of the stream back for a while."""
 
     def __init__(self, settings: SlowClose) -> None:
         super().__init__()
@@ -188,7 +188,7 @@ class SlowCloseMachine(QueueMachine):
 
 
 class TimeoutMachine(Machine):
-    """Discard data; close after `timeout` without any; close when removed."""
+    """Discards data. Closes the connection after `timeout` without data, and when it is removed."""
 
     def __init__(self, settings: Timeout, now: float) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class TimeoutMachine(Machine):
 
 
 class ResetPeerMachine(Machine):
-    """At the first byte or end of its stream: discard it, wait, then RST both peers."""
+    """Discards the first bytes or the end of its stream and all that follows, and resets both peers after a wait."""
 
     def __init__(self, settings: ResetPeer) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class ResetPeerMachine(Machine):
 
 
 class SlicerMachine(QueueMachine):
-    """Cut chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
+    """Cuts chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
 
     def __init__(self, settings: Slicer, rng: Random) -> None:
         super().__init__()
@@ -309,7 +309,7 @@ class SlicerMachine(QueueMachine):
 
 
 class LimitDataMachine(Machine):
-    """Let `bytes` through, then close. The count survives updates."""
+    """Lets `bytes` through and closes the connection then. The count survives updates."""
 
     def __init__(self, settings: LimitData) -> None:
         super().__init__()

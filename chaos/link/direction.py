@@ -256,7 +256,7 @@ class Direction:
         if not self._is_clear():
             return False
         if self._is_observed:
-            if not self.pipe.lets_by(payload):
+            if not self.pipe.bypass(payload):
                 return False
             self._transcript.observe_both(self.stream, unit)
         elif not self.pipe.transparent:
