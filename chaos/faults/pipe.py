@@ -105,7 +105,7 @@ class Pipe:
         return all(slot.machine is None or type(slot.machine) is Machine for slot in self._slots)
 
     def bypass(self, payload: bytes) -> bool:
-        """Count the frames of bytes that go beside the pipe; False if they must be fed, since something acts on them."""
+        """Count the frames of bytes that go beside the pipe; False if something here acts on them: feed them then."""
         if self._out or self._cut or any(slot.machine is not None for slot in self._slots):
             return False
         self._cutter.skip(payload)
