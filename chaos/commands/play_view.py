@@ -103,7 +103,7 @@ class PlayView:
         return f"{step.at_s:8.3f} s  {self.timeline.name_of(step.entry)} {_WORDS[step.change]}"
 
     def _sent(self, stream: Stream) -> int:
-        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals.rows
+        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals
         return sum(counter.sent for labels, counter in rows.items() if labels[0] == stream)
 
 

@@ -1,4 +1,4 @@
-"""Faults that swallow or hold: stall, blackhole, and faults on single WebSocket frames."""
+"""The machines of faults that hold or discard: stall, blackhole, and faults on single WebSocket frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STALL_CAPACITY_BYTES = 4 * 1024 * 1024
 
 
 class StallMachine(QueueMachine, does=[Stall]):
-    """Hold every byte, FIN and RST; on removal all of it goes on."""
+    """Holds every byte, FIN and RST; all of it leaves when the machine is removed."""
 
     capacity_bytes = STALL_CAPACITY_BYTES
 
@@ -25,7 +25,7 @@ class StallMachine(QueueMachine, does=[Stall]):
 
 
 class BlackholeMachine(Machine, does=[Blackhole]):
-    """Discard everything, for good: the middlebox has forgotten this flow."""
+    """Discards everything for good, as a middlebox does that has forgotten the flow."""
 
     sticky = True
 
@@ -60,7 +60,7 @@ class _FrameMachine(Machine):
         # a frame that began before this machine was added goes on untouched
         return span.opcode in self._opcodes and (span.begins or bool(self._partial))
 
-    def _rest(self) -> list[Unit]:
+    def _release_partial(self) -> list[Unit]:
         rest = b"".join(self._partial)
         self._partial.clear()
         self.held_bytes -= len(rest)
@@ -68,11 +68,11 @@ class _FrameMachine(Machine):
 
 
 class DropFramesMachine(_FrameMachine, does=[DropFrames]):
-    """Drop whole frames of some opcodes."""
+    """Drops whole frames of some opcodes."""
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data):
-            return [*self._rest(), unit]
+            return [*self._release_partial(), unit]
         out: list[Unit] = []
         for span in self._cutter.feed(unit.payload):
             if not self._chosen(span):
@@ -82,11 +82,11 @@ class DropFramesMachine(_FrameMachine, does=[DropFrames]):
         return out
 
     def drain(self, now: float) -> list[Unit]:
-        return self._rest()
+        return self._release_partial()
 
 
 class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
-    """Delay frames of some opcodes; what is behind them waits, since order holds on a TCP stream."""
+    """Delays frames of some opcodes; what is behind them waits, too, since a TCP stream keeps its order."""
 
     def __init__(self, settings: DelayFrames, place: Place) -> None:
         super().__init__(settings, place)
@@ -95,7 +95,7 @@ class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data):
-            return self._pass(now, *self._rest(), unit)
+            return self._pass(now, *self._release_partial(), unit)
         out: list[Unit] = []
         for span in self._cutter.feed(unit.payload):
             if not self._chosen(span):
@@ -128,11 +128,11 @@ class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
         return out
 
     def drain(self, now: float) -> list[Unit]:
-        return [*self.wake(float("inf")), *self._rest()]
+        return [*self.wake(float("inf")), *self._release_partial()]
 
 
 def describe(unit: Unit) -> str:
-    """Return what a unit is, for people."""
+    """Return what a unit is, as text for people."""
     if isinstance(unit, Data):
         return f"{len(unit.payload)} bytes"
     return "a FIN" if isinstance(unit, Fin) else "an RST"

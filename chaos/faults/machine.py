@@ -1,9 +1,9 @@
 """The interface of a machine: one toxic or fault at work on one direction of one connection.
 
 A machine names the words of the vocabulary that it carries out: `class StallMachine(QueueMachine, does=[Stall])`.
-A machine is driven by its pipe and by nothing else: `feed` when a unit arrives, `wake` at exactly the time that
-`wake_at` gave, `update` and `drain` when its settings change or it is removed. Each returns the units that leave
-the machine at that instant, in order. No byte may ever be lost by `update` or `drain`.
+A machine is driven by its pipe and by nothing else. The pipe calls `feed` when a unit arrives, `wake` at exactly the
+time that `wake_at` gave, `update` when the settings change, and `drain` when the machine is removed. Each of them
+returns the units that leave the machine at that instant, in order. `update` and `drain` never lose a byte.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Place:
 
 
 class Machine:
-    """Pass-through: the base of all machines, and what `noop` is."""
+    """The base of all machines: it passes every unit on, which is what `noop` does."""
 
     capacity_bytes: int = CAPACITY_BYTES
     # whether it does not matter to it how many bytes come at once: it neither paces, cuts nor looks at them
@@ -86,11 +86,11 @@ class Machine:
         return None
 
     def wake(self, now: float) -> list[Unit]:
-        """Do what is due now."""
+        """Return the units that leave because their time has come."""
         return []
 
     def drain(self, now: float) -> list[Unit]:
-        """Leave: return everything that is held, in order."""
+        """Return everything that is held, in order: the machine is being removed."""
         return []
 
 
@@ -99,7 +99,7 @@ MACHINES: dict[type[Word], type[Machine]] = {Noop: Machine}
 
 
 class QueueMachine(Machine):
-    """A machine that holds units in order."""
+    """The base of machines that hold units in order."""
 
     def __init__(self, settings: Any, place: Place) -> None:
         super().__init__(settings, place)

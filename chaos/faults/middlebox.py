@@ -1,6 +1,6 @@
-"""Middleboxes: load balancers, proxies and NATs that end a flow by a clock of their own.
+"""The machine of middleboxes: load balancers, proxies and NATs that end a flow by a clock of their own.
 
-Their state belongs to a connection, not to a direction: the two streams' machines share one `Flow`.
+The state of a middlebox belongs to a connection, not to a direction: the machines of both streams share one `Flow`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from chaos.wire.frames import DATA_OPCODES
 class MiddleboxMachine(Machine, does=[IdleTimeout, MaxLifetime]):
     """One direction through a middlebox.
 
-    The first of a connection's two machines keeps the clock; either one carries out what is left to do once the
-    flow is forgotten.
+    The first of a connection's two machines keeps the clock. Once the flow is forgotten, either of them swallows what
+    comes, and answers it with an RST if the middlebox does that.
     """
 
     def __init__(self, settings: IdleTimeout | MaxLifetime, place: Place) -> None:
@@ -32,7 +32,7 @@ class MiddleboxMachine(Machine, does=[IdleTimeout, MaxLifetime]):
 
     @property
     def sticky(self) -> bool:  # type: ignore[override]
-        """A flow that is forgotten stays so when the entry ends."""
+        """Whether the machine stays when its entry ends: a flow that is forgotten stays so."""
         return self._flow.forgotten
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:

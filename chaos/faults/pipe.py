@@ -34,7 +34,7 @@ class _Slot:
     rng: Random
     machine: Machine | None = None  # None: toxicity did not select this connection
     detached: bool = False  # its entry is over, but it stays (sticky)
-    told: bool = False  # that it was felt
+    is_reported: bool = False  # `felt` has returned it
 
 
 class Pipe:
@@ -47,13 +47,13 @@ class Pipe:
         self._rng_for = rng_for
         self._slots: list[_Slot] = []
         self._out: list[Timed] = []
-        self.leaving_bytes = 0  # that have left the machines and wait for `advance`
+        self.leaving_bytes = 0  # they have left the machines and wait for `advance`
         self._cutter = FrameCutter()
         self._cut = False
 
     @property
     def buffered(self) -> int:
-        """Bytes that the machines hold."""
+        """How many bytes the machines hold."""
         return sum(slot.machine.held_bytes for slot in self._slots if slot.machine)
 
     @property
@@ -85,8 +85,8 @@ class Pipe:
             return False
         return all(slot.machine is None or type(slot.machine) is Machine for slot in self._slots)
 
-    def lets_by(self, payload: bytes) -> bool:
-        """Take bytes that nothing here acts on, and count their frames; False if they must be fed instead."""
+    def bypass(self, payload: bytes) -> bool:
+        """Count the frames of bytes that go beside the pipe; False if something here acts on them: feed them then."""
         if self._out or self._cut or any(slot.machine is not None for slot in self._slots):
             return False
         self._cutter.skip(payload)
@@ -94,7 +94,7 @@ class Pipe:
 
     @property
     def takes_bulk(self) -> bool:
-        """Whether it does not matter how many bytes come at once: nothing here paces, cuts or looks at them."""
+        """Whether any number of bytes may come at once: nothing here paces, cuts or looks at them."""
         return self._cutter.opaque and all(
             slot.machine is None or type(slot.machine) is Machine or slot.machine.takes_bulk
             for slot in self._slots
@@ -102,7 +102,7 @@ class Pipe:
 
     @property
     def dead(self) -> bool:
-        """Whether nothing that is put in can ever come out: a flow that was forgotten."""
+        """Whether nothing that is put in can ever come out, since the flow was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
 
     def feed(self, now: float, unit: Unit) -> None:
@@ -145,8 +145,8 @@ class Pipe:
         """Return (key, how) of each stage that touched something for the first time since the last call."""
         news: list[tuple[Key, str]] = []
         for slot in self._slots:
-            if slot.machine and slot.machine.felt and not slot.told:
-                slot.told = True
+            if slot.machine and slot.machine.felt and not slot.is_reported:
+                slot.is_reported = True
                 news.append((slot.stage.key, slot.machine.felt))
         return news
 

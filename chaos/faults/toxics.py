@@ -29,13 +29,13 @@ from chaos.vocabulary.toxics import (
 # What is on its way at 50 ms and 1.3 GB/s. The original's buffer is half of it (toxics/latency.go, GetBufferSize:
 # 1024 chunks of 32 KiB), which caps what passes: at 50 ms 670 MB/s, at a second 34 MB/s.
 LATENCY_CAPACITY_BYTES = 64 * 1024 * 1024
-# so much of a fast stream is kept at hand that a timer which is late does not find it dry
+# of a fast stream, so much is held that a late timer still finds something to send
 BANDWIDTH_AHEAD_MS = 20
 _NEVER_DUE = float("-inf")
 
 
 class LatencyMachine(Machine, does=[Latency]):
-    """Delay in order: each unit leaves at its own deadline or with its predecessor, whichever is later."""
+    """Delays units in order: each leaves at its own deadline or with its predecessor, whichever is later."""
 
     capacity_bytes = LATENCY_CAPACITY_BYTES
     takes_bulk = True
@@ -53,13 +53,13 @@ class LatencyMachine(Machine, does=[Latency]):
             delay_ms += self._rng.randrange(-self._settings.jitter, self._settings.jitter)
         return max(0, delay_ms) / 1000
 
-    def _due(self, arrived: float, unit: Unit) -> float:
+    def _due_at(self, arrived: float, unit: Unit) -> float:
         own = arrived + self._delay_s() if isinstance(unit, Data) else arrived
         self._last_due = max(self._last_due, own)
         return self._last_due
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
-        due = self._due(now, unit)
+        due = self._due_at(now, unit)
         if due <= now and not self._queue:
             return [unit]
         self.felt = self.felt or "delayed"
@@ -89,7 +89,7 @@ class LatencyMachine(Machine, does=[Latency]):
         waiting = list(self._queue)
         self._queue.clear()
         for arrived, _, unit in waiting:
-            self._queue.append((arrived, max(now, self._due(arrived, unit)), unit))
+            self._queue.append((arrived, max(now, self._due_at(arrived, unit)), unit))
         return [*out, *self.wake(now)]
 
     def drain(self, now: float) -> list[Unit]:
@@ -97,7 +97,7 @@ class LatencyMachine(Machine, does=[Latency]):
 
 
 class BandwidthMachine(QueueMachine, does=[Bandwidth]):
-    """Store and forward: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
+    """Stores and forwards: a chunk of n bytes takes n / rate, in pieces of 100 ms. Idle time earns no credit."""
 
     def __init__(self, settings: Bandwidth, place: Place) -> None:
         super().__init__(settings, place)
@@ -158,7 +158,7 @@ class BandwidthMachine(QueueMachine, does=[Bandwidth]):
 
 
 class SlowCloseMachine(QueueMachine, does=[SlowClose]):
-    """Hold the end of the stream back."""
+    """Holds the end of the stream back for a while."""
 
     def __init__(self, settings: SlowClose, place: Place) -> None:
         super().__init__(settings, place)
@@ -189,7 +189,7 @@ class SlowCloseMachine(QueueMachine, does=[SlowClose]):
 
 
 class TimeoutMachine(Machine, does=[Timeout]):
-    """Discard data; close after `timeout` without any; close when removed."""
+    """Discards data. Closes the connection after `timeout` without data, and when it is removed."""
 
     def __init__(self, settings: Timeout, place: Place) -> None:
         super().__init__(settings, place)
@@ -229,7 +229,7 @@ class TimeoutMachine(Machine, does=[Timeout]):
 
 
 class ResetPeerMachine(Machine, does=[ResetPeer]):
-    """At the first byte or end of its stream: discard it, wait, then RST both peers."""
+    """Discards the first bytes or the end of its stream and all that follows, and resets both peers after a wait."""
 
     def __init__(self, settings: ResetPeer, place: Place) -> None:
         super().__init__(settings, place)
@@ -263,7 +263,7 @@ class ResetPeerMachine(Machine, does=[ResetPeer]):
 
 
 class SlicerMachine(QueueMachine, does=[Slicer]):
-    """Cut chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
+    """Cuts chunks by recursive halving; each piece leaves by itself, `delay` after the one before."""
 
     def __init__(self, settings: Slicer, place: Place) -> None:
         super().__init__(settings, place)
@@ -310,7 +310,7 @@ class SlicerMachine(QueueMachine, does=[Slicer]):
 
 
 class LimitDataMachine(Machine, does=[LimitData]):
-    """Let `bytes` through, then close. The count survives updates."""
+    """Lets `bytes` through and closes the connection then. The count survives updates."""
 
     def __init__(self, settings: LimitData, place: Place) -> None:
         super().__init__(settings, place)

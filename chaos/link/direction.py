@@ -116,6 +116,23 @@ class Outbox:
 class Direction:
     """Moves the bytes of one stream. Its owner runs its tasks and closes both ends."""
 
+    __slots__ = (
+        "_is_observed",
+        "_is_writing",
+        "_owner",
+        "_pending",
+        "_read_bytes",
+        "_read_on",
+        "_source",
+        "_source_side",
+        "_target",
+        "_target_side",
+        "_transcript",
+        "outbox",
+        "pipe",
+        "stream",
+    )
+
     def __init__(
         self,
         *,
@@ -239,7 +256,7 @@ class Direction:
         if not self._is_clear():
             return False
         if self._is_observed:
-            if not self.pipe.lets_by(payload):
+            if not self.pipe.bypass(payload):
                 return False
             self._transcript.observe_both(self.stream, unit)
         elif not self.pipe.transparent:

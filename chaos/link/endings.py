@@ -158,6 +158,11 @@ TABLE: Mapping[tuple[EndPolicy, Ending, StreamState], Outcome] = {
 }
 
 
+_BOTH_OPEN: Mapping[Stream, StreamState] = dict.fromkeys(SIDES, OPEN)
+_BOTH_OVER: Mapping[Stream, StreamState] = dict.fromkeys(SIDES, OVER)
+_NO_STREAMS: frozenset[Stream] = frozenset()
+
+
 class IllegalEnding(Exception):
     """An ending that cannot happen in the state of its stream: a mistake of ours."""
 
@@ -170,14 +175,15 @@ class Endings:
     def __init__(self, policy: EndPolicy, *, silent: Iterable[Side] = ()) -> None:
         """Begin with both streams open; the sides in `silent` have nobody who could end anything."""
         self._policy = policy
-        self.states: Mapping[Stream, StreamState] = dict.fromkeys(SIDES, StreamState.OPEN)
-        self._ended_sides = set(silent)  # they send no more, or we have closed them
-        self._cut_off: set[Stream] = set()  # they end with what is still in their pipes
+        # values that are replaced, never changed: the connections that are open share those they begin with
+        self.states = _BOTH_OPEN
+        self._ended_sides = frozenset(silent)  # they send no more, or we have closed them
+        self._cut_off = _NO_STREAMS  # they end with what is still in their pipes
 
     @property
     def over(self) -> bool:
         """Whether the connection is over."""
-        return self.states["upstream"] is StreamState.OVER
+        return self.states is _BOTH_OVER
 
     def is_cut_off(self, stream: Stream) -> bool:
         """Return whether the connection is over once nothing of a stream is on its way."""
@@ -195,14 +201,14 @@ class Endings:
         if outcome is None:
             state = self.states[stream].name
             raise IllegalEnding(f"{ending.name} of a stream that is {state}, {self._policy}")
-        if ending in READ.values() or outcome.source is not Tell.NOTHING:
-            self._ended_sides.add(source)
+        if ending in _ANY_READ or outcome.source is not Tell.NOTHING:
+            self._ended_sides |= {source}
         if outcome.target in (Tell.CLOSE, Tell.RST):
-            self._ended_sides.add(target)
+            self._ended_sides |= {target}
         if outcome.then is not None:
             self.states = {**self.states, stream: outcome.then}
         if outcome.other is UnderWay.PASS_AND_END:
-            self._cut_off.add(OTHER[stream])
+            self._cut_off |= {OTHER[stream]}
         elif outcome.other is UnderWay.DISCARD:
             self._end_all()
         return outcome
@@ -213,8 +219,8 @@ class Endings:
         `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.
         """
         states = self.states
-        drained = any(states[one] is StreamState.ENDING and empty(one) for one in self._cut_off)
-        told = [one for one in states if states[one] is StreamState.ENDED]
+        drained = any(states[one] is ENDING and empty(one) for one in self._cut_off)
+        told = [one for one in states if states[one] is ENDED]
         silent = len(self._ended_sides) == len(SIDES)
         if (
             drained
@@ -225,4 +231,4 @@ class Endings:
         return self.over
 
     def _end_all(self) -> None:
-        self.states = dict.fromkeys(SIDES, StreamState.OVER)
+        self.states = _BOTH_OVER

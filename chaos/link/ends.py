@@ -26,20 +26,19 @@ READ_BYTES = 64 * 1024
 BULK_READ_BYTES = 512 * 1024
 # of socket(7); negative where there is none
 SO_INCOMING_CPU: int = getattr(socket, "SO_INCOMING_CPU", -1)
-RST_ON_CLOSE = struct.pack("ii", 1, 0)
+_RST_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class End(ABC):
-    """Towards one peer. Close it with `close` or `reset`; both are idempotent and never wait."""
+    """An end towards one peer. Close it with `close` or `reset`; both are idempotent and never wait."""
 
     def __init__(self) -> None:
         self.closed = False
-        self._peer_reset = False
 
     @property
-    @abstractmethod
     def port(self) -> int | None:
-        """The peer's port, or None when the socket no longer knows it."""
+        """The peer's port, or None when nobody knows it."""
+        return None
 
     @abstractmethod
     async def receive(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
@@ -47,44 +46,47 @@ class End(ABC):
 
     @abstractmethod
     def send_now(self, payload: bytes | memoryview) -> int | None:
-        """Send what is taken at once and return how much that was; None when the peer is gone.
+        """Send as many of the bytes as are taken at once, and return how many that was; None when the peer is gone.
 
-        Never waits, and is no checkpoint. Nobody may be in `send` meanwhile. TLS takes nothing this way.
+        This never waits, and is no checkpoint. No task may be in `send` meanwhile. TLS takes nothing this way.
         """
 
     @abstractmethod
     async def send(self, payload: bytes | memoryview) -> bool:
         """Send all of it; return False when the peer is gone. A cancelled send leaves the stream unusable."""
 
-    @abstractmethod
-    def send_fin(self) -> None:
+    def send_fin(self) -> None:  # noqa: B027 - an end without a socket has nobody to tell
         """Half-close. A TLS stream cannot: its close_notify ends both ways, so the socket's FIN is sent alone."""
 
     @abstractmethod
     def close(self) -> None:
         """Close it: FIN, or RST if unread bytes are left in the socket (the kernel's rule)."""
 
-    @abstractmethod
     def reset(self) -> None:
         """Close it with an RST (SO_LINGER 0)."""
-
-    def note_reset(self) -> None:
-        """Note that the peer is gone, as somebody found out who used the socket beside this."""
-        self._peer_reset = True
-
-    def _end(self) -> Fin | Rst:
-        # a pending socket error is reported once: if a send got it, a read sees a bare end of stream
-        return Rst() if self._peer_reset else Fin()
+        self.close()
 
 
 class SocketEnd(End):
     """An end that owns a socket."""
 
     _socket: Any  # of the kernel, of trio or simulated: each kind of end declares its own
+    _peer_reset = False
 
     @property
     def port(self) -> int | None:
-        return port_of(self._socket)
+        try:
+            return int(self._socket.getpeername()[1])
+        except OSError:
+            return None
+
+    def note_reset(self) -> None:
+        """Note that the peer is gone: something that used the socket beside this end has found out."""
+        self._peer_reset = True
+
+    def _end(self) -> Fin | Rst:
+        # a pending socket error is reported once: if a send got it, a read sees a bare end of stream
+        return Rst() if self._peer_reset else Fin()
 
     def send_fin(self) -> None:
         try:
@@ -94,31 +96,31 @@ class SocketEnd(End):
 
     def reset(self) -> None:
         if not self.closed:
-            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RST_ON_CLOSE)
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RST_ON_CLOSE)
             self.close()
 
 
 class WatchableEnd(SocketEnd):
-    """An end on a socket with nothing in between. It can be watched instead of having a task that waits."""
+    """An end whose socket carries the bytes as they are. It can be watched, so that no task need wait for it."""
 
     @abstractmethod
     def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
-        """Have `ready` called when `receive_now` has something to say, the close of this end included."""
+        """Have `ready` called whenever `receive_now` would not raise; closing this end counts, too."""
 
     @abstractmethod
     def unwatch(self) -> None:
-        """Have it called no more; idempotent."""
+        """Have `ready` called no more; idempotent."""
 
     @abstractmethod
     def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
-        """Return what there is to read or the end of the stream; None when we closed it. Never waits.
+        """Return the bytes that have come, or the end of the stream; None when we closed it. Never waits.
 
-        Raises BlockingIOError when there is nothing.
+        Raises BlockingIOError when nothing has come.
         """
 
     @abstractmethod
     async def wait_readable(self) -> bool:
-        """Wait until `receive_now` has something to say; False if the socket was closed meanwhile."""
+        """Wait until `receive_now` would not raise; False if the socket was closed meanwhile."""
 
     @abstractmethod
     async def wait_writable(self) -> bool:
@@ -146,7 +148,7 @@ class WatchableEnd(SocketEnd):
 
 
 class KernelEnd(WatchableEnd):
-    """Owns a socket that does not block. Waits by trio, or is watched by a poller."""
+    """An end on a socket of the kernel that does not block. A task waits for it by trio, or a poller watches it."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__()
@@ -171,7 +173,7 @@ class KernelEnd(WatchableEnd):
         if self.closed:
             caller.call_soon(ready)
             return
-        assert isinstance(caller, Poller), "what the kernel knows only a poller can watch"
+        assert isinstance(caller, Poller), "only a poller can watch a socket of the kernel"
         caller.watch(self.fileno, ready)
         self._watched = caller, ready
 
@@ -224,7 +226,7 @@ class KernelEnd(WatchableEnd):
         return self._socket.getsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU)
 
     def note_moved(self, *, received: int = 0, sent: int = 0) -> None:
-        """Note bytes that went beside this. Does nothing; for those who count."""
+        """Note bytes that the kernel has moved past Python. Does nothing here; an end that counts overrides it."""
 
     def close(self) -> None:
         if self.closed:
@@ -240,10 +242,10 @@ class KernelEnd(WatchableEnd):
 
 
 class TlsEnd(SocketEnd):
-    """An end over TLS."""
+    """An end on a TLS stream."""
 
     def __init__(self, tls: trio.SSLStream[trio.SocketStream]) -> None:
-        """Own the stream, whose handshake may still be to come."""
+        """Make an end that owns a stream. The TLS handshake may still be to come."""
         super().__init__()
         self._stream = tls
         self._socket = tls.transport_stream.socket
@@ -278,11 +280,7 @@ class TlsEnd(SocketEnd):
 
 
 class SilentEnd(End):
-    """An end without a peer: what a connection that never reached the server has behind it."""
-
-    @property
-    def port(self) -> None:
-        return None
+    """An end without a peer, for a connection that never reached the server: it takes all bytes and sends none."""
 
     async def receive(self, at_most: int = READ_BYTES) -> None:
         await trio.sleep_forever()
@@ -293,34 +291,19 @@ class SilentEnd(End):
     async def send(self, payload: bytes | memoryview) -> bool:
         return True
 
-    def send_fin(self) -> None:
-        return
-
     def close(self) -> None:
-        self.closed = True
-
-    def reset(self) -> None:
         self.closed = True
 
 
 def end_of(stream: trio.SocketStream) -> WatchableEnd:
-    """Return an end that owns what a stream has owned. A socket that no kernel knows brings its own (`end`)."""
+    """Return an end that owns the socket of a stream. A simulated socket makes its own kind of end (`end`)."""
     own: Callable[[], WatchableEnd] | None = getattr(stream.socket, "end", None)
     return KernelEnd(detached(stream)) if own is None else own()
 
 
 def detached(stream: trio.SocketStream) -> socket.socket:
-    """Return the kernel's socket of a stream, which has it no more."""
+    """Take the kernel's socket out of a stream, and return it."""
     return socket.socket(fileno=stream.socket.detach())
-
-
-def port_of(sock: trio.socket.SocketType) -> int | None:
-    """Return the peer's port, or None when the socket no longer knows it."""
-    try:
-        name = sock.getpeername()
-    except OSError:
-        return None
-    return int(name[1])
 
 
 def _is_reset(error: BaseException) -> bool:

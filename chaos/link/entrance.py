@@ -15,6 +15,7 @@ import trio
 from chaos.faults.machine import Key
 from chaos.faults.units import Data
 from chaos.link.ends import End
+from chaos.link.relay import Relay
 from chaos.link.transcript import UNOBSERVED, Transcript
 from chaos.vocabulary import faults as words
 from chaos.wire.head import HeadTooLong, rejection, split_head, without_upgrade
@@ -75,17 +76,14 @@ class Entrance:
                 if unit is not None:
                     self.transcript.observe("upstream", "client", unit)
 
-    async def strip_upgrade(self) -> bytes | None:
-        """Return the request's head without its Upgrade headers, and the bytes that came with it.
-
-        Returns None if no fault says so, or no head has come.
-        """
+    async def strip_upgrade(self, relay: Relay) -> None:
+        """Feed a relay with the request's head without its Upgrade headers, if a fault says so and a head comes."""
         for key, fault in self._of_kind(words.StripUpgrade):
             found = await self._read_head()
             if found is not None:
                 self.transcript.felt("upstream", key, "stripped the Upgrade headers")
-                return without_upgrade(found[0], fault) + found[1]
-        return None
+                relay.feed("upstream", Data(without_upgrade(found[0], fault) + found[1]))
+                return
 
     async def _read_head(self) -> tuple[bytes, bytes] | None:
         """Return a request's head and the bytes behind it; None if the client ends first."""

@@ -15,7 +15,6 @@ import trio
 
 from chaos.errors import NetworkUnavailable
 from chaos.faults.pipe import Stage
-from chaos.faults.units import Data
 from chaos.link.ends import End, SilentEnd, TlsEnd, end_of
 from chaos.link.entrance import CONNECTION_FAULTS, Entrance
 from chaos.link.listener import Listener
@@ -201,9 +200,7 @@ class Link:
         relay.replace(self._stages())
         self._relays[number] = relay
         try:
-            head = await entrance.strip_upgrade()
-            if head is not None:
-                relay.feed("upstream", Data(head))
+            await entrance.strip_upgrade(relay)
             await relay.run()
         finally:
             del self._relays[number]

@@ -268,6 +268,8 @@ class _TaskCall:
 class TaskCaller:
     """A caller whose calls are made by the tasks of a nursery, on any system. It watches no sockets."""
 
+    __slots__ = ("_nursery",)
+
     def __init__(self, nursery: trio.Nursery) -> None:
         self._nursery = nursery
 

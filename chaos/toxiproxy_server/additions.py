@@ -13,8 +13,7 @@ from chaos.toxiproxy_server.connection import ProxiedConnection
 from chaos.toxiproxy_server.event_stream import EventStream
 from chaos.toxiproxy_server.events import LISTENERS_MAX, Kind
 from chaos.toxiproxy_server.go.wire import ApiError, bad_body
-from chaos.toxiproxy_server.handling import Api, body, json
-from chaos.toxiproxy_server.operations import EVENT_STREAM, HTML, Operation, Table
+from chaos.toxiproxy_server.operations import EVENT_STREAM, HTML, Api, Operation, Table, body, json
 
 HOWS = ("fin", "rst")
 

@@ -147,23 +147,15 @@ def listen(address: Address) -> socket.socket:
     """
     both = address.host in _WILDCARDS
     try:
-        return _listen(address, both=both)
+        try:
+            return _listen(address, both=both)
+        except OSError as error:
+            if not both or error.errno != errno.EAFNOSUPPORT:
+                raise
+            return _listen(Address(host="0.0.0.0", port=address.port), both=False)  # noqa: S104 - asked for
     except OSError as error:
-        if both and error.errno == errno.EAFNOSUPPORT:
-            return _listen_plainly(address)
-        raise _not_bound(address, error) from None
-
-
-def _listen_plainly(address: Address) -> socket.socket:
-    try:
-        return _listen(Address(host="0.0.0.0", port=address.port), both=False)  # noqa: S104 - asked for
-    except OSError as error:
-        raise _not_bound(address, error) from None
-
-
-def _not_bound(address: Address, error: OSError) -> AddressError:
-    words = os.strerror(error.errno or 0)
-    return AddressError(f"listen tcp {address}: bind: {words[:1].lower()}{words[1:]}")
+        words = os.strerror(error.errno or 0)
+        raise AddressError(f"listen tcp {address}: bind: {words[:1].lower()}{words[1:]}") from None
 
 
 def keep(address: Address) -> socket.socket | None:

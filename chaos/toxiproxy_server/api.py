@@ -29,9 +29,18 @@ from chaos.toxiproxy_server.go.wire import (
     update_toxic,
 )
 from chaos.toxiproxy_server.guard import HostCheck, is_browser, is_own_page
-from chaos.toxiproxy_server.handling import JSON, Api, body, error, json, text
 from chaos.toxiproxy_server.openapi import document
-from chaos.toxiproxy_server.operations import TEXT, Operation, Table
+from chaos.toxiproxy_server.operations import (
+    JSON,
+    TEXT,
+    Api,
+    Operation,
+    Table,
+    body,
+    error,
+    json,
+    text,
+)
 
 _CONTINUE = "100-continue"
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")

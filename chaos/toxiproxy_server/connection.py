@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from random import Random
 from typing import Literal
 
@@ -39,15 +39,8 @@ class Counter:
     sent: int = 0
 
 
-@dataclass(slots=True)
-class Totals:
-    """Bytes of every proxy there ever was, as Prometheus wants them: they only grow."""
-
-    rows: dict[Labels, Counter] = field(default_factory=dict)
-
-    def of(self, stream: Stream, *, listen: str, name: str, upstream: str) -> Counter:
-        """Return the counter that belongs to these labels."""
-        return self.rows.setdefault((stream, listen, name, upstream), Counter())
+# the bytes of every proxy there ever was, as Prometheus wants them: they only grow
+Totals = dict[Labels, Counter]
 
 
 class CountedEnd(KernelEnd):
@@ -86,7 +79,6 @@ class Origin:
     """Where a connection belongs: what its random draws and its counters derive from."""
 
     proxy: str
-    listen: str
     upstream: str
     number: int  # counts from 1 in each proxy
     seed: int
@@ -193,9 +185,7 @@ class ProxiedConnection:
         )
         try:
             self._relay.replace(self._stages)
-            head = await entrance.strip_upgrade()
-            if head is not None:
-                self._relay.feed("upstream", Data(head))
+            await entrance.strip_upgrade(self._relay)
             await self._relay.run()
         finally:
             server.close()

@@ -30,7 +30,7 @@ def proxy_metrics(totals: Totals) -> str:
     text = ""
     for what in ("received", "sent"):
         rows = []
-        for (direction, listener, proxy, upstream), counter in sorted(totals.rows.items()):
+        for (direction, listener, proxy, upstream), counter in sorted(totals.items()):
             labels = {"direction": direction, "listener": listener, "proxy": proxy}
             labels["upstream"] = upstream
             inside = ",".join(f'{key}="{_escape(value)}"' for key, value in labels.items())

@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from chaos.toxiproxy_server.handling import JSON
-from chaos.toxiproxy_server.operations import TEXT, Operation, Table
+from chaos.toxiproxy_server.operations import JSON, TEXT, Operation, Table
 from chaos.toxiproxy_server.schemas import Schema, components, ref
 
 _REQUEST_ID = {

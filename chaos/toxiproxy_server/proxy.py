@@ -46,7 +46,7 @@ class Ground:
     end_policy: EndPolicy = "toxiproxy"
     dial_s: float = 30.0
     poller: Poller | None = None  # without one each connection has tasks that read
-    totals: Totals = field(default_factory=Totals)
+    totals: Totals = field(default_factory=dict)
     connections: dict[int, ProxiedConnection] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
     _count: int = 0
@@ -220,14 +220,13 @@ class Proxy:
         if addresses != self._counted_for:
             self._counted_for = addresses
             self._counters = {
-                way: ground.totals.of(
-                    way, listen=self.listen, name=self.name, upstream=self.upstream
+                way: ground.totals.setdefault(
+                    (way, self.listen, self.name, self.upstream), Counter()
                 )
                 for way in STREAMS
             }
         origin = Origin(
             proxy=self.name,
-            listen=self.listen,
             upstream=self.upstream,
             number=self._accepted,
             seed=ground.seed,

@@ -21,8 +21,8 @@ from chaos.toxiproxy_server.api import make_app
 from chaos.toxiproxy_server.collection import Collection, Limits, Populating
 from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_populate
 from chaos.toxiproxy_server.guard import HostCheck
-from chaos.toxiproxy_server.handling import Api
 from chaos.toxiproxy_server.http import serve_http
+from chaos.toxiproxy_server.operations import Api
 from chaos.toxiproxy_server.player import Player
 from chaos.toxiproxy_server.proxy import Ground
 
