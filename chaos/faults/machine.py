@@ -98,6 +98,11 @@ class Machine:
 MACHINES: dict[type[Word], type[Machine]] = {Noop: Machine}
 
 
+def acts_on_stream(settings: Word) -> bool:
+    """Return whether a word has a machine; the others act on connections as a whole, or below the link."""
+    return type(settings) in MACHINES
+
+
 class QueueMachine(Machine):
     """The base of machines that hold units in order."""
 

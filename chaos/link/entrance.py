@@ -22,15 +22,6 @@ from chaos.wire.head import HeadTooLong, rejection, split_head, without_upgrade
 
 # how long a rejected client may take to close its side before it is closed for it
 LINGER_S = 2.0
-# faults that act on a connection as a whole, and have no stage in its pipes
-CONNECTION_FAULTS = (
-    words.Down,
-    words.Refuse,
-    words.SlowAccept,
-    words.RejectUpgrade,
-    words.StripUpgrade,
-    words.Reset,
-)
 
 FaultKind = TypeVar("FaultKind", bound=words.Fault)
 

@@ -14,9 +14,10 @@ from itertools import count
 import trio
 
 from chaos.errors import NetworkUnavailable
+from chaos.faults.machine import acts_on_stream
 from chaos.faults.pipe import Stage
 from chaos.link.ends import End, SilentEnd, TlsEnd, end_of
-from chaos.link.entrance import CONNECTION_FAULTS, Entrance
+from chaos.link.entrance import Entrance
 from chaos.link.listener import Listener
 from chaos.link.poller import Caller
 from chaos.link.relay import Relay
@@ -116,7 +117,7 @@ class Link:
             relay.reset(fault.side)
 
     async def _switch_on(self, entry: int, fault: words.Fault | None) -> None:
-        if isinstance(fault, (words.Down, words.Refuse)) and self._listener.listens:
+        if fault is not None and fault.refuses and self._listener.listens:
             self._listener.refuse()
             await self._hold_port()
         if isinstance(fault, words.Down):
@@ -125,15 +126,15 @@ class Link:
                 relay.close()
 
     def _switch_off(self, fault: words.Fault | None) -> None:
-        still = any(isinstance(row, (words.Down, words.Refuse)) for row in self._active.values())
-        if isinstance(fault, (words.Down, words.Refuse)) and not still:
+        still = any(row is not None and row.refuses for row in self._active.values())
+        if fault is not None and fault.refuses and not still:
             self._listen()
 
     def _stages(self) -> dict[Stream, list[Stage]]:
         """Return the stages that are active, in the order in which their entries were applied."""
         stages: dict[Stream, list[Stage]] = {stream: [] for stream in STREAMS}
         for entry, fault in self._active.items():
-            if not isinstance(fault, CONNECTION_FAULTS):
+            if fault is None or acts_on_stream(fault):
                 for stream, stage in self._plan.stages(entry).items():
                     stages[stream].append(stage)
         return stages
@@ -186,7 +187,7 @@ class Link:
         rows = [
             self._plan.scenario.timeline[entry]
             for entry, fault in self._active.items()
-            if isinstance(fault, words.Blackhole)
+            if fault is not None and fault.swallows
         ]
         return any(row.stream == "both" and row.toxicity == 1 for row in rows)
 

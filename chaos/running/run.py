@@ -29,7 +29,7 @@ from chaos.subjects.host import Host, client_options, server_options
 from chaos.subjects.probes import recording_sockets
 from chaos.trace import Event, Header, Side, Trace
 from chaos.vocabulary.actions import Action
-from chaos.vocabulary.faults import Down, HostCrash, Refuse
+from chaos.vocabulary.faults import HostCrash
 
 HOST = "127.0.0.1"
 # a server that has not said on which port it listens by then never will
@@ -282,7 +282,7 @@ class Run:
         for entry, _ in self._timeline.windows:
             words = self.plan.settings[entry]
             clients = self.plan.scenario.timeline[entry].clients
-            if isinstance(words, (Down, Refuse)) and (clients is None or event.client in clients):
+            if words.refuses and (clients is None or event.client in clients):
                 how = "refused a connection"
                 timeline = self.plan.scenario.timeline
                 record_felt(self._recorder, timeline, entry, how, client=event.client)

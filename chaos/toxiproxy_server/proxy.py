@@ -11,10 +11,9 @@ from typing import Any
 
 import trio
 
-from chaos.faults.machine import Key
+from chaos.faults.machine import Key, acts_on_stream
 from chaos.faults.pipe import Stage
 from chaos.link.endings import EndPolicy
-from chaos.link.entrance import CONNECTION_FAULTS
 from chaos.link.listener import Listener
 from chaos.link.poller import Poller
 from chaos.scenario.plan import STREAMS
@@ -33,6 +32,7 @@ from chaos.toxiproxy_server.events import Events
 from chaos.toxiproxy_server.go.wire import ApiError, Toxic
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
+from chaos.vocabulary.word import Word
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 
@@ -179,7 +179,7 @@ class Proxy:
     def _stages(self) -> dict[Stream, list[Stage]]:
         stages: dict[Stream, list[Stage]] = {stream: [] for stream in STREAMS}
         for key, toxic in self._toxics.values():
-            if not isinstance(toxic.settings, CONNECTION_FAULTS):
+            if acts_on_stream(toxic.settings):
                 for stream in toxic.streams:
                     stage = Stage(key=key, settings=toxic.settings, toxicity=toxic.toxicity)
                     stages[stream].append(stage)
@@ -191,7 +191,7 @@ class Proxy:
         if listener is None:
             return
         rows = [toxic for _, toxic in self._toxics.values()]
-        refuses = any(isinstance(row.settings, words.Refuse) and row.toxicity > 0 for row in rows)
+        refuses = any(row.settings.refuses and row.toxicity > 0 for row in rows)
         if refuses and listener.listens:
             listener.refuse()
             listener.hold(keep(self._address))
@@ -258,14 +258,14 @@ class Proxy:
                 "connection_closed", id=connection.id, proxy=self.name, bytes=connection.moved()
             )
 
-    def _met_by(self, connection: ProxiedConnection) -> Iterator[tuple[Key, words.Fault]]:
+    def _met_by(self, connection: ProxiedConnection) -> Iterator[tuple[Key, Word]]:
         """Yield the faults that a connection meets which comes in now."""
         for key, toxic in self._toxics.values():
             draw: Callable[[], float] = connection.origin.rng("entrance", key).random
             settings = toxic.settings
-            if isinstance(settings, words.Blackhole):
+            if settings.swallows:
                 # its two streams draw by themselves, so only a certain one swallows the dial
                 if len(toxic.streams) == len(STREAMS) and toxic.toxicity >= 1:
                     yield key, settings
-            elif isinstance(settings, CONNECTION_FAULTS) and draw() < toxic.toxicity:
+            elif not acts_on_stream(settings) and draw() < toxic.toxicity:
                 yield key, settings

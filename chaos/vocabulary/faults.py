@@ -66,7 +66,7 @@ class Blackhole(Fault):
     """Discard everything, FIN and RST too; a connection that met it stays dead after it."""
 
     word = "blackhole"
-    directed = exclusive = silent = lasting = shrinkable = True
+    directed = exclusive = silent = lasting = swallows = shrinkable = True
     draws = (Draw(rank=50, streams=EITHER_WAY, silent=True, shared=True, weight=6),)
 
     def witnesses(self) -> tuple[Peer, ...]:

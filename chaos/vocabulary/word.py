@@ -73,7 +73,7 @@ class Word(Parameters):
     * `deadly`: it ends or dooms connections by itself;
     * `lasting`: a connection that met it stays harmed after its window;
     * `resent`: TCP sends again what it lost, at doubling intervals, also after its window;
-    * `refuses`: it refuses new connections;
+    * `refuses`: it refuses new connections; `swallows`: a new connection falls into it before it is dialed on;
     * `shrinkable`: it does its work however short its window is; others need it for an inner timer, or to be met by
       an attempt;
     * `on_path`: it acts below the link, on simulated hosts and the packets between them;
@@ -92,6 +92,7 @@ class Word(Parameters):
     lasting: ClassVar[bool] = False
     resent: ClassVar[bool] = False
     refuses: ClassVar[bool] = False
+    swallows: ClassVar[bool] = False
     shrinkable: ClassVar[bool] = False
     on_path: ClassVar[bool] = False
     directed: ClassVar[bool] = False
