@@ -12,7 +12,7 @@ import trio
 import trio_websocket
 from trio.testing import MockClock, memory_stream_pair
 
-from chaos.link.link import Link
+from chaos.link.link import ClientLink
 from chaos.link.transcript import Journal
 from chaos.networks.base import dialer
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
@@ -21,8 +21,6 @@ from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder
-from chaos.scenario.model import Scenario
-from chaos.scenario.plan import make_plan
 from chaos.subjects.probes import recording_sockets
 
 MESSAGE = "x" * 64
@@ -148,7 +146,6 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
         for one, other in ((link_address, link_address), (link_address, server_address)):
             for way in ((one, other), (other, one)):
                 world.fabric.path(*way).delay = constant(hop_s)
-    scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
     journal = Journal(
         recorder=Recorder(world.fabric.time),
         client=1,
@@ -159,8 +156,8 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
             listeners = await trio.open_tcp_listeners(0)
             port = listeners[0].socket.getsockname()[1]
             nursery.start_soon(trio.serve_listeners, serve, listeners)
-            link = Link(
-                plan=make_plan(scenario, 1),
+            link = ClientLink(
+                seed=1,
                 journal=journal,
                 dial=dialer("127.0.0.1", port, None),
                 caller=world.fabric,

@@ -18,12 +18,10 @@ from typing import Any
 
 import trio
 
-from chaos.link.link import Link
+from chaos.link.link import ClientLink
 from chaos.link.transcript import Journal
 from chaos.networks.base import dialer
 from chaos.recorder import Recorder
-from chaos.scenario.model import Scenario
-from chaos.scenario.plan import make_plan
 
 CONNECTIONS = 1_000
 ROUND_TRIPS = 2_000
@@ -62,14 +60,13 @@ def relay_to(port: int) -> Callable[[trio.SocketStream], Awaitable[None]]:
     return handle
 
 
-def make_link(port: int) -> Link:
-    scenario = Scenario.model_validate({"version": 1, "name": "benchmark", "duration": "1h"})
+def make_link(port: int) -> ClientLink:
     journal = Journal(
         recorder=Recorder(trio.current_time),
         client=1,
         sides=frozenset(("client", "server")),
     )
-    return Link(plan=make_plan(scenario, 1), journal=journal, dial=dialer("127.0.0.1", port, None))
+    return ClientLink(seed=1, journal=journal, dial=dialer("127.0.0.1", port, None))
 
 
 async def memory(port: int) -> float:

@@ -15,12 +15,14 @@ from chaos.subject import subject
 
 if TYPE_CHECKING:
     from chaos.api import judge, load, run
+    from chaos.networks.alone import Link
     from chaos.running.simulate import simulate
 
-__all__ = ["judge", "load", "report", "run", "simulate", "subject"]
+__all__ = ["Link", "judge", "load", "report", "run", "simulate", "subject"]
 __version__ = "0.1.0"
 
 _WHERE = {
+    "Link": "chaos.networks.alone",
     "judge": "chaos.api",
     "load": "chaos.api",
     "run": "chaos.api",

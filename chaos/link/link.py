@@ -1,20 +1,21 @@
 """The link: a port for one client, a dial to the server, and the faults that act on connections as a whole.
 
-Each connection of the client gets a relay, which lives in `_relays` until it is over. `apply` changes what is in
-force: for the listener, for all live relays, and for connections to come.
+Each connection of the client gets a relay, which lives in `_relays` until it is over. `add`, `remove` and `reset`
+change what is in force: for the listener, for all live relays, and for connections to come.
 """
 
 from __future__ import annotations
 
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
+from typing import Literal
 
 import trio
 
 from chaos.errors import NetworkUnavailable
-from chaos.faults.machine import acts_on_stream
+from chaos.faults.machine import Key, acts_on_stream
 from chaos.faults.pipe import Stage
 from chaos.link.ends import End, SilentEnd, TlsEnd, end_of
 from chaos.link.entrance import Entrance
@@ -22,9 +23,10 @@ from chaos.link.listener import Listener
 from chaos.link.poller import Caller
 from chaos.link.relay import Relay
 from chaos.link.transcript import Journal, Transcript
-from chaos.scenario.plan import STREAMS, Plan, Step, generator
-from chaos.trace import Stream
-from chaos.vocabulary import faults as words
+from chaos.scenario.plan import STREAMS, generator
+from chaos.trace import Side, Stream
+from chaos.vocabulary.faults import Down
+from chaos.vocabulary.word import Word
 
 BACKLOG = 1024
 TLS_HANDSHAKE_S = 10.0
@@ -32,13 +34,13 @@ TLS_HANDSHAKE_S = 10.0
 Dial = Callable[[int], Awaitable[End]]  # is given the number of the connection
 
 
-class Link:
+class ClientLink:
     """Listens for one client, dials the server for each of its connections, and applies faults to them."""
 
     def __init__(
         self,
         *,
-        plan: Plan,
+        seed: int,
         journal: Journal,
         dial: Dial,
         next_number: Callable[[], int] | None = None,
@@ -49,17 +51,20 @@ class Link:
         """Make a link; nothing listens yet.
 
         Args:
+            seed: every random choice of the faults derives from it, from the client and from the connection.
+            dial: connects to the server, for a connection of this number.
             next_number: numbers the connections: two links in a row must agree. By default they count from 1.
             tls: the context with which it answers clients.
             caller: makes calls where a task would have to wait; without one each connection has tasks.
         """
-        self._plan = plan
+        self._seed = seed
         self._journal = journal
         self._dial = dial
         self._next_number = next_number or count(1).__next__
         self._tls = tls
         self._caller = caller
-        self._active: dict[int, words.Fault | None] = {}  # entry → fault, None for a toxic
+        # what is in force, and on which streams, in the order in which it was added
+        self._active: dict[Key, tuple[Stage, Sequence[Stream]]] = {}
         self._relays: dict[int, Relay] = {}
         self._listener = Listener()
         self._address: tuple[str, int] = (address, 0)
@@ -95,49 +100,49 @@ class Link:
 
     # faults
 
-    async def apply(self, step: Step) -> None:
-        """Apply one step of the plan now, to live and to later connections."""
-        settings = self._plan.settings[step.entry]
-        fault = settings if isinstance(settings, words.Fault) else None
-        if step.change == "instant":
-            self._reset_all(step.entry, fault)
-        elif step.change == "on":
-            self._active[step.entry] = fault
-            await self._switch_on(step.entry, fault)
-        else:
-            self._active.pop(step.entry, None)
-            self._switch_off(fault)
+    async def add(self, stage: Stage, streams: Sequence[Stream]) -> None:
+        """Put a toxic or fault in force, for live and for later connections; returns when it is."""
+        settings = stage.settings
+        self._active[stage.key] = stage, streams
+        if settings.refuses and self._listener.listens:
+            self._listener.refuse()
+            await self._hold_port()
+        if isinstance(settings, Down):
+            for relay in list(self._relays.values()):
+                relay.transcript.felt("downstream", stage.key, "closed it")
+                relay.close()
+        self._replace_stages()
+
+    def remove(self, key: Key) -> None:
+        """End what is in force under this key; what is not in force is no mistake."""
+        self._active.pop(key, None)
+        refuses = any(stage.settings.refuses for stage, _ in self._active.values())
+        if not self._listener.listens and not refuses:
+            self._listen()
+        self._replace_stages()
+
+    def reset(self, key: Key, side: Side | Literal["both"] = "both") -> None:
+        """Send an RST on every live connection now, to one side or to both; it is felt under this key."""
+        for relay in list(self._relays.values()):
+            relay.transcript.felt("downstream", key, "sent an RST")
+            relay.reset(side)
+
+    def _replace_stages(self) -> None:
         for relay in list(self._relays.values()):
             relay.replace(self._stages())
 
-    def _reset_all(self, entry: int, fault: words.Fault | None) -> None:
-        assert isinstance(fault, words.Reset), f"{fault} is not an instant fault of a link"
-        for relay in list(self._relays.values()):
-            relay.transcript.felt("downstream", entry, "sent an RST")
-            relay.reset(fault.side)
-
-    async def _switch_on(self, entry: int, fault: words.Fault | None) -> None:
-        if fault is not None and fault.refuses and self._listener.listens:
-            self._listener.refuse()
-            await self._hold_port()
-        if isinstance(fault, words.Down):
-            for relay in list(self._relays.values()):
-                relay.transcript.felt("downstream", entry, "closed it")
-                relay.close()
-
-    def _switch_off(self, fault: words.Fault | None) -> None:
-        still = any(row is not None and row.refuses for row in self._active.values())
-        if fault is not None and fault.refuses and not still:
-            self._listen()
-
     def _stages(self) -> dict[Stream, list[Stage]]:
-        """Return the stages that are active, in the order in which their entries were applied."""
+        """Return the stages that are active, in the order in which they were added."""
         stages: dict[Stream, list[Stage]] = {stream: [] for stream in STREAMS}
-        for entry, fault in self._active.items():
-            if fault is None or acts_on_stream(fault):
-                for stream, stage in self._plan.stages(entry).items():
+        for stage, streams in self._active.values():
+            if acts_on_stream(stage.settings):
+                for stream in streams:
                     stages[stream].append(stage)
         return stages
+
+    def _in_force(self) -> Iterator[tuple[Key, Word]]:
+        for key, (stage, _) in self._active.items():
+            yield key, stage.settings
 
     # connections
 
@@ -150,7 +155,7 @@ class Link:
         client = end_of(stream) if tls is None else TlsEnd(tls)
         transcript = Transcript(self._journal, number)
         transcript.tell("attempt", port=client.port)
-        entrance = Entrance(client=client, faults=self._active.items, transcript=transcript)
+        entrance = Entrance(client=client, faults=self._in_force, transcript=transcript)
         try:
             await entrance.hold_back()
             if tls is None or await _shake_hands(tls):
@@ -183,18 +188,16 @@ class Link:
             server.close()
 
     def _swallows(self) -> bool:
-        """Whether a new connection falls into a blackhole before it reaches the server."""
-        rows = [
-            self._plan.scenario.timeline[entry]
-            for entry, fault in self._active.items()
-            if fault is not None and fault.swallows
-        ]
-        return any(row.stream == "both" and row.toxicity == 1 for row in rows)
+        """Whether a new connection falls into a fault before it reaches the server."""
+        return any(
+            stage.settings.swallows and len(streams) == len(STREAMS) and stage.toxicity == 1
+            for stage, streams in self._active.values()
+        )
 
     async def _carry(self, number: int, entrance: Entrance, server: End) -> None:
         relay = Relay(
             ends={"client": entrance.client, "server": server},
-            rng_for=partial(generator, self._plan.seed, "link", self._journal.client, number),
+            rng_for=partial(generator, self._seed, "link", self._journal.client, number),
             transcript=entrance.transcript,
             caller=self._caller,
         )

@@ -13,10 +13,11 @@ from typing import ClassVar, Protocol
 import trio
 
 from chaos.link.ends import End, TlsEnd, end_of
-from chaos.link.link import TLS_HANDSHAKE_S, Dial
+from chaos.link.link import TLS_HANDSHAKE_S, ClientLink, Dial
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Event
+from chaos.vocabulary.faults import Reset
 
 # Longer than any accept queue on loopback takes. The link that dials has no other timeout.
 DIAL_S = 30.0
@@ -70,6 +71,19 @@ class MakeNetwork(Protocol):
     ) -> Network:
         """Return a network that serves nothing yet."""
         ...
+
+
+async def apply_step(link: ClientLink, plan: Plan, step: Step) -> None:
+    """Apply a step to a link; returns when it is in effect."""
+    settings = plan.settings[step.entry]
+    if step.change == "on":
+        stages = plan.stages(step.entry)
+        await link.add(next(iter(stages.values())), tuple(stages))
+    elif step.change == "off":
+        link.remove(step.entry)
+    else:
+        assert isinstance(settings, Reset), f"{settings} is not an instant fault of a link"
+        link.reset(step.entry, settings.side)
 
 
 def affected(plan: Plan, step: Step) -> Sequence[int]:

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import trio
 
-from chaos.link.link import Link
+from chaos.link.link import ClientLink
 from chaos.link.poller import Caller
 from chaos.link.transcript import Journal
-from chaos.networks.base import Network, Tls, affected, dialer
+from chaos.networks.base import Network, Tls, affected, apply_step, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Side
@@ -33,8 +33,8 @@ class EmbeddedNetwork(Network):
         """Prepare the links; nothing listens before `open`. `caller` makes their calls on virtual time."""
         self._plan = plan
         self._links = {
-            client: Link(
-                plan=plan,
+            client: ClientLink(
+                seed=plan.seed,
                 journal=Journal(
                     recorder=recorder,
                     client=client,
@@ -55,4 +55,4 @@ class EmbeddedNetwork(Network):
     async def apply(self, step: Step) -> None:
         """Apply a step to the clients that its entry names."""
         for client in affected(self._plan, step):
-            await self._links[client].apply(step)
+            await apply_step(self._links[client], self._plan, step)

@@ -25,7 +25,7 @@ from chaos.link.relay import Relay
 from chaos.scenario.plan import STREAMS, generator
 from chaos.toxiproxy_server.address import AddressError, dial, printed
 from chaos.trace import Stream
-from chaos.vocabulary import faults as words
+from chaos.vocabulary.word import Word
 
 Labels = tuple[str, str, str, str]  # direction, listener, proxy, upstream
 Stages = Mapping[Stream, Sequence[Stage]]
@@ -113,7 +113,7 @@ class ProxiedConnection:
         address = None if self._server is None else self._server.peer
         return "" if address is None else printed(address)
 
-    async def run(self, met: Iterable[tuple[Key, words.Fault]], stages: Stages) -> None:
+    async def run(self, met: Iterable[tuple[Key, Word]], stages: Stages) -> None:
         """Carry it until it is over; both sockets are closed then. Cancelling closes them at once.
 
         `met` are the faults that it meets where it comes in; a blackhole among them swallows it.
@@ -125,7 +125,7 @@ class ProxiedConnection:
                 await entrance.hold_back()
                 if await entrance.reject():
                     return
-                swallowed = any(isinstance(fault, words.Blackhole) for _, fault in met)
+                swallowed = any(fault.swallows for _, fault in met)
                 server = SilentEnd() if swallowed else await self._dial()
                 if server is not None:
                     await self._carry(entrance, server)

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import trio
 
-from chaos.link.link import Link
+from chaos.link.link import ClientLink
 from chaos.link.transcript import Journal
-from chaos.networks.base import dialer
+from chaos.networks.base import apply_step, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.model import Entry, Scenario
 from chaos.scenario.plan import Plan, Step, make_plan
@@ -31,7 +31,7 @@ Handler = Callable[[trio.SocketStream], Awaitable[None]]
 class World:
     """A server, a link to it, and what the link recorded."""
 
-    def __init__(self, plan: Plan, link: Link, port: int, recorder: Recorder) -> None:
+    def __init__(self, plan: Plan, link: ClientLink, port: int, recorder: Recorder) -> None:
         self.plan, self.link, self.port, self.recorder = plan, link, port, recorder
 
         self.streams: list[trio.SocketStream] = []
@@ -41,7 +41,7 @@ class World:
         return self.streams[-1]
 
     async def apply(self, number: int) -> None:
-        await self.link.apply(self.plan.steps[number])
+        await apply_step(self.link, self.plan, self.plan.steps[number])
 
     def kinds(self, *kinds: str) -> list[Event]:
         return [event for event in self.recorder.events if event.kind in kinds]
@@ -68,8 +68,8 @@ async def world(
         async with trio.open_nursery() as nursery:
             listeners = await nursery.start(serve, handler)
             port = server_port or listeners[0].socket.getsockname()[1]
-            link = Link(
-                plan=plan,
+            link = ClientLink(
+                seed=1,
                 journal=Journal(
                     recorder=recorder,
                     client=1,

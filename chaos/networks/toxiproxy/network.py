@@ -19,9 +19,9 @@ from toxiproxy import Proxy
 
 from chaos.errors import NetworkUnavailable
 from chaos.link.ends import End
-from chaos.link.link import Dial, Link
+from chaos.link.link import ClientLink, Dial
 from chaos.link.transcript import Journal, record_felt
-from chaos.networks.base import Network, Tls, affected, dialer
+from chaos.networks.base import Network, Tls, affected, apply_step, dialer
 from chaos.networks.loopback import is_loopback
 from chaos.networks.toxiproxy.api import ToxiproxyApi
 from chaos.networks.toxiproxy.process import serve_toxiproxy
@@ -48,7 +48,7 @@ class _Lane:
 
     proxy: Proxy
     port: int  # of the proxy
-    front: Link | None = None
+    front: ClientLink | None = None
     down: bool = False
     expected: int | None = None  # the number of the connection that is on its way through Toxiproxy
     arrived: trio.Event = field(default_factory=trio.Event)
@@ -145,8 +145,8 @@ class ToxiproxyNetwork(Network):
     async def _open_lane(self, nursery: trio.Nursery, client: int) -> int:
         """Start both links of a client and its proxy; return the front link's port."""
         address = own_address(self._api.host)
-        back = Link(
-            plan=self._plan,
+        back = ClientLink(
+            seed=self._plan.seed,
             journal=self._journal(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
             next_number=functools.partial(self._arrive, client),
@@ -154,8 +154,8 @@ class ToxiproxyNetwork(Network):
         )
         back_port = await back.open(nursery)
         lane = await self._create_lane(client, f"{address}:{back_port}")
-        lane.front = Link(
-            plan=self._plan,
+        lane.front = ClientLink(
+            seed=self._plan.seed,
             journal=self._journal(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
             tls=self._tls.server if self._tls else None,
@@ -197,15 +197,15 @@ class ToxiproxyNetwork(Network):
         """Apply a fault in the front link, and `down` in Toxiproxy too, while it is in force in the front link."""
         assert lane.front is not None
         if not isinstance(self._plan.settings[step.entry], Down):
-            await lane.front.apply(step)
+            await apply_step(lane.front, self._plan, step)
         elif step.change == "on":
             lane.down = True
-            await lane.front.apply(step)
+            await apply_step(lane.front, self._plan, step)
             await self._api.enable(lane.proxy, enabled=False)
         else:
             await self._api.enable(lane.proxy, enabled=True)
             lane.down = False
-            await lane.front.apply(step)
+            await apply_step(lane.front, self._plan, step)
 
     async def _apply_toxic(self, lane: _Lane, step: Step, toxic: Toxic) -> None:
         for stream, stage in self._plan.stages(step.entry).items():
