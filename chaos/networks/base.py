@@ -12,13 +12,12 @@ from typing import ClassVar, Protocol
 
 import trio
 
-from chaos.link.connection import Watch
 from chaos.link.ends import End, TlsEnd
 from chaos.link.kernel_end import end_of
 from chaos.link.link import TLS_HANDSHAKE_S, Dial
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
-from chaos.trace import Event, Side, Stream
+from chaos.trace import Event, Stream
 
 # Longer than any accept queue on loopback takes. The link that dials has no other timeout.
 DIAL_S = 30.0
@@ -81,16 +80,6 @@ def affected(plan: Plan, step: Step) -> Sequence[int]:
     """Return the clients that a step's entry acts on."""
     chosen = plan.scenario.timeline[step.entry].clients
     return chosen or range(1, plan.scenario.client.count + 1)
-
-
-def make_watch(recorder: Recorder, client: int, sides: frozenset[Side], felt: Felt) -> Watch:
-    """Return what a link records for a client: what it sees on these sides, and what its faults touch."""
-    return Watch(
-        recorder=recorder,
-        client=client,
-        sides=sides,
-        felt=lambda *what: felt(client, *what),
-    )
 
 
 def dialer(host: str, port: int, tls: Tls | None) -> Dial:

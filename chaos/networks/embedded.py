@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import trio
 
 from chaos.link.caller import Caller
+from chaos.link.connection import Watch
 from chaos.link.link import Link
-from chaos.networks.base import Felt, Network, Tls, affected, dialer, make_watch
+from chaos.networks.base import Felt, Network, Tls, affected, dialer
 from chaos.recorder import Recorder
 from chaos.scenario.plan import Plan, Step
 from chaos.trace import Side
@@ -35,7 +36,12 @@ class EmbeddedNetwork(Network):
         self._links = {
             client: Link(
                 plan=plan,
-                watch=make_watch(recorder, client, BOTH_SIDES, felt),
+                watch=Watch(
+                    recorder=recorder,
+                    client=client,
+                    sides=BOTH_SIDES,
+                    felt=lambda *what, client=client: felt(client, *what),
+                ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,
                 caller=caller,

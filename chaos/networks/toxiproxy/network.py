@@ -18,9 +18,10 @@ import trio
 from toxiproxy import Proxy
 
 from chaos.errors import NetworkUnavailable
+from chaos.link.connection import Watch
 from chaos.link.ends import End
 from chaos.link.link import Dial, Link, Numbering, counting
-from chaos.networks.base import Felt, Network, Tls, affected, dialer, make_watch
+from chaos.networks.base import Felt, Network, Tls, affected, dialer
 from chaos.networks.loopback import is_loopback
 from chaos.networks.toxiproxy.api import ToxiproxyApi
 from chaos.networks.toxiproxy.process import serve_toxiproxy
@@ -151,7 +152,7 @@ class ToxiproxyNetwork(Network):
         address = own_address(self._api.host)
         back = Link(
             plan=self._plan,
-            watch=make_watch(self._recorder, client, SERVER_SIDE, self._felt),
+            watch=self._watch(client, SERVER_SIDE),
             dial=dialer(*self._server, self._tls),
             numbering=Numbering(next=lambda: self._arrive(client), dialing=_ignore, failed=_ignore),
             address=address,
@@ -160,7 +161,7 @@ class ToxiproxyNetwork(Network):
         lane = await self._create_lane(client, f"{address}:{back_port}")
         lane.front = Link(
             plan=self._plan,
-            watch=make_watch(self._recorder, client, CLIENT_SIDE, self._felt),
+            watch=self._watch(client, CLIENT_SIDE),
             dial=functools.partial(lane.dial, dialer(self._api.host, lane.port, None)),
             numbering=Numbering(next=counting().next, dialing=lane.dialing.append, failed=_ignore),
             tls=self._tls.server if self._tls else None,
@@ -178,6 +179,14 @@ class ToxiproxyNetwork(Network):
     def _arrive(self, client: int) -> int:
         """Return the number of a connection that has come out of Toxiproxy; the lane may not be there yet."""
         return self._lanes[client].arrive() if client in self._lanes else 0
+
+    def _watch(self, client: int, sides: frozenset[Side]) -> Watch:
+        return Watch(
+            recorder=self._recorder,
+            client=client,
+            sides=sides,
+            felt=lambda *what: self._felt(client, *what),
+        )
 
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
