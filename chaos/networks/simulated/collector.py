@@ -1,11 +1,11 @@
 """When garbage is collected in a simulated run: at set turns of virtual time, and when resources are counted.
 
 Python collects when enough objects have been allocated, which depends on everything else in the process. A finaliser
-(of an abandoned async generator, of a socket nobody closed) would run at another instant in another process, and the
-same seed would give another trace. Here the turns are counted instead.
+(of an abandoned async generator, of a socket that was not closed) would run at another instant in another process,
+and the same seed would give another trace. Here the jumps of the clock are counted instead.
 
-Each time everything is collected, and the more there is, the less often. Generations do not pay here: the coroutines
-of thousands of connections that wait are young objects, walked twice before they die by themselves.
+Each collection is a full one, and the more sockets there are, the less often it is made. Generations do not pay here:
+the coroutines of thousands of connections that wait are young objects, and would be walked twice before they end.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from chaos.networks.simulated.clock import VirtualClock
 
-# jumps of the clock between two collections: at least, at most, and how the number of sockets adds to it
+# jumps of the clock between two collections, at least and at most; so many sockets add the least once more
 TURNS = 5_000
 TURNS_MAX = 1_000_000
 SOCKETS = 8
@@ -24,9 +24,9 @@ SOCKETS = 8
 
 @contextmanager
 def collect_by_turns(clock: VirtualClock, sockets: Callable[[], int]) -> Iterator[None]:
-    """Collect at set turns of this clock, and at no other time, while inside.
+    """Collect at set jumps of this clock, and at no other time, while inside.
 
-    `sockets` tells how many there are: what a run has in memory goes with them, and it is the same in every process.
+    `sockets` returns how many there are: the memory of a run grows with them, and they are as many in each process.
     """
     turns = 0
 
@@ -39,10 +39,10 @@ def collect_by_turns(clock: VirtualClock, sockets: Callable[[], int]) -> Iterato
 
     was_enabled = gc.isenabled()
     gc.disable()
-    follow_no_more = clock.follow(turn)
+    stop_following = clock.follow(turn)
     try:
         yield
     finally:
-        follow_no_more()
+        stop_following()
         if was_enabled:
             gc.enable()

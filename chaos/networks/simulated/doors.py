@@ -51,7 +51,7 @@ class StandIn(socket.socket):
         self.behind.bind_now(address)
 
     def listen(self, backlog: int = 128) -> None:
-        """Let the simulated socket listen."""
+        """Make the simulated socket listen."""
         self.behind.listen(backlog)
 
     def getsockname(self) -> Any:
@@ -70,9 +70,10 @@ class StandIn(socket.socket):
         if self._behind is not None:
             self._behind.close()
 
-    def hand_over(self) -> Any:
+    def hand_over(self) -> trio.socket.SocketType:
         """Return the simulated socket, which belongs to the caller from now on; this one is closed."""
-        behind, self._behind = self.behind, None
+        behind: trio.socket.SocketType = self.behind
+        self._behind = None
         self.close()
         return behind
 
@@ -87,7 +88,7 @@ class StandIn(socket.socket):
 
 
 async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
-    """Stand in for `trio.to_thread.run_sync`: call at once, at zero virtual time, with its checkpoints."""
+    """Call a function at once, in place of `trio.to_thread.run_sync`: a checkpoint that takes no virtual time."""
     await trio.lowlevel.checkpoint()
     return function(*arguments)
 
@@ -105,7 +106,7 @@ def _refuse(what: str) -> Callable[..., Any]:
 def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """Close the doors while inside. Must be used inside `trio.run` with a virtual clock.
 
-    `simulated` has what stands for functions of trio that know real sockets: `socketpair` of `trio.socket`,
+    `simulated` has what stands in for the functions of trio that know real sockets: `socketpair` of `trio.socket`,
     `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`.
     """
     clock = trio.lowlevel.current_clock()
@@ -117,10 +118,7 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
         return clock.current_time() - start_s
 
     def hand_over(sock: socket.socket) -> trio.socket.SocketType:
-        if isinstance(sock, StandIn):
-            behind: trio.socket.SocketType = sock.hand_over()
-            return behind
-        return from_stdlib(sock)
+        return sock.hand_over() if isinstance(sock, StandIn) else from_stdlib(sock)
 
     clocks = {
         "monotonic": elapsed,
@@ -160,10 +158,10 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
 
 @contextmanager
 def _replaced(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
-    """Put something else in the place of attributes of modules and classes while inside.
+    """Replace attributes of modules and classes while inside.
 
-    As `unittest.mock.patch.object` does, for attributes that are the object's own, but without a dozen objects for
-    each, which every count of what is alive would have to pass.
+    `unittest.mock.patch.object` does the same, but makes a dozen objects for each attribute, and every count of what
+    is alive would have to look at them. The attributes must be the owner's own, not inherited.
     """
     originals = [(owner, name, vars(owner)[name]) for owner, name, _ in replacements]
     try:

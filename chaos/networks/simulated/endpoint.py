@@ -162,13 +162,13 @@ class Endpoint:
         """Send an RST and end the connection: the ABORT of RFC 9293."""
         if self.state is not _CLOSED:
             self.send_control(self.peer.on_rst)
-            self.end(TcpEvent.ABORT)
+            self.terminate(TcpEvent.ABORT)
 
     def lose_power(self) -> None:
         """End the connection without a packet. Once the host is up, an RST answers what still arrives."""
         self.rcv_buffer.clear()
         if self.state is not _CLOSED:
-            self.end(TcpEvent.POWER_LOSS)
+            self.terminate(TcpEvent.POWER_LOSS)
 
     # states
 
@@ -186,7 +186,7 @@ class Endpoint:
         self.start_keepalive()
         self.on_change()
 
-    def end(self, event: TcpEvent, error: int = 0) -> None:
+    def terminate(self, event: TcpEvent, error: int = 0) -> None:
         """End the connection at once; the next call of the program reports the error."""
         self._change_state(event)
         self.error = error
@@ -209,7 +209,7 @@ class Endpoint:
             peer.sender.on_ack_uncertain(segment)
             self.send_control(peer.on_rst)
             if self.state is not _CLOSED:
-                self.end(TcpEvent.ABORT)
+                self.terminate(TcpEvent.ABORT)
             return
         if segment.is_fin:
             self._fin_received = True
@@ -227,14 +227,18 @@ class Endpoint:
         """The peer has acknowledged our FIN."""
         self._change_state(TcpEvent.ACK_OF_FIN)
 
+    def on_room(self) -> None:
+        """There is more room in the send buffer now."""
+        self.on_change()
+
     def on_rst(self) -> None:
         """An RST has arrived. After a FIN it shows as EPIPE (Linux's `tcp_reset` in CLOSE_WAIT)."""
         if self.state is not _CLOSED:
-            self.end(TcpEvent.RST, errno.EPIPE if self._fin_received else errno.ECONNRESET)
+            self.terminate(TcpEvent.RST, errno.EPIPE if self._fin_received else errno.ECONNRESET)
 
     def on_user_timeout(self) -> None:
         """The peer has not answered for too long."""
-        self.end(TcpEvent.USER_TIMEOUT, errno.ETIMEDOUT)
+        self.terminate(TcpEvent.USER_TIMEOUT, errno.ETIMEDOUT)
 
     def on_probe(self, on_answered: Callable[[], None]) -> None:
         """A zero window probe or a keepalive probe has arrived: answer it."""
@@ -247,10 +251,9 @@ class Endpoint:
 
     def send_control(self, on_arrival: Callable[[], None]) -> None:
         """Send a packet without payload, which does something where it arrives; a path may lose it."""
-        fabric = self.fabric
-        arrival_s = self.path_out.transit(fabric.now)
+        arrival_s = self.path_out.transit(self.fabric.now)
         if arrival_s is not None:
-            fabric.deliver(arrival_s, on_arrival)
+            self.fabric.deliver(arrival_s, on_arrival)
 
     # keepalive: probes on an idle connection, and the end of one that does not answer (`tcp_keepalive_timer`)
 
@@ -290,10 +293,9 @@ class Endpoint:
 
     def _has_probed_enough(self, idle_s: float) -> bool:
         """Return whether the peer counts as dead: TCP_USER_TIMEOUT replaces the number of probes (tcp(7))."""
-        options = self.options
-        if options.user_timeout_s:
-            return idle_s >= options.user_timeout_s
-        return self._keepalive_probes >= options.keepalive_count
+        if self.options.user_timeout_s:
+            return idle_s >= self.options.user_timeout_s
+        return self._keepalive_probes >= self.options.keepalive_count
 
 
 def establish(active: Endpoint, passive: Endpoint, round_trip_s: float = 0.0) -> None:

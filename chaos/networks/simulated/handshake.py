@@ -61,13 +61,12 @@ class Handshake:
     def _on_syn(self) -> None:
         """A SYN has reached the other host: answer it, unless the queue of its listener is full."""
         fabric, path = self._world.fabric, self._end.path_out
-        source, target = path.source.address, path.target
-        if self.is_over or target.down:
+        if self.is_over or path.target.down:
             return
-        listener = self._world.find_listener(target.address, self._remote)
+        listener = self._world.find_listener(path.target.address, self._remote)
         if listener is not None and listener.is_full:
             return
-        arrival_s = fabric.path(target.address, source).transit(fabric.now)
+        arrival_s = fabric.path(path.target.address, path.source.address).transit(fabric.now)
         if arrival_s is None:
             return  # the answer is lost; the next SYN is answered again
         fabric.deliver(arrival_s, lambda: self._on_answer(listener))
@@ -89,11 +88,11 @@ class Handshake:
 
     def _fail(self, event: TcpEvent, error: int) -> None:
         self._timer.cancel()
-        self._end.end(event, error)
+        self._end.terminate(event, error)
         self._on_done()
 
     def abandon(self) -> None:
         """Send no more SYNs, and take no answer. Idempotent."""
         if not self.is_over:
             self._timer.cancel()
-            self._end.end(TcpEvent.ABORT, errno.ECANCELED)
+            self._end.terminate(TcpEvent.ABORT, errno.ECANCELED)

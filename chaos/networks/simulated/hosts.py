@@ -63,11 +63,10 @@ class Hosts:
     names: dict[str, list[str]] = field(default_factory=lambda: {"localhost": [LOOPBACK]})
     _owners: dict[str, str] = field(default_factory=dict)  # each address → the host that has it
 
-    def add(self, name: str, *addresses: str) -> str:
-        """Add a host and return its first address."""
+    def add(self, name: str, *addresses: str) -> None:
+        """Add a host, which is known by the first of its addresses."""
         self.names[name] = list(addresses)
         self._owners |= dict.fromkeys(addresses, addresses[0])
-        return addresses[0]
 
     def settle(self, clients: int) -> None:
         """Give the link, the server and each client a host of its own."""

@@ -48,9 +48,7 @@ _KINDS: dict[type[Fault], PathFaultKind] = {
     Loss: "loss",
     SynDrop: "syn_drop",
 }
-
-
-# by their names in scenarios, where the parameters have the same names as here
+# by their names in scenarios, where the parameters have the same names as in `paths`
 _DISTRIBUTIONS: dict[str, Callable[..., Delay]] = {
     "uniform": uniform,
     "normal": normal,
@@ -184,7 +182,8 @@ def lay_paths(world: World, plan: Plan, zero: Callable[[], float]) -> None:
     legs: list[tuple[described.Leg, int | None]] = [
         ("client", client) for client in range(1, plan.scenario.client.count + 1)
     ]
-    for leg, client in (*legs, ("server", None)):
+    legs.append(("server", None))
+    for leg, client in legs:
         described_leg = paths.leg(leg)
         if described_leg is None:
             continue

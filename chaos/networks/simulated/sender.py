@@ -60,7 +60,6 @@ class End(Protocol):
     """What a sender needs of the end that it belongs to, and of the peer's end."""
 
     heard_s: float
-    on_change: Callable[[], None]
 
     @property
     def peer(self) -> End:
@@ -80,6 +79,9 @@ class End(Protocol):
 
     def on_probe(self, on_answered: Callable[[], None]) -> None:
         """A probe has arrived, whose answer calls `on_answered`."""
+
+    def on_room(self) -> None:
+        """A program may wait for room in the send buffer, and there is more now."""
 
     def on_ack_of_fin(self) -> None:
         """The peer has acknowledged our FIN."""
@@ -120,7 +122,7 @@ class Sender:
         self._options = options
         self.snd_una = 0  # the oldest sequence number that is not acknowledged
         self.snd_nxt = 0  # the next to be sent
-        # made only when something must wait for the window: most connections never need it
+        # what waits for the window; made only when something does, since most connections never need it
         self._unsent: deque[bytes] | None = None
         self._unsent_bytes = 0
         self._fin_is_queued = False  # it is sent once all bytes are
@@ -129,9 +131,8 @@ class Sender:
         self._first_lost: Segment | None = None
         self.set_round_trip(0.0)
         self._window_probes = 0  # that the peer has not answered
-        self._tail_is_probed = (
-            False  # a tail loss probe has been sent since the last acknowledgement
-        )
+        # whether a tail loss probe has been sent since the last acknowledgement
+        self._tail_is_probed = False
         self._stalled_since_s: float | None = None  # the first retransmission or window probe
         self._timer = RetransmissionTimer(fabric)
 
@@ -274,7 +275,7 @@ class Sender:
         if segment.is_fin:
             end.on_ack_of_fin()
         if not had_much_room:  # else nobody waits for room
-            end.on_change()
+            end.on_room()
 
     def on_ack_uncertain(self, segment: Segment) -> None:
         """The acknowledgement of a segment may not arrive in time: from now on its timer must be able to expire."""
@@ -410,12 +411,9 @@ class RetransmissionTimer:
     def _on_queued_time(self) -> None:
         """Expire, or wait on if the timer was set anew meanwhile."""
         self._queued = None
-        action = self._action
-        if action is None:
-            return
-        at_s = expiry_s(self._since_s, self._wait_s)
-        if at_s > self._fabric.now:
+        action, at_s = self._action, expiry_s(self._since_s, self._wait_s)
+        if action is not None and at_s > self._fabric.now:
             self._queue(at_s)
-            return
-        self._action = None
-        action()
+        elif action is not None:
+            self._action = None
+            action()

@@ -69,11 +69,6 @@ class Waiter:
 class SimulatedSocket(trio.socket.SocketType):
     """A TCP socket of a simulated run; made by a socket factory, used like any trio socket."""
 
-    family = stdlib_socket.AF_INET
-    type = stdlib_socket.SOCK_STREAM
-    proto = 0
-    did_shutdown_SHUT_WR = False  # noqa: N815 - trio's name
-
     def __init__(
         self, world: World, family: int, type_: int, proto: int, host: str = LOOPBACK
     ) -> None:
@@ -82,19 +77,20 @@ class SimulatedSocket(trio.socket.SocketType):
         if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
             raise os_error(errno.EAFNOSUPPORT)
         self.world = world
-        self.proto = proto
+        self._proto = proto
         self.host = world.fabric.host(host)
         self._fileno = world.fileno()
         world.sockets[self._fileno] = self
         self.options = SocketOptions()
         self._inheritable = False
+        self._did_shut_write = False
         self._local: Address | None = None
         self._bound: Address | None = None
         self._remote: Address | None = None
         self._end: Endpoint | None = None
         self._handshake: Handshake | None = None
         # connections that the kernel has completed and the program not yet accepted; None: it does not listen
-        self._queue: deque[SimulatedSocket] | None = None
+        self._queue: deque[tuple[SimulatedSocket, Address]] | None = None
         self._backlog = 0
         self._reader = Waiter("reading from")
         self._writer = Waiter("writing to")
@@ -103,6 +99,22 @@ class SimulatedSocket(trio.socket.SocketType):
         self._call_is_queued = False  # of the watcher
 
     # identity
+
+    @property
+    def family(self) -> stdlib_socket.AddressFamily:
+        return stdlib_socket.AF_INET
+
+    @property
+    def type(self) -> stdlib_socket.SocketKind:
+        return stdlib_socket.SOCK_STREAM
+
+    @property
+    def proto(self) -> int:
+        return self._proto
+
+    @property
+    def did_shutdown_SHUT_WR(self) -> bool:  # noqa: N802 - trio's name
+        return self._did_shut_write
 
     @property
     def is_closed(self) -> bool:
@@ -180,8 +192,9 @@ class SimulatedSocket(trio.socket.SocketType):
             raise os_error(errno.EADDRNOTAVAIL)
         self._bind((ip, port))
 
-    def _bind(self, address: Address) -> None:
+    def _bind(self, address: Address) -> Address:
         self._local = self._bound = self.world.bind(self.host.address, address)
+        return self._local
 
     async def _resolve(self, address: Any) -> Address:
         """Return the IPv4 address that a program means. Raises OSError, gaierror among them."""
@@ -195,12 +208,10 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
-        if self._local is None:
-            self._bind((ANY, 0))
+        local = self._local or self._bind((ANY, 0))
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
-        assert self._local is not None
-        self.world.start_listening(self.host.address, self._local, self)
+        self.world.start_listening(self.host.address, local, self)
 
     async def accept(self) -> tuple[SimulatedSocket, Address]:
         return await self._do_when(self._reader, self._is_acceptable, self._accept)
@@ -213,9 +224,7 @@ class SimulatedSocket(trio.socket.SocketType):
         self._check_open()
         if self._queue is None:
             raise os_error(errno.EINVAL)
-        sock = self._queue.popleft()
-        assert sock._remote is not None
-        return sock, sock._remote
+        return self._queue.popleft()
 
     @property
     def is_full(self) -> bool:
@@ -227,7 +236,7 @@ class SimulatedSocket(trio.socket.SocketType):
         assert self._queue is not None
         sock = self.spawn()
         sock.options.inherit(self.options)
-        self._queue.append(sock)
+        self._queue.append((sock, remote))
         return sock._attach(sock._make_end(source), local, remote)
 
     def spawn(self) -> SimulatedSocket:
@@ -250,16 +259,14 @@ class SimulatedSocket(trio.socket.SocketType):
             await trio.lowlevel.checkpoint()
             raise os_error(errno.ENETUNREACH)
         source = LOOPBACK if target_host == self.host.address else self.host.address
-        if self._local is None:
-            self._bind((source, 0))
-        elif self._local[0] == ANY:
-            self._local = source, self._local[1]
+        local = self._local or self._bind((source, 0))
+        if local[0] == ANY:
+            local = self._local = source, local[1]
         if self.host.frozen:
             await self._do_when(self._writer, lambda: True, do_nothing)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
-        end, local = self._make_end(target_host), self._local
-        assert local is not None
+        end = self._make_end(target_host)
 
         def on_done() -> None:
             if end.state is TcpState.ESTABLISHED:
@@ -276,8 +283,8 @@ class SimulatedSocket(trio.socket.SocketType):
             raise os_error(end.take_pending_error())
 
     def _make_end(self, target_host: str) -> Endpoint:
-        fabric = self.world.fabric
-        return Endpoint(fabric, fabric.path(self.host.address, target_host), self.options)
+        path = self.world.fabric.path(self.host.address, target_host)
+        return Endpoint(self.world.fabric, path, self.options)
 
     def _attach(self, end: Endpoint, local: Address, remote: Address) -> Endpoint:
         """Own one end of a connection from now on, and return it."""
@@ -288,13 +295,10 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def pair_with(self, other: SimulatedSocket) -> None:
         """Connect two new sockets of one host to each other, as `socketpair` does."""
-        for sock in (self, other):
-            sock._bind((LOOPBACK, 0))
-        assert self._local is not None
-        assert other._local is not None
         host = self.host.address
-        active = self._attach(self._make_end(host), self._local, other._local)
-        passive = other._attach(other._make_end(host), other._local, self._local)
+        ours, theirs = self._bind((LOOPBACK, 0)), other._bind((LOOPBACK, 0))
+        active = self._attach(self._make_end(host), ours, theirs)
+        passive = other._attach(other._make_end(host), theirs, ours)
         active.open_actively()
         establish(active, passive)
 
@@ -401,7 +405,7 @@ class SimulatedSocket(trio.socket.SocketType):
         if end.state is TcpState.CLOSED:
             raise os_error(errno.ENOTCONN)
         if flag in (stdlib_socket.SHUT_WR, stdlib_socket.SHUT_RDWR):
-            self.did_shutdown_SHUT_WR = True
+            self._did_shut_write = True
             self._do_after_thaw(end.shutdown)
 
     def close(self) -> None:
@@ -419,7 +423,7 @@ class SimulatedSocket(trio.socket.SocketType):
         """Give back to the kernel what it holds for this socket."""
         if self._queue is not None and self._local is not None:
             self.world.stop_listening(self.host.address, self._local, self)
-            for sock in self._queue:
+            for sock, _ in self._queue:
                 if sock._end is not None:
                     sock._end.reset()
                 sock.close()

@@ -68,10 +68,12 @@ class IllegalTransition(Exception):
     """An event has occurred in a state in which it cannot. It is a mistake of the simulation, never of a program."""
 
 
-_ENDING = dict.fromkeys(
-    (TcpEvent.ABORT, TcpEvent.RST, TcpEvent.USER_TIMEOUT, TcpEvent.POWER_LOSS), TcpState.CLOSED
-)
-
+_ENDING: dict[TcpEvent, TcpState] = {
+    TcpEvent.ABORT: TcpState.CLOSED,
+    TcpEvent.RST: TcpState.CLOSED,
+    TcpEvent.USER_TIMEOUT: TcpState.CLOSED,
+    TcpEvent.POWER_LOSS: TcpState.CLOSED,
+}
 TRANSITIONS: dict[TcpState, dict[TcpEvent, TcpState]] = {
     TcpState.CLOSED: {
         TcpEvent.ACTIVE_OPEN: TcpState.SYN_SENT,

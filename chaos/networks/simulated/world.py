@@ -1,6 +1,6 @@
 """The world of a simulated run: its hosts, who listens where, which ports are taken, and what becomes of a host.
 
-There is one world per run, and it holds no socket and no connection alive: those belong to the programs.
+There is one world per run. It keeps no connection alive, and a socket only while that listens: programs own them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Socket(Protocol):
         ...
 
     def wake(self) -> None:
-        """Wake the tasks that wait for what is now so."""
+        """Wake the tasks for which what they wait for is now true."""
 
     def wake_after_thaw(self, host: str) -> None:
         """Wake the tasks that wait, if the socket is on this host."""
@@ -99,11 +99,11 @@ class World:
         raise os_error(errno.EADDRNOTAVAIL)
 
     def start_listening(self, host: str, address: Address, listener: Socket) -> None:
-        """Let a socket take the connections to an address of its host."""
+        """Let a socket take the connections to an address of its host from now on."""
         self._listeners[host, *address] = listener
 
     def stop_listening(self, host: str, address: Address, listener: Socket) -> None:
-        """Let no socket take connections to an address, unless another one listens there by now."""
+        """Undo `start_listening`, unless another socket listens at the address by now."""
         if self._listeners.get((host, *address)) is listener:
             del self._listeners[host, *address]
 
@@ -150,7 +150,7 @@ class World:
         state.on_held_back = on_held_back
 
     def thaw(self, host: str) -> None:
-        """Let a host's programs go on."""
+        """Let a host's programs go on, unless another fault still stops them."""
         state = self.fabric.host(host)
         state.frozen -= 1
         state.on_held_back = do_nothing
