@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack
@@ -74,13 +75,16 @@ class Twins:
             UsageError: a subject cannot be had, or cannot do what the scenario asks.
         """
         with ExitStack() as stack:
-            futures = []
+            queues = []
             for hash_seed in HASH_SEEDS:
                 crew = Workers(self.pairs, partial(launch, PYTHONHASHSEED=hash_seed))
                 stack.callback(crew.close)
-                futures.append([crew.submit(run_seeds, replace(job, keep="all")) for job in jobs])
-            for job, *twins in zip(jobs, *futures, strict=True):
-                one, other = (_rows_of(job, twin) for twin in twins)
+                queues.append(
+                    deque(crew.submit(run_seeds, replace(job, keep="all")) for job in jobs)
+                )
+            for job in jobs:
+                # what has been compared is let go: each row holds a whole trace
+                one, other = (_rows_of(job, queue.popleft()) for queue in queues)
                 self._compare(one, other)
                 yield [row.without_trace() if job.keep == "none" else row for row in one]
 

@@ -60,10 +60,6 @@ class Tally:
         """Return the part that is about one scenario."""
         return Tally({key: row for key, row in self.rows.items() if key[0] == title})
 
-    def titles(self) -> list[str]:
-        """Return the scenarios, sorted."""
-        return sorted({title for title, _ in self.rows})
-
     def counts(self) -> Counter[Outcome]:
         """Return how many runs ended how."""
         return Counter(row.outcome for row in self.rows.values())

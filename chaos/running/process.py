@@ -16,7 +16,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import trio
 import trio.testing
@@ -25,8 +25,6 @@ from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import ChaosError, SubjectNotFound, UsageError
 from chaos.networks import make_network
-from chaos.networks.simulated.clock import VirtualClock, check_scheduler
-from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.world import World
 from chaos.running.environment import environment, raise_descriptors
 from chaos.running.job import Job
@@ -34,6 +32,7 @@ from chaos.running.log import trace_file, warnings_told, write_verdict
 from chaos.running.parent import Parent
 from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
 from chaos.running.run import Run
+from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
 from chaos.scenario.plan import make_plan
 from chaos.subjects.load import load, load_name
@@ -212,7 +211,10 @@ def _run_and_judge(
         stack.enter_context(warnings_told(run.warn))
         run.sink = _each(write, see)
         run.on_stuck = give_up
-        _run_to_end(run, parent)
+        if run.world is None:
+            trio.run(_supervise, run, parent)
+        else:
+            run_in_world(run.world, _supervise, run, parent)
         return conclude()
 
 
@@ -228,37 +230,27 @@ def _each(first: See | None, second: See | None) -> See | None:
     return see
 
 
-def _run_to_end(run: Run, parent: Parent | None) -> None:
-    """Run on the clock of the run's network until its end, or until it is stopped."""
-    world = run.world
-    if world is None:
-        trio.run(_supervise, run, parent)
-        return
-    check_scheduler()  # here, before trio makes a group of what is raised
-    clock = VirtualClock(world.fabric)
-    with collect_by_turns(clock, world.sockets.__len__):
-        trio.run(_supervise, run, parent, clock=clock)
-
-
 async def _supervise(run: Run, parent: Parent | None) -> None:
     """Run; stop when the parent says anything or is gone, and on SIGTERM. Without a parent nothing stops a run."""
     if parent is None:
         await run.run()
         return
     async with trio.open_nursery() as nursery:
-
-        async def stop_after(wait: Callable[..., Any], *arguments: Any) -> None:
-            await wait(*arguments)
-            nursery.cancel_scope.cancel()
-
-        descriptor = parent.connection.fileno()
-        nursery.start_soon(stop_after, trio.lowlevel.wait_readable, descriptor)
-        nursery.start_soon(stop_after, _wait_for_sigterm)
+        nursery.start_soon(_stop_with_parent, parent, nursery.cancel_scope)
+        nursery.start_soon(_stop_on_sigterm, nursery.cancel_scope)
         await trio.testing.wait_all_tasks_blocked()
         await run.run()
         nursery.cancel_scope.cancel()
 
 
-async def _wait_for_sigterm() -> None:
+async def _stop_with_parent(parent: Parent, scope: trio.CancelScope) -> None:
+    await trio.lowlevel.wait_readable(parent.connection.fileno())
+    scope.cancel()
+
+
+async def _stop_on_sigterm(scope: trio.CancelScope) -> None:
     with trio.open_signal_receiver(signal.SIGTERM) as signals:
-        await anext(signals)
+        async for (
+            _
+        ) in signals:  # none of them kills the process, which is about to hand in what it has
+            scope.cancel()

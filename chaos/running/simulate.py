@@ -44,7 +44,19 @@ def simulate(
             seed_scheduler(seed)
             return await async_fn(*arguments)
 
+    return run_in_world(world, main)
+
+
+def run_in_world(
+    world: World, async_fn: Callable[[*Arguments], Awaitable[T]], *arguments: *Arguments
+) -> T:
+    """Run an async function on the virtual time of a simulated network, and return what it returns.
+
+    Raises:
+        NetworkUnavailable: this release of trio has another scheduler than this module knows.
+        BaseException: whatever the function raises.
+    """
     check_scheduler()  # here, before trio makes a group of what is raised
     clock = VirtualClock(world.fabric)
     with collect_by_turns(clock, world.sockets.__len__):
-        return trio.run(main, clock=clock)
+        return trio.run(async_fn, *arguments, clock=clock)

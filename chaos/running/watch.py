@@ -1,4 +1,4 @@
-"""Watches the events of a run as they are recorded, for what the runner waits for. Pure."""
+"""What a run waits for, read off its events: the steady state, triggers, reconnect cycles. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEADY_QUIET_S = 1.0
 
 
 class Watch(Protocol):
-    """What takes events of some kinds."""
+    """Takes events of the kinds in `KINDS`."""
 
     KINDS: ClassVar[frozenset[str]]
 
@@ -37,7 +37,7 @@ class Watches:
             self._by_kind.setdefault(kind, []).append(watch.see)
 
     def remove(self, watch: Watch) -> None:
-        """Show it no more."""
+        """Stop to show events to a watch."""
         for kind in watch.KINDS:
             self._by_kind[kind].remove(watch.see)
 

@@ -57,6 +57,11 @@ async def deaf(url, **_):
     with trio.CancelScope(shield=True):
         await trio.sleep_forever()
 
+async def blocks(url, **_):
+    await trio.sleep(0.1)
+    while True:
+        pass
+
 async def serve_hangs(host, port, *, task_status, workload=(), **_):
     await trio.sleep_forever()
 
@@ -226,6 +231,33 @@ def test_an_interrupted_run_writes_what_it_has_and_exits_130(folder: Path) -> No
     assert json.loads((out / "long" / "verdict.json").read_text())["outcome"] == "INCONCLUSIVE"
     assert '"kind":"interrupted"' in (out / "long" / "trace.jsonl").read_text()
     assert "small" in (folder / "j.xml").read_text()
+
+
+def test_a_second_interruption_kills_at_once_what_does_not_stop(folder: Path) -> None:
+    out = folder / "out"
+    client = f"{folder / 'subjects.py'}:blocks"
+    process = start("run", folder / "plain.yaml", "--out", out, "--client", client)
+    wait_for_trace(out / "plain", '"kind":"subject_start"')
+    time.sleep(0.5)
+    os.killpg(process.pid, signal.SIGINT)
+    with pytest.raises(subprocess.TimeoutExpired):  # the run is given some seconds to stop
+        process.wait(timeout=1.5)
+    started_s = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    said, errors = process.communicate(timeout=20)
+    assert time.monotonic() - started_s < 4
+    assert process.returncode == 130, said + errors
+    assert "the run's process was killed by SIGKILL" in " ".join(said.split())
+
+
+def test_with_fail_fast_the_first_failure_stops_the_others(folder: Path) -> None:
+    text = (folder / "small.yaml").read_text().partition("expect:")[0]
+    bad = text.replace("name: small", "name: bad")
+    (folder / "bad.yaml").write_text(bad + "expect: [{never_reconnects: {after: cut}}]\n")
+    done = run("run", folder / "bad.yaml", folder / "long.yaml", "--fail-fast", "--json")
+    rows = {row["scenario"]: row["outcome"] for row in json.loads(done.stdout)["verdicts"]}
+    assert rows == {"bad": "FAIL", "long": "INCONCLUSIVE"}, done.stdout
+    assert done.returncode == 1
 
 
 def test_killing_the_command_stops_its_runs_too(folder: Path) -> None:

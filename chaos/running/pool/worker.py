@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, TypeVar
@@ -133,9 +134,11 @@ class Worker:
         Raises:
             WorkerLost: the process ended first.
             UsageError: a subject cannot be had, or cannot do what the scenario asks.
+            OSError: no process can be started.
         """
+        process = self._living()
         try:
-            process = self._send(work, job)
+            self._give(process, (work, job))
             answer: T = self._receive(process, told, limit_s, grace_s)
         except UsageError:
             raise
@@ -151,7 +154,8 @@ class Worker:
         with self._sending:
             self._is_stopped = True
             if self._process is not None:
-                self._ask_to_stop(self._process)
+                with suppress(OSError):  # it has ended, as who waits for its answer will see
+                    self._process.connection.send(STOP)
 
     def kill(self) -> None:
         """Kill the process, and any that is started later."""
@@ -173,17 +177,21 @@ class Worker:
             code = process.wait(None)
         return code
 
-    def _send(self, work: Work[T], job: Job) -> Process:
+    def _living(self) -> Process:
+        """Return the process, started anew if there is none."""
         if self._process is not None and self._process.connection.poll():
             self.end()  # it has ended since its last answer
         with self._sending:
             process = self._process = self._process or self._start()
-            if self._is_killed:
-                process.kill()
-            process.connection.send((work, job))
-            if self._is_stopped:
-                self._ask_to_stop(process)
+        if self._is_killed:
+            process.kill()
         return process
+
+    def _give(self, process: Process, asked: Any) -> None:
+        with self._sending:
+            process.connection.send(asked)
+            if self._is_stopped:
+                process.connection.send(STOP)
 
     def _receive(self, process: Process, told: Told, limit_s: float | None, grace_s: float) -> Any:
         """Return the answer. Raises OSError or EOFError when the process has ended instead."""
@@ -203,12 +211,6 @@ class Worker:
             else:
                 is_late, end_s = True, time.monotonic() + grace_s
                 self.stop()
-
-    def _ask_to_stop(self, process: Process) -> None:
-        try:
-            process.connection.send(STOP)
-        except OSError:
-            return  # it has ended, as who waits for its answer will see
 
 
 def serve(connection: Connection) -> None:

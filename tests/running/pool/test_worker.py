@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -137,12 +138,13 @@ def test_a_worker_that_is_killed_by_another_thread_stays_dead(job: Callable[...,
 
 
 PARENT = """
-import sys, time
+import pickle, sys, threading, time
 from chaos.running.pool.worker import Worker, fork, launch
-import chaos.running.process, chaos.running.job, pickle
+from chaos.running.process import run_job
 worker = Worker({start})
-job = pickle.load(sys.stdin.buffer)
-worker.run(chaos.running.process.run_job, job) if {idle} else worker._send(chaos.running.process.run_job, job)
+run = threading.Thread(target=worker.run, args=(run_job, pickle.load(sys.stdin.buffer)))
+run.start()
+run.join({wait_s})
 print(worker.pid, flush=True)
 time.sleep(3600)
 """
@@ -153,11 +155,9 @@ time.sleep(3600)
 def test_a_worker_ends_when_its_parent_is_killed(
     start: str, idle: bool, job: Callable[..., Job]
 ) -> None:
-    import pickle
-
     given = job() if idle else job("idles", "60s", "embedded")
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(start=start, idle=idle)],
+        [sys.executable, "-c", PARENT.format(start=start, wait_s=None if idle else 5.0)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as parent:
@@ -166,7 +166,6 @@ def test_a_worker_ends_when_its_parent_is_killed(
         parent.stdin.write(pickle.dumps(given))
         parent.stdin.close()
         pid = int(parent.stdout.readline())
-        time.sleep(0.0 if idle else 1.0)
         os.kill(pid, 0)
         parent.kill()
     deadline = time.monotonic() + 5
