@@ -219,13 +219,14 @@ class Endings:
         `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.
         """
         states = self.states
-        drained = any(states[one] is ENDING and empty(one) for one in self._cut_off)
         told = [one for one in states if states[one] is ENDED]
-        silent = len(self._ended_sides) == len(SIDES)
         if (
-            drained
-            or len(told) == 2
-            or (silent and all(one in told or dead(one) for one in states))
+            len(told) == len(SIDES)
+            or any(states[one] is ENDING and empty(one) for one in self._cut_off)
+            or (
+                len(self._ended_sides) == len(SIDES)
+                and all(one in told or dead(one) for one in states)
+            )
         ):
             self._end_all()
         return self.over

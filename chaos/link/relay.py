@@ -210,8 +210,12 @@ class Relay:
         if tell is Tell.RST or not knows_fin:
             stream: Stream = "downstream" if side == "client" else "upstream"
             self.transcript.record("rst" if tell is Tell.RST else "fin", stream, side)
-        act = {Tell.FIN: end.send_fin, Tell.CLOSE: end.close, Tell.RST: end.reset}
-        act[tell]()
+        if tell is Tell.FIN:
+            end.send_fin()
+        elif tell is Tell.CLOSE:
+            end.close()
+        else:
+            end.reset()
 
     def end_if_over(self) -> None:
         """End the connection if nothing can be delivered any more."""

@@ -62,7 +62,7 @@ class Transcript:
         Most bytes are whole frames, whose meaning is found once for both sides.
         """
         near, far = SIDES[stream]
-        first, second = (self._observers.get((stream, side)) for side in (near, far))
+        first, second = self._observers.get((stream, near)), self._observers.get((stream, far))
         if first is None or second is None or not (first.at_rest and second.at_rest):
             self.observe(stream, near, unit)
             self.observe(stream, far, unit)

@@ -46,11 +46,11 @@ class Collection:
     async def create(self, wanted: ProxyInput) -> Proxy:
         """Add a proxy. Raises ApiError, and then nothing is kept of it."""
         require(wanted)
-        self._see_room(wanted)
+        self._check_room(wanted)
         if wanted.name in self.proxies:
             raise ApiError("proxy already exists", 409)
         starts = wanted.enabled is not False
-        address = await self._resolve_to_listen(wanted.listen or "") if starts else None
+        address = await _resolve_to_listen(wanted.listen or "") if starts else None
         if wanted.name in self.proxies:
             raise ApiError("proxy already exists", 409)  # by a call that came in meanwhile
         proxy = self._make(wanted)
@@ -100,7 +100,7 @@ class Collection:
         """Start all proxies and remove all toxics. Raises ApiError at the first that does not start."""
         for proxy in list(self.proxies.values()):
             if not proxy.enabled:
-                address = await self._resolve_to_listen(proxy.listen)
+                address = await _resolve_to_listen(proxy.listen)
                 if self.proxies.get(proxy.name) is proxy:
                     _start(proxy, address)
                     self.ground.events.tell("proxy_changed", proxy=proxy.body())
@@ -108,7 +108,7 @@ class Collection:
 
     def add_toxic(self, proxy: Proxy, toxic: Toxic) -> None:
         """Add a toxic to a proxy. Raises ApiError beyond the limits."""
-        self._see_toxic(toxic)
+        self._check_name(toxic.name)
         if len(proxy.toxics()) >= self.limits.toxics:
             raise ApiError(f"too many toxics, expected at most {self.limits.toxics}", 400)
         proxy.add(toxic)
@@ -126,9 +126,9 @@ class Collection:
             proxy.stop()
 
     async def _add_or_replace(self, row: ProxyInput) -> Proxy:
-        self._see_room(row)
+        self._check_room(row)
         for toxic in row.toxics:
-            self._see_toxic(toxic)
+            self._check_name(toxic.name)
         address = None
         existing = self.proxies.get(row.name)
         if existing is not None:
@@ -138,7 +138,7 @@ class Collection:
             existing.stop()
         starts = row.enabled is not False
         if starts and address is None:
-            address = await self._resolve_to_listen(row.listen or "")
+            address = await _resolve_to_listen(row.listen or "")
         other = self.proxies.get(row.name)
         if other is not None:
             other.stop()
@@ -159,30 +159,25 @@ class Collection:
             ground=self.ground,
         )
 
-    def _see_room(self, wanted: ProxyInput) -> None:
-        self._see_name(wanted.name)
+    def _check_room(self, wanted: ProxyInput) -> None:
+        self._check_name(wanted.name)
         if wanted.name not in self.proxies and len(self.proxies) >= self.limits.proxies:
             raise ApiError(f"too many proxies, expected at most {self.limits.proxies}", 400)
 
-    def _see_toxic(self, toxic: Toxic) -> None:
-        self._see_name(toxic.name)
-
-    def _see_name(self, name: str) -> None:
+    def _check_name(self, name: str) -> None:
         if len(name.encode()) > self.limits.name_bytes:
             raise ApiError(f"name too long, expected at most {self.limits.name_bytes} bytes", 400)
 
-    async def _resolve_to_listen(self, listen: str) -> Address:
-        try:
-            return await resolve(listen)
-        except AddressError as error:
-            raise ApiError(f"listen tcp: {error}", 500) from None
 
-
-async def _resolve(listen: str) -> Address:
+async def _resolve(listen: str, *, before_error: str = "") -> Address:
     try:
         return await resolve(listen)
     except AddressError as error:
-        raise ApiError(str(error), 500) from None
+        raise ApiError(f"{before_error}{error}", 500) from None
+
+
+async def _resolve_to_listen(listen: str) -> Address:
+    return await _resolve(listen, before_error="listen tcp: ")
 
 
 def _start(proxy: Proxy, address: Address) -> None:

@@ -72,8 +72,6 @@ class Proxy:
         self._address = Address(host="", port=0)  # where it listens
         self._scope = trio.CancelScope()
         self._connections: dict[int, ProxiedConnection] = {}
-        self._counters: dict[Stream, Counter] = {}
-        self._counted_for = ("", "")
 
     @property
     def enabled(self) -> bool:
@@ -216,15 +214,6 @@ class Proxy:
             set_options(sock)
         self._accepted += 1
         ground = self.ground
-        addresses = self.listen, self.upstream
-        if addresses != self._counted_for:
-            self._counted_for = addresses
-            self._counters = {
-                way: ground.totals.setdefault(
-                    (way, self.listen, self.name, self.upstream), Counter()
-                )
-                for way in STREAMS
-            }
         origin = Origin(
             proxy=self.name,
             upstream=self.upstream,
@@ -233,7 +222,12 @@ class Proxy:
             end_policy=ground.end_policy,
             dial_s=ground.dial_s,
             poller=ground.poller,
-            counters=self._counters,
+            counters={
+                way: ground.totals.setdefault(
+                    (way, self.listen, self.name, self.upstream), Counter()
+                )
+                for way in STREAMS
+            },
         )
         connection = ProxiedConnection(
             id_=ground.next_id(), origin=origin, sock=sock, client=printed(address)

@@ -13,6 +13,9 @@ from chaos.wire.head import END_OF_HEAD, HeadTooLong, split_head
 
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 DATA_OPCODES = frozenset({"continuation", "text", "binary"})
+_HEADER_BYTES_MAX = 14
+# short lengths that mean a length of so many bytes
+_WIDE_LENGTHS = {126: 2, 127: 8}
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +28,27 @@ class Span:
     ends: bool = False
 
 
+def frame_sizes(data: bytes, start: int = 0) -> tuple[int, int] | None:
+    """Return the lengths of header and payload of the frame at `start`, or None if its header is not all there."""
+    there = len(data) - start
+    if there < 2:
+        return None
+    second = data[start + 1]
+    width = _WIDE_LENGTHS.get(second & 0x7F, 0)
+    header = 2 + width + (4 if second & 0x80 else 0)
+    if there < header:
+        return None
+    if width:
+        return header, int.from_bytes(data[start + 2 : start + 2 + width], "big")
+    return header, second & 0x7F
+
+
 def frame_end(payload: bytes, start: int) -> int | None:
     """Return where the frame ends that begins at `start`, or None if it is not all there."""
-    if len(payload) - start < 2:
+    sizes = frame_sizes(payload, start)
+    if sizes is None:
         return None
-    second = payload[start + 1]
-    end = start + 2 + (4 if second & 0x80 else 0)
-    length = second & 0x7F
-    if length > 125:
-        width = 2 if length == 126 else 8
-        length = int.from_bytes(payload[start + 2 : start + 2 + width], "big")
-        end += width
-    end += length
+    end = start + sizes[0] + sizes[1]
     return end if end <= len(payload) else None
 
 
@@ -126,18 +138,17 @@ class FrameCutter:
             taken = self._feed_header(payload)
         body = min(self._remaining, len(payload) - taken)
         self._remaining -= body
-        ends = self._remaining == 0 and _header_is_complete(self._header)
+        ends = self._remaining == 0 and frame_sizes(self._header) is not None
         if ends:
             self._opcode = None
         return Span(payload[: taken + body], opcode, begins, ends)
 
     def _feed_header(self, payload: bytes) -> int:
         before = len(self._header)
-        header = self._header + payload[: 14 - before]
-        needed = _header_length(header)
-        self._header = header[:needed]
-        if len(self._header) == needed:
-            self._remaining = _payload_length(self._header)
+        self._header += payload[: _HEADER_BYTES_MAX - before]
+        sizes = frame_sizes(self._header)
+        if sizes is not None:
+            self._header, self._remaining = self._header[: sizes[0]], sizes[1]
         return len(self._header) - before
 
 
@@ -148,24 +159,3 @@ def _may_be_http(head: bytes) -> bool:
 
 def _informational(first_line: bytes) -> bool:
     return first_line.startswith(b"HTTP/1.1 1") and not first_line.startswith(b"HTTP/1.1 101")
-
-
-def _header_length(header: bytes) -> int:
-    """Return how long the header is, as far as its bytes so far tell."""
-    if len(header) < 2:
-        return 2
-    short = header[1] & 0x7F
-    return 2 + {126: 2, 127: 8}.get(short, 0) + (4 if header[1] & 0x80 else 0)
-
-
-def _header_is_complete(header: bytes) -> bool:
-    return len(header) >= 2 and len(header) == _header_length(header)
-
-
-def _payload_length(header: bytes) -> int:
-    short = header[1] & 0x7F
-    if short == 126:
-        return int.from_bytes(header[2:4], "big")
-    if short == 127:
-        return int.from_bytes(header[2:10], "big")
-    return short
