@@ -286,6 +286,23 @@ def test_every_short_command_on_a_page_does_what_the_page_shows(page: Path, sand
 
 
 @pytest.mark.slow
+def test_the_program_on_the_readme_prints_what_it_shows(tmp_path: Path) -> None:
+    blocks = blocks_of(ROOT / "README.md")
+    [program] = [block for block in blocks if block.file == "hour.py"]
+    [shown] = [out for block in blocks for command, out in block.commands() if "hour.py" in command]
+    (tmp_path / "hour.py").write_text(program.text)
+    done = subprocess.run(
+        [sys.executable, "hour.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout == shown
+
+
+@pytest.mark.slow
 def test_the_server_of_the_how_to_serves(sandbox: Path) -> None:
     """The client of that page is run by its own scenario; its server answers the reference client."""
     page = ROOT / "docs" / "how-to" / "your-own-client.md"
