@@ -23,7 +23,7 @@ from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End, KernelEnd, Watchab
 from chaos.link.poller import Caller, PendingCall
 from chaos.link.splice import AVAILABLE, Stopped, splice
 from chaos.link.transcript import Transcript
-from chaos.trace import Stream
+from chaos.trace import Side, Stream
 from chaos.vocabulary.faults import Blackhole
 
 # what is read ahead of a target that takes no more: enough to learn soon that a quiet source has ended
@@ -148,6 +148,8 @@ class Direction:
         self.outbox = Outbox()
         self._source = source
         self._target = target
+        self._source_side: Side
+        self._target_side: Side
         self._source_side, self._target_side = SIDES[stream]
         self._transcript = transcript
         self._is_observed = transcript.observes
