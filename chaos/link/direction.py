@@ -117,6 +117,7 @@ class Direction:
     """Moves the bytes of one stream. Its owner runs its tasks and closes both ends."""
 
     __slots__ = (
+        "_has_changed",
         "_is_observed",
         "_is_writing",
         "_owner",
@@ -155,6 +156,7 @@ class Direction:
         self._is_observed = transcript.observes
         self._owner = owner
         self._is_writing = False  # a task delivers what is in the outbox
+        self._has_changed = False  # while it did
         self._read_on: Callable[[], None] | None = None  # what a reader that holds back waits for
         self._pending: PendingCall | None = None
         self._read_bytes = READ_BYTES
@@ -330,7 +332,7 @@ class Direction:
     def _look(self) -> None:
         """Deliver what has left the pipe by now; the caller calls this."""
         try:
-            if self._owner.caller is not None and not self._is_writing:
+            if self._owner.caller is not None:
                 self.pass_on()
                 self._settle()
         except Exception as error:
@@ -342,6 +344,7 @@ class Direction:
         Most units leave a pipe as they come, and most sockets have room: then no other task need be woken.
         """
         if self._is_writing:
+            self._has_changed = True
             return
         self.outbox.add(self.pipe.advance(trio.current_time()))
         while self.outbox and self._deliver_now():
@@ -418,13 +421,15 @@ class Direction:
     async def _write(self) -> None:
         """Deliver what is in the outbox, and what leaves the pipe meanwhile."""
         while True:
+            self._has_changed = False
             self.outbox.add(self.pipe.advance(trio.current_time()))
-            if not self.outbox:
-                break
             while self.outbox:
                 await self._deliver(self.outbox.take())
             self._tell_felt()
             self._settle()
+            if not self._has_changed:
+                break
+            await trio.lowlevel.checkpoint()
         self._is_writing = False
         self._look_when_due()
 
