@@ -23,7 +23,7 @@ from chaos.link.ends import BULK_READ_BYTES, READ_BYTES, End, KernelEnd, Watchab
 from chaos.link.poller import Caller, PendingCall
 from chaos.link.splice import AVAILABLE, Stopped, splice
 from chaos.link.transcript import Transcript
-from chaos.trace import Stream
+from chaos.trace import Side, Stream
 from chaos.vocabulary.faults import Blackhole
 
 # what is read ahead of a target that takes no more: enough to learn soon that a quiet source has ended
@@ -117,6 +117,7 @@ class Direction:
     """Moves the bytes of one stream. Its owner runs its tasks and closes both ends."""
 
     __slots__ = (
+        "_has_changed",
         "_is_observed",
         "_is_writing",
         "_owner",
@@ -148,11 +149,14 @@ class Direction:
         self.outbox = Outbox()
         self._source = source
         self._target = target
+        self._source_side: Side
+        self._target_side: Side
         self._source_side, self._target_side = SIDES[stream]
         self._transcript = transcript
         self._is_observed = transcript.observes
         self._owner = owner
         self._is_writing = False  # a task delivers what is in the outbox
+        self._has_changed = False  # while it did
         self._read_on: Callable[[], None] | None = None  # what a reader that holds back waits for
         self._pending: PendingCall | None = None
         self._read_bytes = READ_BYTES
@@ -328,7 +332,7 @@ class Direction:
     def _look(self) -> None:
         """Deliver what has left the pipe by now; the caller calls this."""
         try:
-            if self._owner.caller is not None and not self._is_writing:
+            if self._owner.caller is not None:
                 self.pass_on()
                 self._settle()
         except Exception as error:
@@ -340,6 +344,7 @@ class Direction:
         Most units leave a pipe as they come, and most sockets have room: then no other task need be woken.
         """
         if self._is_writing:
+            self._has_changed = True
             return
         self.outbox.add(self.pipe.advance(trio.current_time()))
         while self.outbox and self._deliver_now():
@@ -416,13 +421,15 @@ class Direction:
     async def _write(self) -> None:
         """Deliver what is in the outbox, and what leaves the pipe meanwhile."""
         while True:
+            self._has_changed = False
             self.outbox.add(self.pipe.advance(trio.current_time()))
-            if not self.outbox:
-                break
             while self.outbox:
                 await self._deliver(self.outbox.take())
             self._tell_felt()
             self._settle()
+            if not self._has_changed:
+                break
+            await trio.lowlevel.checkpoint()
         self._is_writing = False
         self._look_when_due()
 

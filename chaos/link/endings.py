@@ -174,11 +174,13 @@ class Endings:
 
     def __init__(self, policy: EndPolicy, *, silent: Iterable[Side] = ()) -> None:
         """Begin with both streams open; the sides in `silent` have nobody who could end anything."""
-        self._policy = policy
+        self._policy: EndPolicy = policy
         # values that are replaced, never changed: the connections that are open share those they begin with
-        self.states = _BOTH_OPEN
-        self._ended_sides = frozenset(silent)  # they send no more, or we have closed them
-        self._cut_off = _NO_STREAMS  # they end with what is still in their pipes
+        self.states: Mapping[Stream, StreamState] = _BOTH_OPEN
+        self._ended_sides: frozenset[Side] = frozenset(
+            silent
+        )  # they send no more, or we have closed them
+        self._cut_off: frozenset[Stream] = _NO_STREAMS  # they end with what is still in their pipes
 
     @property
     def over(self) -> bool:
@@ -201,14 +203,17 @@ class Endings:
         if outcome is None:
             state = self.states[stream].name
             raise IllegalEnding(f"{ending.name} of a stream that is {state}, {self._policy}")
+        ended: set[Side] = set()
         if ending in _ANY_READ or outcome.source is not Tell.NOTHING:
-            self._ended_sides |= {source}
+            ended.add(source)
         if outcome.target in (Tell.CLOSE, Tell.RST):
-            self._ended_sides |= {target}
+            ended.add(target)
+        self._ended_sides |= ended
         if outcome.then is not None:
             self.states = {**self.states, stream: outcome.then}
         if outcome.other is UnderWay.PASS_AND_END:
-            self._cut_off |= {OTHER[stream]}
+            cut_off: set[Stream] = {OTHER[stream]}
+            self._cut_off |= cut_off
         elif outcome.other is UnderWay.DISCARD:
             self._end_all()
         return outcome
