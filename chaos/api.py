@@ -263,7 +263,9 @@ def without_faults(scenario: Scenario) -> Scenario:
         and "cycles" not in row.parameters
     )
     known = {row.check for row in kept}
-    added = (Expectation(check=name) for name in BASELINE_CHECKS if name not in known)
+    added = (
+        Expectation.model_validate({"check": name}) for name in BASELINE_CHECKS if name not in known
+    )
     changes = {
         "name": f"{scenario.name}.baseline",
         "timeline": (),

@@ -93,8 +93,8 @@ class Link:
         settings = _settings(word, parameters)
         way = stream or ("downstream" if settings.kind == "toxic" else "both")
         number = len(self._entries)
-        entry = Entry(kind=settings.kind, word=word, stream=way, parameters=parameters)
-        self._entries.append(entry)
+        entry = {"kind": settings.kind, "word": word, "stream": way, "parameters": parameters}
+        self._entries.append(Entry.model_validate(entry))
         stage = Stage(key=number, settings=settings, toxicity=toxicity)
         await self._opened().add(stage, [row for row in STREAMS if way in (row, "both")])
         return number
@@ -114,7 +114,7 @@ class Link:
 
     def reset(self, side: Side | Literal["both"] = "both") -> None:
         """Send an RST on every live connection now, to one side or to both."""
-        self._entries.append(Entry(kind="fault", word="reset"))
+        self._entries.append(Entry.model_validate({"kind": "fault", "word": "reset"}))
         self._opened().reset(len(self._entries) - 1, side)
 
     def _opened(self) -> ClientLink:
