@@ -34,6 +34,9 @@ OTHER: Mapping[Stream, Stream] = {"upstream": "downstream", "downstream": "upstr
 class StreamState(Enum):
     """Where a stream is in its life."""
 
+    # members are singletons: their identity is their hash, which is found without a call of Python code
+    __hash__ = object.__hash__
+
     OPEN = "its source may send more"
     ENDING = "its end was read, and has not left the pipe"
     ENDED = "its target was told of the end, or is gone"
@@ -42,6 +45,9 @@ class StreamState(Enum):
 
 class Ending(Enum):
     """What ends a stream or the whole connection: who did it, and how."""
+
+    # members are singletons: their identity is their hash, which is found without a call of Python code
+    __hash__ = object.__hash__
 
     FIN_READ = auto()  # the source sends no more
     RST_READ = auto()  # the source has reset the connection

@@ -26,6 +26,9 @@ class TcpState(Enum):
     `may_receive`: more bytes may arrive from the peer; its FIN has not arrived.
     """
 
+    # members are singletons: their identity is their hash, which is found without a call of Python code
+    __hash__ = object.__hash__
+
     CLOSED = "closed", False, False
     LISTEN = "listen", False, False
     SYN_SENT = "SYN sent", False, True
@@ -45,6 +48,9 @@ class TcpState(Enum):
 
 class TcpEvent(Enum):
     """What can change a state: a call of the program, a segment that arrives, or a timer (RFC 9293 section 3.10)."""
+
+    # members are singletons: their identity is their hash, which is found without a call of Python code
+    __hash__ = object.__hash__
 
     # calls of the program; CLOSE is the RFC's word for what sockets call shutdown(SHUT_WR)
     ACTIVE_OPEN = auto()
