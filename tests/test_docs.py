@@ -303,6 +303,19 @@ def test_the_program_on_the_readme_prints_what_it_shows(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_the_tests_and_the_program_of_the_how_to_do_what_it_says(sandbox: Path) -> None:
+    page = ROOT / "docs" / "how-to" / "in-your-own-tests.md"
+    for block in blocks_of(page):
+        if block.file is not None:
+            (sandbox / block.file).write_text(block.text)
+    for command in ("python -m pytest -q -p no:cacheprovider .", "python nightly.py"):
+        code, said = run(command.replace("python", sys.executable, 1), sandbox)
+        assert code == 0, said
+    assert "PASS half-open" in said
+    assert (sandbox / "runs" / "half-open" / "trace.jsonl").exists()
+
+
+@pytest.mark.slow
 def test_the_server_of_the_how_to_serves(sandbox: Path) -> None:
     """The client of that page is run by its own scenario; its server answers the reference client."""
     page = ROOT / "docs" / "how-to" / "your-own-client.md"

@@ -1,7 +1,7 @@
 """What verdicts say, word for word, in one file: `wording.txt` beside this one.
 
-Other tests assert values. When words are meant to change, `python tests/test_wording.py` writes the file anew; read the
-difference as a user would.
+Other tests assert values. When words are meant to change, `python tests/test_wording.py` writes the file anew; read
+the difference as a user would.
 """
 
 from __future__ import annotations

@@ -16,10 +16,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from types import ModuleType
 from typing import Any, TypeVar
 
 from chaos.errors import SubjectNotFound, UsageError
@@ -60,11 +61,22 @@ class Process:
     wait: Callable[[float | None], int | None]
 
 
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Hide the program that called us: a worker needs nothing of it, and would else import and so run it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
 def fork() -> Process:
     """Start a process from the fork server."""
     ours, theirs = _CONTEXT.Pipe()
     process = _CONTEXT.Process(target=serve, args=(theirs,))
-    with _FORKING:
+    with _FORKING, _main_hidden():
         process.start()
     theirs.close()
 
