@@ -182,3 +182,13 @@ def test_nothing_that_is_said_names_a_machine_or_is_left_to_do() -> None:
                 f"{name}:{number}: {why}" for rule, why in BANNED.items() if re.search(rule, line)
             ]
     assert not wrong, "\n".join(wrong)
+
+
+def test_tests_mirror_the_tree() -> None:
+    """Each folder of tests is a room of the package, and each room with code has one; others are named here."""
+    apart = {"scenarios", "support", "tools"}
+    tests = ROOT / "tests"
+    folders = {path.parent.relative_to(tests) for path in tests.rglob("test_*.py")}
+    rooms = {path.parent.relative_to(PACKAGE) for path in sources if path.name != "__init__.py"}
+    assert {str(folder) for folder in folders - rooms} <= apart
+    assert {str(room) for room in rooms - folders} == set()
