@@ -98,11 +98,14 @@ class Mistakes:
         return len(self._found)
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most alike, if one is alike enough."""
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
+
+
 def nearest_word(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that this one was probably meant to be."""
-    lowered = word.lower().replace("-", "_")
-    found = get_close_matches(lowered[:100], list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    return nearest(word.lower().replace("-", "_")[:100], known)
 
 
 def show(node: Node) -> str:
