@@ -47,6 +47,7 @@ def read_text(text: str | bytes, path: str) -> Node:
 
 
 def _decode(text: str | bytes, mistakes: Mistakes) -> str:
+    """Return the text of a file without its byte order mark; raise InvalidScenario if it cannot be read at all."""
     if len(text) > BYTES_MAX:
         mistakes.refuse(Mark(1, 1), "the file is too large", expected="at most 1 MiB")
     try:
@@ -125,9 +126,7 @@ class _Reader:
         last = Mark(1, 1)
         while True:
             try:
-                event = next(stream)
-            except StopIteration:
-                return
+                event = next(stream, None)
             except YAMLError as error:
                 self._stop_at_syntax(error)
             except Exception:
@@ -135,6 +134,8 @@ class _Reader:
                 # "\\UFFFFFFFF" (OverflowError) and %YAML 1.0 (AssertionError); only its own code runs here
                 message = "an escape or a directive after this place is out of range"
                 self._stop(last, f"this is not YAML: {message}")
+            if event is None:
+                return
             last = self._places.mark(event.end_mark.index)
             yield event
 
@@ -175,21 +176,17 @@ class _Reader:
             self._alias(event)
         elif isinstance(event, events.ScalarEvent):
             self._check_tag(event, {"!", "tag:yaml.org,2002:str"})
-            scalar = self._scalar(event)
-            if event.anchor:
-                self._anchors[event.anchor] = scalar
-            self._place(scalar, scalar.mark)
+            self._finish(self._scalar(event), event.anchor)
         elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
             self._start(event)
         elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
             self._end()
 
     def _check_tag(self, event: Any, allowed: set[str]) -> None:
-        tag = str(event.tag) if event.tag is not None else None
-        if tag is not None and tag not in allowed:
-            self._mistakes.add(
-                self._mark(event), "tags are not allowed", value=shorten(tag), expected="plain YAML"
-            )
+        if event.tag is not None and str(event.tag) not in allowed:
+            tag = shorten(str(event.tag))
+            message = "tags are not allowed"
+            self._mistakes.add(self._mark(event), message, value=tag, expected="plain YAML")
 
     def _start(self, event: Any) -> None:
         is_mapping = isinstance(event, events.MappingStartEvent)
@@ -208,9 +205,13 @@ class _Reader:
         node: Node = Sequence(items=tuple(done.items), **common)
         if done.is_mapping:
             node = Mapping(keys=done.keys, values=done.values, **common)
-        if done.anchor:
-            self._anchors[done.anchor] = node
-        self._place(node, done.mark)
+        self._finish(node, done.anchor)
+
+    def _finish(self, node: Node, anchor: str | None) -> None:
+        """Put a node that was read whole where it belongs, and remember it if an alias may name it."""
+        if anchor:
+            self._anchors[anchor] = node
+        self._place(node, node.mark)
 
     def _alias(self, event: Any) -> None:
         mark = self._mark(event)
@@ -239,36 +240,28 @@ class _Reader:
             parent.items.append(node)
         elif parent.key:
             key, key_mark = parent.key
-            if key not in parent.keys:
-                parent.keys[key] = key_mark
-                parent.values[key] = node
+            parent.keys.setdefault(key, key_mark)
+            parent.values.setdefault(key, node)
             parent.key = ()
         else:
             parent.key = (self._key(parent, node, mark), mark)
 
     def _key(self, parent: _Open, node: Node, mark: Mark) -> str:
-        if not isinstance(node, Scalar) or not (
-            isinstance(node.value, str) or type(node.value) is int
-        ):
-            self._mistakes.add(
-                mark, "a key that is not text", value=node, expected="a word; quote it if needed"
-            )
-            return f"x-{len(parent.keys)}"
-        if node.text == "<<" and node.value == "<<":
-            self._mistakes.add(
-                mark,
-                "merge keys are not part of YAML 1.2",
-                value="<<",
-                expected="the keys written out, `variables` or a `matrix`",
-            )
-            return f"x-{len(parent.keys)}"
+        ignored = f"x-{len(parent.keys)}"
+        if not isinstance(node, Scalar) or type(node.value) not in (str, int):
+            expected = "a word; quote it if needed"
+            self._mistakes.add(mark, "a key that is not text", value=node, expected=expected)
+            return ignored
+        if node.value == "<<":
+            message = "merge keys are not part of YAML 1.2"
+            expected = "the keys written out, `variables` or a `matrix`"
+            self._mistakes.add(mark, message, value="<<", expected=expected)
+            return ignored
         if node.text in parent.keys:
             first = parent.keys[node.text]
-            self._mistakes.add(
-                mark,
-                f"the key `{shorten(node.text)}` stands here twice, "
-                f"first at line {first.line}, column {first.column}",
-            )
+            place = f"first at line {first.line}, column {first.column}"
+            message = f"the key `{shorten(node.text)}` stands here twice, {place}"
+            self._mistakes.add(mark, message)
         return node.text
 
     def _scalar(self, event: Any) -> Scalar:
@@ -277,10 +270,9 @@ class _Reader:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             self._mistakes.add(mark, "half of a surrogate pair is not a character")
             return Scalar(mark=mark, value="", text="")
-        if event.style is not None or event.tag is not None:
-            return Scalar(mark=mark, value=text, text=text)
+        is_plain = event.style is None and event.tag is None
         try:
-            return Scalar(mark=mark, value=plain_value(text), text=text)
+            return Scalar(mark=mark, value=plain_value(text) if is_plain else text, text=text)
         except ValueError as error:
             self._mistakes.add(mark, str(error), value=shorten(text))
             return Scalar(mark=mark, value=0, text=text)
