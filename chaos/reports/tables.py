@@ -127,11 +127,13 @@ def _who_can(action: type[Action]) -> str:
 
 def table_checks() -> Table:
     """Return the checks: what they judge, what they need of a subject, their parameters."""
-    rows = tuple(
-        (word, what_of(model), _NEEDS[model.needs], _entry_of(word), _short(model))
-        for word, model in CHECKS.items()
+    return Table(
+        headers=("check", "what it judges", "needs", "speaks of", "parameters"),
+        rows=tuple(
+            (word, what_of(model), _NEEDS[model.needs], _entry_of(word), _short(model))
+            for word, model in CHECKS.items()
+        ),
     )
-    return Table(headers=("check", "what it judges", "needs", "speaks of", "parameters"), rows=rows)
 
 
 def _entry_of(word: str) -> str:
@@ -186,8 +188,10 @@ def _codes(policy: Policy, reaction: Reaction) -> str:
 
 def table_states() -> Table:
     """Return the states that a sweep counts, and that `sometimes:` may name."""
-    rows = tuple((word, state.what) for word, state in STATES.items())
-    return Table(headers=("state", "what it is"), rows=rows)
+    return Table(
+        headers=("state", "what it is"),
+        rows=tuple((word, state.what) for word, state in STATES.items()),
+    )
 
 
 TABLES = {

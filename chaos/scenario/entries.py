@@ -60,8 +60,12 @@ def parse_entry(node: Node, mistakes: Mistakes) -> Parsed:
     """Return one entry of the timeline; its mistakes are noted."""
     before = len(mistakes)
     if not isinstance(node, Mapping):
-        expected = "a mapping such as {at: 20s, for: 40s, fault: stall}"
-        mistakes.add(node.mark, "a timeline entry must be a mapping", value=node, expected=expected)
+        mistakes.add(
+            node.mark,
+            "a timeline entry must be a mapping",
+            value=node,
+            expected="a mapping such as {at: 20s, for: 40s, fault: stall}",
+        )
         return Parsed(node=node, parameters=node)
     name_node = node.values.get("name")
     name = name_node.text if isinstance(name_node, Scalar) else None
@@ -104,8 +108,12 @@ def _kind(node: Mapping, mistakes: Mistakes) -> Kind | None:
 def _word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
     value = node.values[kind]
     if not isinstance(value, Scalar):
-        expected = f"the word alone, such as `{kind}: {next(iter(WORDS[kind]))}`"
-        mistakes.add(value.mark, f"`{kind}` must name one word", value=value, expected=expected)
+        mistakes.add(
+            value.mark,
+            f"`{kind}` must name one word",
+            value=value,
+            expected=f"the word alone, such as `{kind}: {next(iter(WORDS[kind]))}`",
+        )
         return None
     word = value.text
     if word in WORDS[kind] and isinstance(value.value, str):
@@ -113,8 +121,11 @@ def _word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
     own_first = sorted(KINDS, key=lambda other: other != kind)
     other = next((other for other in own_first[1:] if word in WORDS[other]), None)
     if other is not None:
-        message = f"`{word}` is {_ARTICLES[other]}, not {_ARTICLES[kind]}"
-        mistakes.add(value.mark, message, expected=f"`{other}: {word}`")
+        mistakes.add(
+            value.mark,
+            f"`{word}` is {_ARTICLES[other]}, not {_ARTICLES[kind]}",
+            expected=f"`{other}: {word}`",
+        )
         return None
     alike = ((other, nearest_word(word, WORDS[other])) for other in own_first)
     nearest = next((f"`{other}: {found}`" for other, found in alike if found), None)
@@ -129,8 +140,9 @@ def _check_keys(node: Mapping, kind: Kind, word: str, mistakes: Mistakes) -> Non
     for key, mark, _ in node.modelled():
         if key == kind or key in known:
             continue
-        hint = _key_hint(key, kind, word)
-        unknown_key(mistakes, mark, key, f"`{kind}: {word}`", known, hint=hint)
+        unknown_key(
+            mistakes, mark, key, f"`{kind}: {word}`", known, hint=_key_hint(key, kind, word)
+        )
 
 
 def _key_hint(key: str, kind: Kind, word: str) -> str | None:
@@ -229,8 +241,12 @@ def parse_expectation(node: Node, mistakes: Mistakes) -> Parsed:
             _note_another(word, keys[1][0], keys[1][1], mistakes)
         value = _check(word, mark, place, node, mistakes)
     else:
-        expected = "a check, such as `no_leaks` or `reconnects: {within: 20s}`"
-        mistakes.add(node.mark, "an expectation must name a check", value=node, expected=expected)
+        mistakes.add(
+            node.mark,
+            "an expectation must name a check",
+            value=node,
+            expected="a check, such as `no_leaks` or `reconnects: {within: 20s}`",
+        )
     good = value if len(mistakes) == before else None
     return Parsed(node=node, parameters=place, value=good)
 
@@ -240,8 +256,11 @@ def _note_another(word: str, key: str, mark: Mark, mistakes: Mistakes) -> None:
     expected = f"it indented below `{word[:60]}`, or in braces"
     if key in CHECKS:
         expected = f"a list item of its own: `- {key}`"
-    message = f"an expectation holds one check, and `{key[:60]}` stands beside `{word[:60]}`"
-    mistakes.add(mark, message, expected=expected)
+    mistakes.add(
+        mark,
+        f"an expectation holds one check, and `{key[:60]}` stands beside `{word[:60]}`",
+        expected=expected,
+    )
 
 
 def _check(
@@ -249,12 +268,21 @@ def _check(
 ) -> Expectation | None:
     if word not in CHECKS:
         nearest = nearest_word(word, CHECKS)
-        expected = None if nearest else f"one of {', '.join(CHECKS)}, or `use: my.module:check`"
-        mistakes.add(mark, "unknown check", value=word[:60], expected=expected, nearest=nearest)
+        mistakes.add(
+            mark,
+            "unknown check",
+            value=word[:60],
+            expected=None if nearest else f"one of {', '.join(CHECKS)}, or `use: my.module:check`",
+            nearest=nearest,
+        )
         return None
     if not isinstance(place, Mapping):
-        expected = f"its parameters: `{word}: {{key: value}}`"
-        mistakes.add(place.mark, f"`{word}` must hold a mapping", value=place, expected=expected)
+        mistakes.add(
+            place.mark,
+            f"`{word}` must hold a mapping",
+            value=place,
+            expected=f"its parameters: `{word}: {{key: value}}`",
+        )
         return None
     inner = place.only(place.keys.keys() - {"tolerance"})
     settings = parse_settings(inner, CHECKS[word], mistakes, what=f"`{word}`", also=("tolerance",))

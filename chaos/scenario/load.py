@@ -40,8 +40,12 @@ def load_text(
     root = read_text(text, path)
     mistakes = Mistakes(path)
     if not isinstance(root, Mapping):
-        expected = "`key: value` pairs, the first `version: 1`"
-        mistakes.refuse(root.mark, "a scenario must be a mapping", value=root, expected=expected)
+        mistakes.refuse(
+            root.mark,
+            "a scenario must be a mapping",
+            value=root,
+            expected="`key: value` pairs, the first `version: 1`",
+        )
     cells = read_cells(root, mistakes)
     loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
     found = _merge(mistakes.sorted(), cells, [mine for _, mine in loaded])
@@ -179,8 +183,9 @@ def _items(root: Mapping, key: str, mistakes: Mistakes) -> tuple[Node, ...]:
     if isinstance(node, Sequence):
         return node.items
     if node is not None:
-        expected = "items that start with `- `"
-        mistakes.add(node.mark, f"`{key}` must be a list", value=node, expected=expected)
+        mistakes.add(
+            node.mark, f"`{key}` must be a list", value=node, expected="items that start with `- `"
+        )
     return ()
 
 
@@ -195,7 +200,10 @@ def _note(problem: Problem, parts: _Parts, mistakes: Mistakes) -> None:
         inner = section == "expect" and path and isinstance(row.parameters, Mapping)
         node = row.parameters if inner else row.node
     node, is_whole = descend(node, path)
-    value = node if is_whole and path and isinstance(node, Scalar) else None
     mistakes.add(
-        node.mark, problem.message, value=value, expected=problem.expected, nearest=problem.nearest
+        node.mark,
+        problem.message,
+        value=node if is_whole and path and isinstance(node, Scalar) else None,
+        expected=problem.expected,
+        nearest=problem.nearest,
     )

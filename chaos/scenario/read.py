@@ -150,9 +150,11 @@ class _Reader:
     def _stop_at_syntax(self, error: YAMLError) -> NoReturn:
         if isinstance(error, ReaderError):
             offset = int(error.position or 0)
-            value = f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None
-            message = "a character that YAML does not allow"
-            self._stop(self._places.mark(offset), message, value=value)
+            self._stop(
+                self._places.mark(offset),
+                "a character that YAML does not allow",
+                value=f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None,
+            )
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
         if mark is None or "end of stream" in problem or "<stream end>" in problem:
@@ -170,8 +172,11 @@ class _Reader:
         if isinstance(event, events.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                message = "a second document in the file"
-                self._stop(self._mark(event), message, expected="one scenario per file")
+                self._stop(
+                    self._mark(event),
+                    "a second document in the file",
+                    expected="one scenario per file",
+                )
         elif isinstance(event, events.AliasEvent):
             self._alias(event)
         elif isinstance(event, events.ScalarEvent):
@@ -185,16 +190,16 @@ class _Reader:
     def _check_tag(self, event: Any, allowed: set[str]) -> None:
         if event.tag is not None and str(event.tag) not in allowed:
             tag = shorten(str(event.tag))
-            message = "tags are not allowed"
-            self._mistakes.add(self._mark(event), message, value=tag, expected="plain YAML")
+            self._mistakes.add(
+                self._mark(event), "tags are not allowed", value=tag, expected="plain YAML"
+            )
 
     def _start(self, event: Any) -> None:
         is_mapping = isinstance(event, events.MappingStartEvent)
         self._check_tag(event, {"tag:yaml.org,2002:map" if is_mapping else "tag:yaml.org,2002:seq"})
         mark = self._mark(event)
         if len(self._open) >= DEPTH_MAX:
-            expected = f"at most {DEPTH_MAX} levels of nesting"
-            self._stop(mark, "nested too deeply", expected=expected)
+            self._stop(mark, "nested too deeply", expected=f"at most {DEPTH_MAX} levels of nesting")
         if event.anchor:
             self._anchors[event.anchor] = None
         self._open.append(_Open(mark, is_mapping, event.anchor))
@@ -217,8 +222,12 @@ class _Reader:
         mark = self._mark(event)
         name = event.anchor
         if name not in self._anchors:
-            nearest = nearest_word(name, self._anchors)
-            self._stop(mark, "an alias without its anchor", value=f"*{name}", nearest=nearest)
+            self._stop(
+                mark,
+                "an alias without its anchor",
+                value=f"*{name}",
+                nearest=nearest_word(name, self._anchors),
+            )
         node = self._anchors[name]
         if node is None:
             self._stop(mark, "an alias inside its own anchor", value=f"*{name}")
@@ -233,9 +242,11 @@ class _Reader:
         parent.size += node.size
         parent.depth = max(parent.depth, node.depth + 1)
         if parent.size > NODES_MAX or len(self._open) + node.depth > DEPTH_MAX:
-            message = "the document is too large once its aliases are written out"
-            expected = f"at most {NODES_MAX} values and {DEPTH_MAX} levels"
-            self._stop(mark, message, expected=expected)
+            self._stop(
+                mark,
+                "the document is too large once its aliases are written out",
+                expected=f"at most {NODES_MAX} values and {DEPTH_MAX} levels",
+            )
         if not parent.is_mapping:
             parent.items.append(node)
         elif parent.key:
@@ -249,19 +260,22 @@ class _Reader:
     def _key(self, parent: _Open, node: Node, mark: Mark) -> str:
         ignored = f"x-{len(parent.keys)}"
         if not isinstance(node, Scalar) or type(node.value) not in (str, int):
-            expected = "a word; quote it if needed"
-            self._mistakes.add(mark, "a key that is not text", value=node, expected=expected)
+            self._mistakes.add(
+                mark, "a key that is not text", value=node, expected="a word; quote it if needed"
+            )
             return ignored
         if node.value == "<<":
-            message = "merge keys are not part of YAML 1.2"
-            expected = "the keys written out, `variables` or a `matrix`"
-            self._mistakes.add(mark, message, value="<<", expected=expected)
+            self._mistakes.add(
+                mark,
+                "merge keys are not part of YAML 1.2",
+                value="<<",
+                expected="the keys written out, `variables` or a `matrix`",
+            )
             return ignored
         if node.text in parent.keys:
             first = parent.keys[node.text]
             place = f"first at line {first.line}, column {first.column}"
-            message = f"the key `{shorten(node.text)}` stands here twice, {place}"
-            self._mistakes.add(mark, message)
+            self._mistakes.add(mark, f"the key `{shorten(node.text)}` stands here twice, {place}")
         return node.text
 
     def _scalar(self, event: Any) -> Scalar:

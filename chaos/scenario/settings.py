@@ -160,8 +160,7 @@ def _note(
         key = str(row["loc"][0]) if row["loc"] else ""
         if row["type"] == "missing" and len(row["loc"]) == 1:
             wrong.add(key)
-            expected = describe_key(model, key)
-            mistakes.add(node.mark, f"{what} needs `{key}`", expected=expected)
+            mistakes.add(node.mark, f"{what} needs `{key}`", expected=describe_key(model, key))
             continue
         if not key:
             if whole:
@@ -187,8 +186,13 @@ def _note_whole(mistakes: Mistakes, node: Mapping, what: str, message: str) -> N
     if match is None or not isinstance(value, Scalar):
         mistakes.add(node.mark, f"{what}: {message}")
         return
-    nearest = nearest_word(value.text, match[4].split(", "))
-    mistakes.add(value.mark, match[1], value=value, expected=match[3], nearest=nearest)
+    mistakes.add(
+        value.mark,
+        match[1],
+        value=value,
+        expected=match[3],
+        nearest=nearest_word(value.text, match[4].split(", ")),
+    )
 
 
 def note_value(mistakes: Mistakes, key: str, value: Node, expected: str) -> None:

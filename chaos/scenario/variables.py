@@ -45,9 +45,11 @@ def read_cells(root: Mapping, mistakes: Mistakes) -> list[Cell]:
     node = root.values.get("matrix")
     rows = [] if node is None else _matrix(node, set(variables), mistakes)
     if node is not None and root.size * len(rows) > WORK_MAX:
-        message = "the matrix is too large for a file of this length"
-        expected = f"at most {WORK_MAX} values in all cells together"
-        mistakes.add(node.mark, message, expected=expected)
+        mistakes.add(
+            node.mark,
+            "the matrix is too large for a file of this length",
+            expected=f"at most {WORK_MAX} values in all cells together",
+        )
         rows = rows[:1]
     cells = [Cell(_title(row), {**variables, **row}) for row in rows or [{}]]
     names = _declared(root)
@@ -81,12 +83,16 @@ def _scalars(node: Node | None, what: str, mistakes: Mistakes) -> dict[str, Scal
         if isinstance(value, Scalar) and value.value is not None:
             found[key] = value
         else:
-            message = f"the variable `{key}` must be a single value"
-            expected = "text, a number, true or false"
-            mistakes.add(value.mark, message, value=value, expected=expected)
+            mistakes.add(
+                value.mark,
+                f"the variable `{key}` must be a single value",
+                value=value,
+                expected="text, a number, true or false",
+            )
     if node is not None and not isinstance(node, Mapping):
-        expected = "`name: value` pairs"
-        mistakes.add(node.mark, f"`{what}` must be a mapping", value=node, expected=expected)
+        mistakes.add(
+            node.mark, f"`{what}` must be a mapping", value=node, expected="`name: value` pairs"
+        )
     return found
 
 
@@ -100,8 +106,9 @@ def _is_name(key: str, mark: Mark, mistakes: Mistakes) -> bool:
 
 def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[str, Scalar]]:
     if not isinstance(node, Mapping):
-        expected = "`name: [values]` pairs"
-        mistakes.add(node.mark, "`matrix` must be a mapping", value=node, expected=expected)
+        mistakes.add(
+            node.mark, "`matrix` must be a mapping", value=node, expected="`name: [values]` pairs"
+        )
         return []
     axes = {
         key: values
@@ -150,15 +157,17 @@ def _rows(
     node: Node | None, key: str, known: set[str], mistakes: Mistakes
 ) -> Iterator[dict[str, Scalar]]:
     if node is not None and not isinstance(node, Sequence):
-        message = f"`{key}` must be a list of mappings"
-        mistakes.add(node.mark, message, value=node, expected="[{beat: 5s}]")
+        mistakes.add(
+            node.mark, f"`{key}` must be a list of mappings", value=node, expected="[{beat: 5s}]"
+        )
     for item in node.items if isinstance(node, Sequence) else ():
         row = _scalars(item, key, mistakes)
         for name in row:
             if name not in known and isinstance(item, Mapping):
                 meant = nearest_word(name, known)
-                message = f"`{key}` names no variable"
-                mistakes.add(item.keys[name], message, value=name, nearest=meant)
+                mistakes.add(
+                    item.keys[name], f"`{key}` names no variable", value=name, nearest=meant
+                )
         if row:
             yield row
 
@@ -191,8 +200,10 @@ def resolve(variables: Map[str, Scalar], mistakes: Mistakes) -> dict[str, Scalar
                     done[name] = value
             elif waiting[0] in stack:
                 circle = " → ".join([*stack[stack.index(waiting[0]) :], waiting[0]])
-                message = f"variables refer to each other in a circle: {circle[:200]}"
-                mistakes.add(variables[name].mark, message)
+                mistakes.add(
+                    variables[name].mark,
+                    f"variables refer to each other in a circle: {circle[:200]}",
+                )
                 broken.update(stack)
                 stack.clear()
             else:
@@ -212,11 +223,13 @@ def fill(node: Node, cell: Cell, mistakes: Mistakes) -> Node:
         return fill_scalar(node, cell, mistakes)
     if isinstance(node, Sequence):
         return replace(node, items=tuple(fill(item, cell, mistakes) for item in node.items))
-    values = {
-        key: value if key.startswith("x-") else fill(value, cell, mistakes)
-        for key, value in node.values.items()
-    }
-    return replace(node, values=values)
+    return replace(
+        node,
+        values={
+            key: value if key.startswith("x-") else fill(value, cell, mistakes)
+            for key, value in node.values.items()
+        },
+    )
 
 
 def fill_scalar(node: Scalar, cell: Cell, mistakes: Mistakes) -> Scalar:
