@@ -17,6 +17,9 @@ Side = Literal["client", "server"]
 Stream = Literal["upstream", "downstream"]
 
 FORMAT_VERSION = 1
+# what each peer sends passes upstream or downstream
+STREAM_FROM: Mapping[Side, Stream] = {"client": "upstream", "server": "downstream"}
+_SENT = frozenset((side, stream) for side, stream in STREAM_FROM.items())
 # made once: json.dumps makes a new encoder for each line whose options are not the default ones
 _to_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
@@ -77,6 +80,19 @@ class Event:
 
     def get(self, key: str, default: Any = None) -> Any:
         return self.data.get(key, default)
+
+    @property
+    def is_sent(self) -> bool:
+        """Whether this frame, FIN or RST was seen at the side that sent it, where its stream begins."""
+        return (self.data.get("side"), self.stream) in _SENT
+
+    def sent_by(self, side: Side) -> bool:
+        """Tell whether this frame, FIN or RST was sent by that side, seen at its own side of the link."""
+        return self.data.get("side") == side and self.stream == STREAM_FROM[side]
+
+    def delivered_to(self, side: Side) -> bool:
+        """Tell whether this frame, FIN or RST was delivered to that side."""
+        return self.data.get("side") == side and self.stream not in (None, STREAM_FROM[side])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -41,10 +41,10 @@ from chaos.scenario.paths import (
     Paths,
     Uniform,
 )
+from chaos.scenario.problems import STEPS_MAX
 from chaos.scenario.read import BYTES_MAX, DEPTH_MAX, NODES_MAX
 from chaos.scenario.rules import WHOLE_RUN_CHECKS
 from chaos.scenario.schema import what_of
-from chaos.scenario.timeline_rules import STEPS_MAX
 from chaos.scenario.variables import CELLS_MAX
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import CHECKS

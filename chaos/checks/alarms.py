@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.checks.connections import Connection, close_code, is_close_frame, sent_by
+from chaos.checks.connections import Connection, close_code, is_close_frame
 from chaos.checks.context import Context, inconclusive, seconds, window_line
 from chaos.checks.entries import Occurrence, concerns, covering, label
 from chaos.checks.guards import acting_peer
@@ -67,7 +67,7 @@ def _false_alarm(
         return None
     sides: tuple[Side, ...] = ("client", "server")
     for side in sides if settings.by == "both" else (settings.by,):
-        if sent_by(event, side):
+        if event.sent_by(side):
             before = connection.ending_by(_OTHER[side])
             if before is not None and before.at_s <= event.at_s:
                 return None  # the other peer had given it up before it opened: this only answers
@@ -128,7 +128,7 @@ def _report(
     connection: Connection,
     event: Event,
 ) -> Finding:
-    side = "client" if sent_by(event, "client") else "server"
+    side = "client" if event.sent_by("client") else "server"
     who = (
         f"client {connection.client}"
         if side == "client"

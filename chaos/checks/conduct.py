@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.checks.connections import Connection, is_close_frame, sent_by
+from chaos.checks.connections import Connection, is_close_frame
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
 from chaos.checks.entries import concerns
@@ -151,7 +151,7 @@ def _judge_code(
         frames += [
             event
             for event in connection.events
-            if event.at_s >= since_s and is_close_frame(event) and sent_by(event, settings.by)
+            if event.at_s >= since_s and is_close_frame(event) and event.sent_by(settings.by)
         ]
     if not frames:
         if not alive:

@@ -10,23 +10,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chaos.trace import Event, Side, Stream, Trace
+from chaos.trace import Event, Side, Trace
 
 NO_STATUS = 1005  # RFC 6455 §7.4.1: a Close frame without a code
 # how a link may treat an attempt without ending it: the client must give up by itself
 _HANGS = ("hang", "left", "blackhole", "drop", "swallow", "stall", "ignore")
-
-
-def sent_by(event: Event, side: Side) -> bool:
-    """Tell whether this frame, FIN or RST was sent by that side, seen at its own side of the link."""
-    stream: Stream = "upstream" if side == "client" else "downstream"
-    return event.stream == stream and event.get("side") == side
-
-
-def delivered_to(event: Event, side: Side) -> bool:
-    """Tell whether this frame, FIN or RST was delivered to that side."""
-    stream: Stream = "downstream" if side == "client" else "upstream"
-    return event.stream == stream and event.get("side") == side
 
 
 def is_close_frame(event: Event) -> bool:
@@ -73,7 +61,7 @@ class Connection:
     def ending_by(self, side: Side, *, since_s: float = 0.0) -> Event | None:
         """Return the first Close frame, FIN or RST that this side sent at or after a time."""
         for event in self.events:
-            if event.at_s >= since_s and ends_stream(event) and sent_by(event, side):
+            if event.at_s >= since_s and ends_stream(event) and event.sent_by(side):
                 return event
         return None
 
@@ -122,7 +110,7 @@ class Connection:
             if event.kind == "response" and event.get("side") == "client":
                 if event.get("status") != 101:
                     return event
-            elif ends_stream(event) and delivered_to(event, "client"):
+            elif ends_stream(event) and event.delivered_to("client"):
                 return event
         return None
 
@@ -133,7 +121,7 @@ class Connection:
             for event in self.events
             if event.kind == "frame"
             and event.get("opcode") != "close"
-            and (delivered_to(event, "client") or delivered_to(event, "server"))
+            and (event.delivered_to("client") or event.delivered_to("server"))
         ]
 
 

@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from chaos.checks.connections import delivered_to, sent_by
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, worst
 from chaos.checks.verdict import Finding, Measure, Outcome
 from chaos.scenario.model import Expectation
@@ -128,7 +127,7 @@ def _sent_events(
             yield event, 1 if client is None and len(context.clients) == 1 else client
         return
     for event in context.trace.select("frame"):
-        if sent_by(event, sender) and event.get("id") is not None:
+        if event.sent_by(sender) and event.get("id") is not None:
             yield event, event.client
 
 
@@ -248,7 +247,7 @@ def _judge_handling(
             if (
                 event.kind == "frame"
                 and event.get("id") is not None
-                and delivered_to(event, receiver)
+                and event.delivered_to(receiver)
             ):
                 delivered[event["id"]] += 1
     who = f"client {client}" if receiver == "client" else f"the server, for client {client},"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from chaos.checks.connections import Connection, delivered_to, is_close_frame, sent_by
+from chaos.checks.connections import Connection, is_close_frame
 from chaos.checks.context import (
     Context,
     Judgement,
@@ -139,9 +139,9 @@ def _signs(context: Context, connection: Connection, by: Side, since_s: float) -
     for event in connection.events:
         if event.at_s < since_s:
             continue
-        if event.kind in ("fin", "rst") and delivered_to(event, by) and told_s is None:
+        if event.kind in ("fin", "rst") and event.delivered_to(by) and told_s is None:
             told_s = event.at_s
-        if not sent_by(event, by):
+        if not event.sent_by(by):
             continue
         if is_close_frame(event) and close_s is None:
             close_s = event.at_s
@@ -169,7 +169,7 @@ def _healed_at(connection: Connection, by: Side, row: Occurrence) -> float | Non
     if not row.ended or row.end_s <= row.start_s:
         return None
     for event in connection.events:
-        if event.kind == "frame" and event.at_s >= row.end_s and delivered_to(event, by):
+        if event.kind == "frame" and event.at_s >= row.end_s and event.delivered_to(by):
             return event.at_s
     return None
 
@@ -268,8 +268,8 @@ def _unanswered_ping(connection: Connection, by: Side, since_s: float) -> Event 
     for event in connection.events:
         if event.kind != "frame":
             continue
-        if event.get("opcode") == "ping" and sent_by(event, by) and waiting is None:
+        if event.get("opcode") == "ping" and event.sent_by(by) and waiting is None:
             waiting = event
-        elif event.get("opcode") == "pong" and delivered_to(event, by) and event.at_s <= since_s:
+        elif event.get("opcode") == "pong" and event.delivered_to(by) and event.at_s <= since_s:
             waiting = None
     return waiting

@@ -103,11 +103,10 @@ def _sends_since(context: Context, peer: Side, since_s: float) -> Iterator[float
     for event in context.trace.select("send", subject=peer):
         if event.at_s >= since_s:
             yield event.at_s
-    stream = "upstream" if peer == "client" else "downstream"
     for event in context.trace.select("frame", side=peer):
         if (
             event.at_s >= since_s
-            and event.stream == stream
+            and event.sent_by(peer)
             and event.get("opcode") in ("text", "binary")
         ):
             yield event.at_s

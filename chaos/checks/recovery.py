@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chaos.checks.connections import Connection, delivered_to, sent_by
+from chaos.checks.connections import Connection
 from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
 from chaos.checks.entries import Occurrence, label
 from chaos.checks.verdict import Finding, Outcome
@@ -116,10 +116,7 @@ def _flows_again(connection: Connection, row: Occurrence) -> bool:
 
 
 def _nothing_sent(connection: Connection) -> bool:
-    sent = any(
-        event.kind == "frame" and (sent_by(event, "client") or sent_by(event, "server"))
-        for event in connection.events
-    )
+    sent = any(event.kind == "frame" and event.is_sent for event in connection.events)
     return not sent and connection.first_ending is None
 
 
@@ -217,7 +214,7 @@ def _describe(event: Event) -> str:
     if event.kind == "response":
         return f"HTTP {event.get('status')}"
     if event.kind == "frame":
-        side = "its own " if delivered_to(event, "server") or event.stream == "upstream" else ""
+        side = "its own " if event.delivered_to("server") or event.stream == "upstream" else ""
         return f"{side}Close {event.get('code', 1005)}"
     return {"fin": "a FIN", "rst": "an RST", "refused": "a refused attempt"}.get(
         event.kind, event.kind

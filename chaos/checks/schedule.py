@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from chaos.checks.connections import Connection, close_code, delivered_to, is_close_frame
+from chaos.checks.connections import Connection, close_code, is_close_frame
 from chaos.checks.context import Context
 from chaos.checks.entries import concerns
 from chaos.checks.paths import client_round_trip_s, delays_after, path_hides_client
@@ -173,7 +173,7 @@ def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | Non
     refusal = connection.refusal()
     if refusal is not None and refusal.at_s <= ended_s:
         return oldest_s, oldest_s
-    heard = [e.at_s for e in connection.delivered_frames() if delivered_to(e, "client")]
+    heard = [e.at_s for e in connection.delivered_frames() if e.delivered_to("client")]
     last_s = max((at_s for at_s in heard if at_s <= ended_s), default=opened)
     return last_s - opened, oldest_s
 

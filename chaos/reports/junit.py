@@ -62,7 +62,8 @@ def _add_verdict(suite: ET.Element, verdict: Verdict) -> None:
         "name": clean(verdict.scenario),
         "time": f"{verdict.duration_s:.3f}",
     }
-    lines = [finding.line for finding in verdict.deciding() if finding.line]
+    deciding = verdict.deciding()
+    lines = [finding.line for finding in deciding if finding.line]
     if verdict.path:
         attributes["file"] = clean(verdict.path)
     if lines:
@@ -73,19 +74,17 @@ def _add_verdict(suite: ET.Element, verdict: Verdict) -> None:
         ET.SubElement(properties, "property", {"name": key, "value": clean(value)})
     element = _ELEMENTS.get(verdict.outcome)
     if element is not None:
-        deciding = verdict.deciding()
-        message = deciding[0].reason if deciding else verdict.outcome.value
-        detail = {"message": clean(message)}
+        word = verdict.outcome.value
+        detail = {"message": clean(deciding[0].reason if deciding else word)}
         if element != "skipped":
-            detail["type"] = deciding[0].check if deciding else verdict.outcome.value
+            detail["type"] = deciding[0].check if deciding else word
         ET.SubElement(case, element, detail).text = clean("\n".join(map(_text, deciding)))
     if verdict.warnings:
         ET.SubElement(case, "system-err").text = clean("\n".join(verdict.warnings))
 
 
 def _text(finding: Finding) -> str:
-    rows = [f"{finding.check}: {finding.reason}", *(f"  {cause}" for cause in finding.evidence)]
-    return "\n".join(rows)
+    return "\n  ".join([f"{finding.check}: {finding.reason}", *finding.evidence])
 
 
 def _add_invalid(suite: ET.Element, path: str, mistakes: Sequence[Mistake]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from pydantic import BaseModel
@@ -12,11 +13,12 @@ from chaos.scenario.schema import what_of
 from chaos.vocabulary.actions import ACTIONS, Action
 from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.policies import POLICIES, Policy, Reaction
 from chaos.vocabulary.presets import PRESETS
 from chaos.vocabulary.sometimes import STATES
-from chaos.vocabulary.word import NETWORKS, Kind, Word
-from chaos.vocabulary.words import WORDS
+from chaos.vocabulary.toxics import TOXICS
+from chaos.vocabulary.word import NETWORKS, Word
 
 _NEEDS = {
     0: "nothing: seen at the link",
@@ -70,16 +72,17 @@ def default_of(schema: dict[str, Any]) -> str:
 
 def table_faults() -> Table:
     """Return toxics and faults: parameters, and how well each network applies them."""
-    rows = []
-    kinds: tuple[Kind, ...] = ("toxic", "fault")
-    for kind in kinds:
-        for word, model in WORDS[kind].items():
-            support = tuple(_support(model, network) for network in NETWORKS)
-            shape = "instant" if model.instant else "window"
-            rows.append((f"{kind}: {word}", what_of(model), shape, _short(model), *support))
-    return Table(
-        headers=("fault", "what it does", "when", "parameters", *NETWORKS), rows=tuple(rows)
+    rows = tuple(
+        (
+            f"{model.kind}: {word}",
+            what_of(model),
+            "instant" if model.instant else "window",
+            _short(model),
+            *(_support(model, network) for network in NETWORKS),
+        )
+        for word, model in (*TOXICS.items(), *FAULTS.items())
     )
+    return Table(headers=("fault", "what it does", "when", "parameters", *NETWORKS), rows=rows)
 
 
 def _support(model: type[Word], network: str) -> str:
@@ -89,16 +92,11 @@ def _support(model: type[Word], network: str) -> str:
 
 def _short(model: type[BaseModel]) -> str:
     """Return the parameters of a word in one cell: key, meaning and unit, values, default."""
+    said = {"–": "", "required": ", required"}
     return "; ".join(
-        f"{key} ({value}{_said(default)}): {meaning}"
+        f"{key} ({value}{said.get(default, f', default {default}')}): {meaning}"
         for key, value, default, meaning in parameters_of(model).rows
     )
-
-
-def _said(default: str) -> str:
-    if default in ("–", "required"):
-        return "" if default == "–" else ", required"
-    return f", default {default}"
 
 
 def table_actions() -> Table:
@@ -129,11 +127,13 @@ def _who_can(action: type[Action]) -> str:
 
 def table_checks() -> Table:
     """Return the checks: what they judge, what they need of a subject, their parameters."""
-    rows = tuple(
-        (word, what_of(model), _NEEDS[model.needs], _entry_of(word), _short(model))
-        for word, model in CHECKS.items()
+    return Table(
+        headers=("check", "what it judges", "needs", "speaks of", "parameters"),
+        rows=tuple(
+            (word, what_of(model), _NEEDS[model.needs], _entry_of(word), _short(model))
+            for word, model in CHECKS.items()
+        ),
     )
-    return Table(headers=("check", "what it judges", "needs", "speaks of", "parameters"), rows=rows)
 
 
 def _entry_of(word: str) -> str:
@@ -178,19 +178,20 @@ def table_policies() -> Table:
 def _codes(policy: Policy, reaction: Reaction) -> str:
     """Return the close codes that get this reaction, runs of them as ranges."""
     codes = [code for code in range(1000, 5000) if policy.on_close(code) is reaction]
-    runs: list[tuple[int, int]] = []
-    for code in codes:
-        if runs and runs[-1][1] == code - 1:
-            runs[-1] = (runs[-1][0], code)
-        else:
-            runs.append((code, code))
-    return ", ".join(str(first) if first == last else f"{first}–{last}" for first, last in runs)
+    runs = []
+    # in a run of consecutive codes, each is as far from its position as the others
+    for _, members in groupby(enumerate(codes), key=lambda row: row[1] - row[0]):
+        run = [code for _, code in members]
+        runs.append(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}")
+    return ", ".join(runs)
 
 
 def table_states() -> Table:
     """Return the states that a sweep counts, and that `sometimes:` may name."""
-    rows = tuple((word, state.what) for word, state in STATES.items())
-    return Table(headers=("state", "what it is"), rows=rows)
+    return Table(
+        headers=("state", "what it is"),
+        rows=tuple((word, state.what) for word, state in STATES.items()),
+    )
 
 
 TABLES = {

@@ -1,6 +1,6 @@
 """What a person reads on a terminal: one line per scenario, the chain of causes where it did not pass, a summary.
 
-`render_run` gives plain text; `markup_run` the same with rich's console markup. Neither prints.
+`render_run` and `render_verdict` give plain text, `markup_verdict` the same with rich's console markup. None prints.
 """
 
 from __future__ import annotations
@@ -9,7 +9,8 @@ import re
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
 from chaos.errors import Mistake
@@ -23,7 +24,6 @@ _STYLES = {
     Outcome.INCONCLUSIVE: "yellow",
     Outcome.SKIPPED: "dim",
 }
-_ORDER = (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.SKIPPED)
 _WORDS = {
     Outcome.PASS: "passed",
     Outcome.FAIL: "failed",
@@ -43,7 +43,14 @@ _KEY_FIGURES: dict[tuple[str, str], str] = {
 FIGURES_MAX = 3
 # guards that explain the others, the deepest cause first
 _ROOTS = ("usage", "run", "complete", "subject_alive", "connected", "steady_state")
-Paint = Callable[[str, Outcome], str]
+
+
+class Paint(Protocol):
+    """Makes text safe to show, and gives it the style of an outcome."""
+
+    def __call__(self, text: str, outcome: Outcome | None = None) -> str: ...
+
+
 _TAG = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
 # a terminal acts on control characters; those of a subject's own text must not reach it
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -59,6 +66,11 @@ def render_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = Fals
     return "\n".join(_verdict_lines(verdict, width, verbose, _plain))
 
 
+def markup_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = False) -> str:
+    """Return one scenario's lines with rich's console markup."""
+    return "\n".join(_verdict_lines(verdict, width, verbose, _markup))
+
+
 def render_run(
     verdicts: Sequence[Verdict],
     mistakes: Sequence[Mistake] = (),
@@ -67,35 +79,25 @@ def render_run(
     verbose: bool = False,
 ) -> str:
     """Return a whole run as plain text: each scenario, then the invalid files, then the counts."""
-    return _run_text(verdicts, mistakes, width, verbose, _plain)
-
-
-def markup_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = False) -> str:
-    """Return one scenario's lines with rich's console markup."""
-    return "\n".join(_verdict_lines(verdict, width, verbose, _markup))
-
-
-def markup_run(
-    verdicts: Sequence[Verdict],
-    mistakes: Sequence[Mistake] = (),
-    *,
-    width: int = WIDTH,
-    verbose: bool = False,
-) -> str:
-    """Return a whole run with rich's console markup."""
-    return _run_text(verdicts, mistakes, width, verbose, _markup)
+    lines = [
+        *(render_verdict(verdict, width=width, verbose=verbose) for verdict in verdicts),
+        *(_plain(str(mistake)) for mistake in mistakes),
+        "",
+        _plain(summary_line(verdicts, mistakes)),
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def summary_line(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) -> str:
     """Return the counts in one line: `12 scenarios: 10 passed, 2 failed in 34.5 s`."""
     counts = Counter(verdict.outcome for verdict in verdicts)
-    parts = [f"{counts[outcome]} {_WORDS[outcome]}" for outcome in _ORDER if counts[outcome]]
+    parts = [f"{counts[outcome]} {word}" for outcome, word in _WORDS.items() if counts[outcome]]
     invalid = len({mistake.path for mistake in mistakes})
     if invalid:
         parts.append(f"{invalid} invalid file{'s' if invalid > 1 else ''}")
     noun = "scenario" if len(verdicts) == 1 else "scenarios"
-    text = ", ".join(parts) or "nothing to run"
     judged_s = sum(verdict.duration_s for verdict in verdicts)
+    text = ", ".join(parts) or "nothing to run"
     return f"{len(verdicts)} {noun}: {text}; {judged_s:.1f} s of scenario time"
 
 
@@ -103,11 +105,7 @@ def key_figures(verdict: Verdict) -> list[str]:
     """Return the few figures that say most about a run, worst first where a check stands twice."""
     found: list[str] = []
     for (check, name), form in _KEY_FIGURES.items():
-        values = [
-            finding.measured[name]
-            for finding in verdict.findings
-            if finding.check == check and name in finding.measured
-        ]
+        values = _measured(verdict, check, name)
         numbers = [value for value in values if isinstance(value, int | float)]
         if numbers:
             value = min(numbers) if name == "availability" else max(numbers)
@@ -116,15 +114,15 @@ def key_figures(verdict: Verdict) -> list[str]:
     return found[:FIGURES_MAX]
 
 
+def _measured(verdict: Verdict, check: str, name: str) -> list[Any]:
+    """Return what the findings of a check have measured under this name."""
+    rows = [finding.measured for finding in verdict.findings if finding.check == check]
+    return [measured[name] for measured in rows if name in measured]
+
+
 def _bound_of(verdict: Verdict, check: str, name: str) -> str:
     """Return the theoretical bound of a detection time, where the scenario gives one."""
-    if name != "detected_s":
-        return ""
-    bounds = [
-        finding.measured["theoretical_bound_s"]
-        for finding in verdict.findings
-        if finding.check == check and "theoretical_bound_s" in finding.measured
-    ]
+    bounds = _measured(verdict, check, "theoretical_bound_s") if name == "detected_s" else []
     return f" (bound {bounds[0]:g} s)" if bounds else ""
 
 
@@ -137,56 +135,29 @@ def again(verdict: Verdict) -> str:
     return shlex.join(("trio-chaos", "run", *where, *options))
 
 
-def _plain(text: str, outcome: Outcome) -> str:  # noqa: ARG001 - the markup twin needs it
+def _plain(text: str, outcome: Outcome | None = None) -> str:  # noqa: ARG001 - the markup twin needs it
     return _CONTROL.sub("�", text)
 
 
-def _markup(text: str, outcome: Outcome) -> str:
-    return f"[{_STYLES[outcome]}]{_escaped(text)}[/]"
+def _markup(text: str, outcome: Outcome | None = None) -> str:
+    """Return text as rich shows it: in the outcome's style, else as it is.
 
-
-def _escaped(text: str) -> str:
-    """Return text that rich shows as it is: `[beat=5s]` in a title is no style (the rule of `rich.markup.escape`)."""
+    `[beat=5s]` in a title is no style (the rule of `rich.markup.escape`).
+    """
     # a backslash at the end of a line needs no care: a line end follows it, no tag
-    return _TAG.sub(r"\1\1\\\2", _CONTROL.sub("�", text))
-
-
-def _unstyled(text: str, paint: Paint) -> str:
-    """Return text that carries no colour of its own, made safe by the same rules."""
-    return _plain(text, Outcome.PASS) if paint is _plain else _escaped(text)
-
-
-def _run_text(
-    verdicts: Sequence[Verdict],
-    mistakes: Sequence[Mistake],
-    width: int,
-    verbose: bool,
-    paint: Paint,
-) -> str:
-    lines = [
-        line for verdict in verdicts for line in _verdict_lines(verdict, width, verbose, paint)
-    ]
-    lines += [_unstyled(str(mistake), paint) for mistake in mistakes]
-    outcomes = {verdict.outcome for verdict in verdicts}
-    worst = Outcome.PASS
-    if Outcome.INCONCLUSIVE in outcomes:
-        worst = Outcome.INCONCLUSIVE
-    if Outcome.FAIL in outcomes or mistakes:
-        worst = Outcome.FAIL
-    return "\n".join([*lines, "", paint(summary_line(verdicts, mistakes), worst)]) + "\n"
+    escaped = _TAG.sub(r"\1\1\\\2", _plain(text))
+    return escaped if outcome is None else f"[{_STYLES[outcome]}]{escaped}[/]"
 
 
 def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) -> list[str]:
     word = verdict.outcome.value.ljust(_WORD_WIDTH)
     figures = ", ".join(key_figures(verdict))
     tail = f"  {verdict.duration_s:.1f} s" + (f"  {figures}" if figures else "")
-    room = width - _WORD_WIDTH - 2
     title = verdict.scenario
-    lines = []
-    if len(title) + len(tail) <= room:
-        lines.append(f"{paint(word, verdict.outcome)}  {_unstyled(title + tail, paint)}")
+    if len(title) + len(tail) <= width - _WORD_WIDTH - 2:
+        lines = [f"{paint(word, verdict.outcome)}  {paint(title + tail)}"]
     else:
-        lines.append(f"{paint(word, verdict.outcome)}  {_unstyled(title, paint)}")
+        lines = [f"{paint(word, verdict.outcome)}  {paint(title)}"]
         lines += _wrapped(tail.strip(), _WORD_WIDTH + 2, width, paint)
     shown = verdict.deciding()
     if verdict.outcome is Outcome.FAIL:
@@ -203,10 +174,9 @@ def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) ->
         lines += _wrapped(more, 2, width, paint)
     if shown and verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
         # not wrapped: it is there to be copied
-        lines.append(_INDENT + _unstyled(f"again: {again(verdict)}", paint))
-    if verbose:
-        for warning in verdict.warnings:
-            lines += _wrapped(f"warning: {warning}", 2, width, paint)
+        lines.append(_INDENT + paint(f"again: {again(verdict)}"))
+    for warning in verdict.warnings if verbose else ():
+        lines += _wrapped(f"warning: {warning}", 2, width, paint)
     return lines
 
 
@@ -229,7 +199,7 @@ def _finding_lines(finding: Finding, verdict: Verdict, width: int, paint: Paint)
     for cause in finding.evidence:
         lines += _wrapped(cause, 6, width, paint)
     if finding.outcome is not Outcome.PASS and finding.line and verdict.path:
-        lines.append(" " * 6 + _unstyled(f"{verdict.path}:{finding.line}", paint))
+        lines.append(" " * 6 + paint(f"{verdict.path}:{finding.line}"))
     return lines
 
 
@@ -244,4 +214,4 @@ def _wrapped(text: str, indent: int, width: int, paint: Paint) -> list[str]:
         break_on_hyphens=False,
         drop_whitespace=True,
     )
-    return [_unstyled(row, paint) for row in rows]
+    return [paint(row) for row in rows]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
+from operator import attrgetter
 
 import trio
 
@@ -87,7 +88,7 @@ class Timeline:
             return
         self._fired.update(step.entry for step in row.steps)
         base_s = trio.current_time() - self.zero_s + row.then_s
-        ordered = sorted(row.steps, key=lambda step: (step.at_s, step.order))
+        ordered = sorted(row.steps, key=attrgetter("order"))
         steps = [replace(step, at_s=base_s + step.at_s) for step in ordered]
         if at_once:
             self._begin(steps.pop(0))

@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Triggered
-from chaos.trace import Event
+from chaos.trace import STREAM_FROM, Event
 
 STEADY_QUIET_S = 1.0
 
@@ -71,7 +71,7 @@ class SteadyWatch:
             self.quiet_since_s = event.at_s
             self.disturbed = True
         elif event.kind == "frame" and event.get("id") is not None and event.client is not None:
-            if (event.stream, event["side"]) in (("upstream", "server"), ("downstream", "client")):
+            if not event.is_sent:
                 self._passed.add((event.client, str(event.stream)))
         else:
             return
@@ -83,9 +83,7 @@ class SteadyWatch:
     def reached(self) -> bool:
         """Whether all but the quiet second is there."""
         clients = range(1, self.scenario.client.count + 1)
-        streams = {
-            "upstream" if row.sender == "client" else "downstream" for row in self.scenario.workload
-        }
+        streams = {STREAM_FROM[row.sender] for row in self.scenario.workload}
         return self._open.issuperset(clients) and all(
             (client, stream) in self._passed for client in clients for stream in streams
         )
@@ -106,10 +104,9 @@ class TriggerWatch:
         if event.kind != "frame":
             self.count(event.kind)
             return
-        sent = (event.stream, event["side"]) in (("upstream", "client"), ("downstream", "server"))
-        if event["opcode"] == "ping" and sent:
+        if event["opcode"] == "ping" and event.is_sent:
             self.count("ping")
-        elif event["opcode"] in ("text", "binary") and not sent:
+        elif event["opcode"] in ("text", "binary") and not event.is_sent:
             self.count("message")
 
     def count(self, kind: str) -> None:

@@ -63,7 +63,7 @@ def describe(schema: Schema) -> str:
         return _text(schema)
     if kind == "array":
         return _list(schema)
-    return {"boolean": "true or false"}.get(str(kind), "a mapping")
+    return "true or false" if kind == "boolean" else "a mapping"
 
 
 def join_or(options: list[str]) -> str:
@@ -89,12 +89,11 @@ def _number(value: float) -> str:
 
 def _text(schema: Schema) -> str:
     pattern = schema.get("pattern")
-    if pattern in _WITH_UNIT:
-        return _WITH_UNIT[str(pattern)]
     if schema.get("format") == "path":
         return "the name of a file"
     if pattern is not None:
-        return "lower case letters, digits, `.`, `_` and `-`, at most 80 in all, first a letter or digit"
+        name = "lower case letters, digits, `.`, `_` and `-`, at most 80 in all, first a letter or digit"
+        return _WITH_UNIT.get(pattern, name)
     longest = schema.get("maxLength")
     return f"text of at most {longest} characters" if longest else "text"
 

@@ -7,14 +7,22 @@ from typing import Any
 
 from chaos.scenario.describe import keys_of
 from chaos.scenario.model import Entry, Expectation
-from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, nearest_word, to_plain
+from chaos.scenario.nodes import (
+    Mapping,
+    Mark,
+    Mistakes,
+    Node,
+    Scalar,
+    given,
+    nearest_word,
+    to_plain,
+)
 from chaos.scenario.settings import note_value, parse_settings, unknown_key
-from chaos.vocabulary.actions import Action
 from chaos.vocabulary.base import Parameters
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import FAULTS
 from chaos.vocabulary.toxics import TOXICS
-from chaos.vocabulary.word import Kind
+from chaos.vocabulary.word import Kind, Peer
 from chaos.vocabulary.words import KINDS, WORDS
 
 _ARTICLES = {"toxic": "a toxic", "fault": "a fault", "action": "an action"}
@@ -29,7 +37,7 @@ class Parsed:
     node: Node
     # where its parameters stand: the node itself, `attributes`, or what a check's name holds
     parameters: Node
-    value: Entry | Expectation | None
+    value: Entry | Expectation | None = None
     name: str | None = None
 
 
@@ -43,27 +51,30 @@ def entry_keys(kind: Kind, word: str) -> list[str]:
         return [*keys, "stream", "toxicity", "attributes"]
     if kind == "action":
         return [*keys, "by", *keys_of(model)]
-    directed = ["stream"] if model.directed else []
-    shared = [] if model.on_path else ["toxicity"]
-    return [*keys, *directed, *shared, *keys_of(model)]
+    keys += ["stream"] if model.directed else []
+    keys += [] if model.on_path else ["toxicity"]
+    return [*keys, *keys_of(model)]
 
 
 def parse_entry(node: Node, mistakes: Mistakes) -> Parsed:
     """Return one entry of the timeline; its mistakes are noted."""
     before = len(mistakes)
     if not isinstance(node, Mapping):
-        expected = "a mapping such as {at: 20s, for: 40s, fault: stall}"
-        mistakes.add(node.mark, "a timeline entry must be a mapping", value=node, expected=expected)
-        return Parsed(node=node, parameters=node, value=None)
+        mistakes.add(
+            node.mark,
+            "a timeline entry must be a mapping",
+            value=node,
+            expected="a mapping such as {at: 20s, for: 40s, fault: stall}",
+        )
+        return Parsed(node=node, parameters=node)
     name_node = node.values.get("name")
     name = name_node.text if isinstance(name_node, Scalar) else None
     kind = _kind(node, mistakes)
     word = _word(kind, node, mistakes) if kind is not None else None
-    if kind is None or word is None:
-        _check_when(node, mistakes)
-        return Parsed(node=node, parameters=node, value=None, name=name)
-    _check_keys(node, kind, word, mistakes)
     _check_when(node, mistakes)
+    if kind is None or word is None:
+        return Parsed(node=node, parameters=node, name=name)
+    _check_keys(node, kind, word, mistakes)
     place, parameters = _parameters(node, kind, word, mistakes)
     entry = _entry(node, kind, word, parameters, mistakes)
     good = entry if len(mistakes) == before else None
@@ -83,44 +94,43 @@ def _kind(node: Mapping, mistakes: Mistakes) -> Kind | None:
         mark = sorted(node.keys[kind] for kind in present)[1]
         both = " and ".join(f"`{kind}`" for kind in present)
         mistakes.add(mark, f"a timeline entry has {both}", expected="just one; write two entries")
-        return None
-    message = "a timeline entry says nothing to do"
-    meant = (f"`{kind}: {key}`" for key in node.keys for kind in KINDS if key in WORDS[kind])
-    nearest = next(meant, None)
-    mistakes.add(node.mark, message, expected="`toxic`, `fault` or `action`", nearest=nearest)
+    else:
+        meant = (f"`{kind}: {key}`" for key in node.keys for kind in KINDS if key in WORDS[kind])
+        mistakes.add(
+            node.mark,
+            "a timeline entry says nothing to do",
+            expected="`toxic`, `fault` or `action`",
+            nearest=next(meant, None),
+        )
     return None
 
 
 def _word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
     value = node.values[kind]
-    table = WORDS[kind]
     if not isinstance(value, Scalar):
-        expected = f"the word alone, such as `{kind}: {next(iter(table))}`"
-        mistakes.add(value.mark, f"`{kind}` must name one word", value=value, expected=expected)
+        mistakes.add(
+            value.mark,
+            f"`{kind}` must name one word",
+            value=value,
+            expected=f"the word alone, such as `{kind}: {next(iter(WORDS[kind]))}`",
+        )
         return None
     word = value.text
-    if word in table and isinstance(value.value, str):
+    if word in WORDS[kind] and isinstance(value.value, str):
         return word
-    for other in KINDS:
-        if other != kind and word in WORDS[other]:
-            mistakes.add(
-                value.mark,
-                f"`{word}` is {_ARTICLES[other]}, not {_ARTICLES[kind]}",
-                expected=f"`{other}: {word}`",
-            )
-            return None
-    nearest = _nearest_anywhere(kind, word)
-    known = None if nearest else f"one of {', '.join(table)}"
+    own_first = sorted(KINDS, key=lambda other: other != kind)
+    other = next((other for other in own_first[1:] if word in WORDS[other]), None)
+    if other is not None:
+        mistakes.add(
+            value.mark,
+            f"`{word}` is {_ARTICLES[other]}, not {_ARTICLES[kind]}",
+            expected=f"`{other}: {word}`",
+        )
+        return None
+    alike = ((other, nearest_word(word, WORDS[other])) for other in own_first)
+    nearest = next((f"`{other}: {found}`" for other, found in alike if found), None)
+    known = None if nearest else f"one of {', '.join(WORDS[kind])}"
     mistakes.add(value.mark, f"unknown {kind}", value=value, expected=known, nearest=nearest)
-    return None
-
-
-def _nearest_anywhere(kind: Kind, word: str) -> str | None:
-    tables: list[Kind] = [kind, *(other for other in KINDS if other != kind)]
-    for table in tables:
-        found = nearest_word(word, WORDS[table])
-        if found:
-            return f"`{table}: {found}`"
     return None
 
 
@@ -130,45 +140,44 @@ def _check_keys(node: Mapping, kind: Kind, word: str, mistakes: Mistakes) -> Non
     for key, mark, _ in node.modelled():
         if key == kind or key in known:
             continue
-        hint = _key_hint(key, kind, word)
-        unknown_key(mistakes, mark, key, f"`{kind}: {word}`", known, hint=hint)
+        unknown_key(
+            mistakes, mark, key, f"`{kind}: {word}`", known, hint=_key_hint(key, kind, word)
+        )
 
 
 def _key_hint(key: str, kind: Kind, word: str) -> str | None:
     if kind == "toxic" and key in keys_of(TOXICS[word]):
         return f"it nested, as in Toxiproxy: `attributes: {{{key}: …}}`"
-    if key == "attributes":
-        return f"parameters of {_ARTICLES[kind]} beside `{kind}`, not nested"
-    if key == "for":
-        return f"no window: `{word}` acts at one moment"
-    if key == "stream" and kind == "fault":
-        return f"no stream: `{word}` acts on whole connections"
-    if key == "by":
-        return f"no `by`: it is for actions, and `{word}` is {_ARTICLES[kind]}"
-    return None
+    hints = {
+        "attributes": f"parameters of {_ARTICLES[kind]} beside `{kind}`, not nested",
+        "for": f"no window: `{word}` acts at one moment",
+        "stream": f"no stream: `{word}` acts on whole connections" if kind == "fault" else None,
+        "by": f"no `by`: it is for actions, and `{word}` is {_ARTICLES[kind]}",
+    }
+    return hints.get(key)
 
 
 def _check_when(node: Mapping, mistakes: Mistakes) -> None:
-    keys = node.keys
-    if "at" in keys and "on" in keys:
-        mark = max(keys["at"], keys["on"])
-        mistakes.add(mark, "a timeline entry has both `at` and `on`", expected="just one of them")
-    elif "at" not in keys and "on" not in keys:
-        mistakes.add(
-            node.mark,
-            "a timeline entry does not say when",
-            expected="`at: 20s`, or `on: {event: open, number: 2}`",
-        )
-    if "then" in keys and "on" not in keys:
-        mistakes.add(
-            keys["then"], "`then` without `on`", expected="`at` alone, or `on` with `then`"
-        )
+    """Note keys that say when an entry acts and do not go together, each at the last of those that are there."""
+    at, on, then, every = (key in node.keys for key in ("at", "on", "then", "every"))
     times = node.values.get("times")
     once = times is None or (isinstance(times, Scalar) and times.value == 1)
-    if "every" in keys and once:
-        mistakes.add(keys["every"], "`every` without `times`", expected="`times: 2` or more")
-    if "every" not in keys and not once:
-        mistakes.add(keys["times"], "`times` without `every`", expected="`every: 10s`")
+    rows: tuple[tuple[bool, tuple[str, ...], str, str], ...] = (
+        (at and on, ("at", "on"), "a timeline entry has both `at` and `on`", "just one of them"),
+        (
+            not (at or on),
+            (),
+            "a timeline entry does not say when",
+            "`at: 20s`, or `on: {event: open, number: 2}`",
+        ),
+        (then and not on, ("then",), "`then` without `on`", "`at` alone, or `on` with `then`"),
+        (every and once, ("every",), "`every` without `times`", "`times: 2` or more"),
+        (not (every or once), ("times",), "`times` without `every`", "`every: 10s`"),
+    )
+    for is_wrong, keys, message, expected in rows:
+        if is_wrong:
+            mark = max((node.keys[key] for key in keys), default=node.mark)
+            mistakes.add(mark, message, expected=expected)
 
 
 def _parameters(
@@ -176,24 +185,15 @@ def _parameters(
 ) -> tuple[Node, dict[str, Any]]:
     """Return where the parameters stand, and their values as they are kept."""
     model = WORDS[kind][word]
-    known = keys_of(model)
-    place: Node = node
     if kind == "toxic":
-        empty = Mapping(mark=node.mark, keys={}, values={})
-        place = node.values.get("attributes", empty)
-        if isinstance(place, Scalar) and place.value is None:
-            place = empty
-    elif isinstance(node, Mapping):
-        keys = {key: mark for key, mark in node.keys.items() if key in known}
-        place = Mapping(mark=node.mark, keys=keys, values={key: node.values[key] for key in keys})
+        place = given(node.values.get("attributes")) or Mapping(mark=node.mark)
+        what = f"the attributes of `{word}`"
+    else:
+        place, what = node.only(keys_of(model)), f"`{kind}: {word}`"
         if "attributes" in node.keys:
-            return (
-                place,
-                {},
-            )  # what stands there is noted already; do not call its keys missing as well
-    what = f"the attributes of `{word}`" if kind == "toxic" else f"`{kind}: {word}`"
-    settings = parse_settings(place, model, mistakes, what=what)
-    return place, plain_settings(settings)
+            # what stands there is noted already; do not call its keys missing as well
+            return place, {}
+    return place, plain_settings(parse_settings(place, model, mistakes, what=what))
 
 
 def plain_settings(settings: Parameters | None) -> dict[str, Any]:
@@ -207,60 +207,60 @@ def _entry(
     node: Mapping, kind: Kind, word: str, parameters: dict[str, Any], mistakes: Mistakes
 ) -> Entry | None:
     model = WORDS[kind][word]
-    own = [key for key in entry_keys(kind, word) if key not in keys_of(model) or kind == "toxic"]
-    keys = {key: mark for key, mark in node.keys.items() if key in own and key != "attributes"}
-    values = {key: node.values[key] for key in keys}
-    surface = Mapping(mark=node.mark, keys=keys, values=values)
-    entry = parse_settings(
-        surface,
+    own = {key for key in entry_keys(kind, word) if key not in keys_of(model) or kind == "toxic"}
+    known: dict[str, Any] = {"kind": kind, "word": word, "parameters": parameters}
+    if kind == "toxic" and "stream" not in node.keys:
+        known["stream"] = "downstream"
+    peers: tuple[Peer, ...] = getattr(model, "peers", ())
+    if len(peers) == 1 and given(node.values.get("by")) is None:
+        known["by"] = peers[0]
+    return parse_settings(
+        node.only(own - {"attributes"}),
         Entry,
         mistakes,
         what="the timeline entry",
         hints=_ENTRY_HINTS,
-        given={"kind": kind, "word": word, "parameters": parameters},
+        given=known,
     )
-    if entry is None:
-        return None
-    changes: dict[str, Any] = {}
-    if kind == "toxic" and "stream" not in keys:
-        changes["stream"] = "downstream"
-    peers = model.peers if issubclass(model, Action) else ()
-    if len(peers) == 1 and entry.by is None:
-        changes["by"] = peers[0]
-    return entry.model_copy(update=changes)
 
 
 def parse_expectation(node: Node, mistakes: Mistakes) -> Parsed:
     """Return one expectation; its mistakes are noted."""
     before = len(mistakes)
-    empty = Mapping(mark=node.mark, keys={}, values={})
-    place: Node = empty
+    place: Node = Mapping(mark=node.mark)
     value: Expectation | None = None
     if isinstance(node, Scalar) and isinstance(node.value, str):
-        value = _check(node.text, node.mark, empty, node, mistakes)
+        value = _check(node.text, node.mark, place, node, mistakes)
     elif isinstance(node, Mapping) and "use" in node.keys:
         place = node
         value = _own_check(node, mistakes)
     elif isinstance(node, Mapping) and (keys := list(node.modelled())):
         word, mark, inner = keys[0]
-        place = empty if isinstance(inner, Scalar) and inner.value is None else inner
+        place = given(inner) or place
         if len(keys) > 1:
-            _several(word, keys[1][0], keys[1][1], mistakes)
+            _note_another(word, keys[1][0], keys[1][1], mistakes)
         value = _check(word, mark, place, node, mistakes)
     else:
-        expected = "a check, such as `no_leaks` or `reconnects: {within: 20s}`"
-        mistakes.add(node.mark, "an expectation must name a check", value=node, expected=expected)
+        mistakes.add(
+            node.mark,
+            "an expectation must name a check",
+            value=node,
+            expected="a check, such as `no_leaks` or `reconnects: {within: 20s}`",
+        )
     good = value if len(mistakes) == before else None
     return Parsed(node=node, parameters=place, value=good)
 
 
-def _several(word: str, key: str, mark: Mark, mistakes: Mistakes) -> None:
-    message = f"an expectation holds one check, and `{key[:60]}` stands beside `{word[:60]}`"
+def _note_another(word: str, key: str, mark: Mark, mistakes: Mistakes) -> None:
+    """Note a key beside the check of an expectation, which holds just one."""
+    expected = f"it indented below `{word[:60]}`, or in braces"
     if key in CHECKS:
-        mistakes.add(mark, message, expected=f"a list item of its own: `- {key}`")
-    else:
-        expected = f"it indented below `{word[:60]}`, or in braces"
-        mistakes.add(mark, message, expected=expected)
+        expected = f"a list item of its own: `- {key}`"
+    mistakes.add(
+        mark,
+        f"an expectation holds one check, and `{key[:60]}` stands beside `{word[:60]}`",
+        expected=expected,
+    )
 
 
 def _check(
@@ -268,45 +268,40 @@ def _check(
 ) -> Expectation | None:
     if word not in CHECKS:
         nearest = nearest_word(word, CHECKS)
-        expected = None if nearest else f"one of {', '.join(CHECKS)}, or `use: my.module:check`"
-        mistakes.add(mark, "unknown check", value=word[:60], expected=expected, nearest=nearest)
+        mistakes.add(
+            mark,
+            "unknown check",
+            value=word[:60],
+            expected=None if nearest else f"one of {', '.join(CHECKS)}, or `use: my.module:check`",
+            nearest=nearest,
+        )
         return None
     if not isinstance(place, Mapping):
-        expected = f"its parameters: `{word}: {{key: value}}`"
-        mistakes.add(place.mark, f"`{word}` must hold a mapping", value=place, expected=expected)
+        mistakes.add(
+            place.mark,
+            f"`{word}` must hold a mapping",
+            value=place,
+            expected=f"its parameters: `{word}: {{key: value}}`",
+        )
         return None
-    inner, tolerance = _split(place, "tolerance")
+    inner = place.only(place.keys.keys() - {"tolerance"})
     settings = parse_settings(inner, CHECKS[word], mistakes, what=f"`{word}`", also=("tolerance",))
-    surface = {"check": word, "parameters": plain_settings(settings), "line": node.mark.line}
-    return _expectation(tolerance, surface, mistakes)
+    known = {"check": word, "parameters": plain_settings(settings), "line": node.mark.line}
+    return _expectation(place, known, mistakes)
 
 
 def _own_check(node: Mapping, mistakes: Mistakes) -> Expectation | None:
     use = node.values["use"]
     if not isinstance(use, Scalar) or not isinstance(use.value, str) or ":" not in use.text:
         note_value(mistakes, "use", use, "`my.module:check` or `path/to/file.py:check`")
-    rest, tolerance = _split(node, "tolerance")
-    parameters = {key: to_plain(value) for key, _, value in rest.modelled() if key != "use"}
-    surface = {
-        "check": "use",
-        "use": to_plain(use),
-        "parameters": parameters,
-        "line": node.mark.line,
+    parameters = {
+        key: to_plain(value) for key, _, value in node.modelled() if key not in ("use", "tolerance")
     }
-    return _expectation(tolerance, surface, mistakes)
+    known = {"check": "use", "use": to_plain(use), "parameters": parameters}
+    return _expectation(node, {**known, "line": node.mark.line}, mistakes)
 
 
-def _split(node: Mapping, key: str) -> tuple[Mapping, Mapping]:
-    """Return the mapping without a key, and the mapping of that key alone."""
-    parts = []
-    for wanted in (False, True):
-        keys = {name: mark for name, mark in node.keys.items() if (name == key) is wanted}
-        values = {name: node.values[name] for name in keys}
-        parts.append(Mapping(mark=node.mark, keys=keys, values=values))
-    return parts[0], parts[1]
-
-
-def _expectation(
-    tolerance: Mapping, surface: dict[str, Any], mistakes: Mistakes
-) -> Expectation | None:
-    return parse_settings(tolerance, Expectation, mistakes, what="the expectation", given=surface)
+def _expectation(place: Mapping, known: dict[str, Any], mistakes: Mistakes) -> Expectation | None:
+    """Return the expectation of what is known and of the `tolerance` that stands here."""
+    surface = place.only({"tolerance"})
+    return parse_settings(surface, Expectation, mistakes, what="the expectation", given=known)

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping as Map
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from chaos.errors import InvalidScenario, Mistake
 from chaos.scenario.describe import keys_of
 from chaos.scenario.entries import Parsed, parse_entry, parse_expectation
-from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server, Workload
-from chaos.scenario.nodes import Mapping, Mark, Mistakes, Node, Scalar, Sequence
+from chaos.scenario.model import Client, Scenario, Server, Workload
+from chaos.scenario.nodes import Mapping, Mistakes, Node, Scalar, Sequence, descend, given
 from chaos.scenario.problems import find_problems
 from chaos.scenario.read import read_text
 from chaos.scenario.rules import Problem
 from chaos.scenario.settings import parse_settings, unknown_key
 from chaos.scenario.trace_files import ReadFile, no_file, read_traces
 from chaos.scenario.variables import Cell, fill, read_cells
+from chaos.vocabulary.base import Settings
 
 _SECTIONS = ("server", "client", "workload", "timeline", "expect")
 _OURS = ("cell", "path")
 _PLACEHOLDERS = {"version": 1, "name": "unnamed", "duration": "720h"}
-_CLIENT_HINTS = {"url": "`url` in `server`: the client is given the address of the link"}
+_HINTS: dict[type[Settings], dict[str, str]] = {
+    Server: {},
+    Client: {"url": "`url` in `server`: the client is given the address of the link"},
+}
 
 
 def load_text(
@@ -35,9 +40,12 @@ def load_text(
     root = read_text(text, path)
     mistakes = Mistakes(path)
     if not isinstance(root, Mapping):
-        expected = "`key: value` pairs, the first `version: 1`"
-        mistakes.add(root.mark, "a scenario must be a mapping", value=root, expected=expected)
-        raise InvalidScenario(mistakes.sorted())
+        mistakes.refuse(
+            root.mark,
+            "a scenario must be a mapping",
+            value=root,
+            expected="`key: value` pairs, the first `version: 1`",
+        )
     cells = read_cells(root, mistakes)
     loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
     found = _merge(mistakes.sorted(), cells, [mine for _, mine in loaded])
@@ -54,27 +62,26 @@ def _merge(
     for cell, mistakes in zip(cells, each, strict=True):
         for mistake in mistakes:
             where.setdefault(mistake, []).append(cell.name)
-    found: dict[Mistake, None] = {}
-    places: set[tuple[int, int, str]] = set()
+    found: dict[tuple[int, int, str], Mistake] = {}
     for mistake, names in where.items():
-        place = (mistake.line, mistake.column, mistake.message)
-        if place in places:
-            continue  # the same mistake with another cell's value
-        places.add(place)
-        some = 0 < len(names) < len(cells)
-        tail = f" (in cell {names[0][:80]})" if some else ""
-        found[replace(mistake, message=mistake.message + tail)] = None
-    return tuple(sorted(found, key=lambda m: (m.line, m.column, m.message)))
+        # a place that is known already has the same mistake with another cell's value
+        if 0 < len(names) < len(cells):
+            told = replace(mistake, message=f"{mistake.message} (in cell {names[0][:80]})")
+        else:
+            told = mistake
+        found.setdefault((mistake.line, mistake.column, mistake.message), told)
+    return tuple(sorted(found.values(), key=lambda m: (m.line, m.column, m.message)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Parts:
-    """What was parsed of one cell, and where its entries and expectations stand."""
+    """What was parsed of one cell, where its entries and expectations stand, and which sections are wrong."""
 
     root: Mapping
     scenario: Scenario
     entries: list[Parsed]
     expectations: list[Parsed]
+    wrong: frozenset[str]
 
 
 def _load_cell(
@@ -89,53 +96,42 @@ def _load_cell(
     }
     if "paths" in values:
         values["paths"] = read_traces(values["paths"], read_file, mistakes)
-    parts, wrong = _parse(replace(root, values=values), cell, path, mistakes)
-    if parts is not None:
-        for problem in _problems(parts, wrong):
-            _note(problem, parts, mistakes)
-    return (None if len(mistakes) else parts.scenario if parts else None), mistakes.sorted()
+    parts = _parse(replace(root, values=values), cell, path, mistakes)
+    if parts is None:
+        return None, mistakes.sorted()
+    broken = [parsed for parsed in parts.entries if parsed.value is None]
+    names = frozenset(parsed.name for parsed in broken if parsed.name is not None)
+    for problem in find_problems(parts.scenario, wrong=parts.wrong, broken_names=names):
+        _note(problem, parts, mistakes)
+    return None if len(mistakes) else parts.scenario, mistakes.sorted()
 
 
-def _parse(
-    root: Mapping, cell: Cell, path: str, mistakes: Mistakes
-) -> tuple[_Parts | None, set[str]]:
-    """Return what could be parsed, and the names of the sections that have mistakes."""
+def _parse(root: Mapping, cell: Cell, path: str, mistakes: Mistakes) -> _Parts | None:
+    """Return what could be parsed; None where the top of the file is too wrong for anything to be judged."""
     wrong: set[str] = set()
-    before = len(mistakes)
-    top = _parse_top(root, mistakes)
-    if len(mistakes) > before:
-        wrong.add("top")
     sections: dict[str, Any] = {}
-    for name in ("server", "client"):
+    for name, parse in _PARSERS.items():
         before = len(mistakes)
-        sections[name] = _parse_subject(root, name, mistakes)
+        sections[name] = parse(root, mistakes)
         if len(mistakes) > before:
             wrong.add(name)
-    before = len(mistakes)
-    sections["workload"] = tuple(
-        row
-        for item in _items(root, "workload", mistakes)
-        if (row := parse_settings(item, Workload, mistakes, what="`workload`")) is not None
-    )
-    if len(mistakes) > before:
-        wrong.add("workload")
     entries = [parse_entry(item, mistakes) for item in _items(root, "timeline", mistakes)]
     expectations = [parse_expectation(item, mistakes) for item in _items(root, "expect", mistakes)]
+    top: Scenario | None = sections.pop("top")
     if top is None:
-        return None, wrong
-    good = [parsed.value for parsed in entries if isinstance(parsed.value, Entry)]
-    wanted = [parsed.value for parsed in expectations if isinstance(parsed.value, Expectation)]
-    scenario = top.model_copy(
-        update={
-            **sections,
-            "timeline": tuple(good),
-            "expect": tuple(wanted),
-            "cell": cell.name,
-            "path": path,
-        }
+        return None
+    sections |= {"cell": cell.name, "path": path}
+    for name, rows in (("timeline", entries), ("expect", expectations)):
+        sections[name] = tuple(parsed.value for parsed in rows if parsed.value is not None)
+    if len(sections["timeline"]) < len(entries):
+        wrong.add("timeline")
+    return _Parts(
+        root=root,
+        scenario=top.model_copy(update=sections),
+        entries=entries,
+        expectations=expectations,
+        wrong=frozenset(wrong),
     )
-    parts = _Parts(root=root, scenario=scenario, entries=entries, expectations=expectations)
-    return parts, wrong
 
 
 def top_keys() -> list[str]:
@@ -145,27 +141,22 @@ def top_keys() -> list[str]:
 
 def _parse_top(root: Mapping, mistakes: Mistakes) -> Scenario | None:
     known = top_keys()
-    keys: dict[str, Mark] = {}
     for key, mark, _ in root.modelled():
         if key not in known:
             unknown_key(mistakes, mark, key, "the scenario", known)
-        elif key not in _SECTIONS and key not in ("variables", "matrix"):
-            keys[key] = mark
-    values = {key: root.values[key] for key in keys}
-    surface = Mapping(mark=root.mark, keys=keys, values=values)
+    surface = root.only({*known} - {*_SECTIONS, "variables", "matrix"})
     return parse_settings(
         surface, Scenario, mistakes, what="the scenario", placeholders=_PLACEHOLDERS
     )
 
 
-def _parse_subject(root: Mapping, name: str, mistakes: Mistakes) -> Server | Client:
-    model: type[Server] | type[Client] = Server if name == "server" else Client
-    node = root.values.get(name)
-    hints: Map[str, str] = _CLIENT_HINTS if name == "client" else {}
-    if node is None or (isinstance(node, Scalar) and node.value is None):
-        found = None
-    else:
-        found = parse_settings(node, model, mistakes, what=f"`{name}`", hints=hints)
+def _parse_subject(
+    root: Mapping, mistakes: Mistakes, *, name: str, model: type[Server] | type[Client]
+) -> Server | Client:
+    node = given(root.values.get(name))
+    found: Server | Client | None = None
+    if node is not None:
+        found = parse_settings(node, model, mistakes, what=f"`{name}`", hints=_HINTS[model])
     if found is None:
         return model.model_validate({"use": "reference"})
     if found.use is None and found.command is None and getattr(found, "url", None) is None:
@@ -173,53 +164,46 @@ def _parse_subject(root: Mapping, name: str, mistakes: Mistakes) -> Server | Cli
     return found
 
 
+def _parse_workload(root: Mapping, mistakes: Mistakes) -> tuple[Workload, ...]:
+    items = _items(root, "workload", mistakes)
+    rows = [parse_settings(item, Workload, mistakes, what="`workload`") for item in items]
+    return tuple(row for row in rows if row is not None)
+
+
+_PARSERS: dict[str, Callable[[Mapping, Mistakes], Any]] = {
+    "top": _parse_top,
+    "server": partial(_parse_subject, name="server", model=Server),
+    "client": partial(_parse_subject, name="client", model=Client),
+    "workload": _parse_workload,
+}
+
+
 def _items(root: Mapping, key: str, mistakes: Mistakes) -> tuple[Node, ...]:
-    node = root.values.get(key)
-    if node is None or (isinstance(node, Scalar) and node.value is None):
-        return ()
+    node = given(root.values.get(key))
     if isinstance(node, Sequence):
         return node.items
-    mistakes.add(
-        node.mark, f"`{key}` must be a list", value=node, expected="items that start with `- `"
-    )
+    if node is not None:
+        mistakes.add(
+            node.mark, f"`{key}` must be a list", value=node, expected="items that start with `- `"
+        )
     return ()
-
-
-def _problems(parts: _Parts, wrong: set[str]) -> list[Problem]:
-    broken = [parsed for parsed in parts.entries if parsed.value is None]
-    names = frozenset(parsed.name for parsed in broken if parsed.name is not None)
-    return find_problems(
-        parts.scenario,
-        wrong=frozenset(wrong | ({"timeline"} if broken else set())),
-        broken_names=names,
-    )
 
 
 def _note(problem: Problem, parts: _Parts, mistakes: Mistakes) -> None:
     """Note a problem at the place where its value stands, or as close above it as there is something."""
-    section, *rest = problem.where
+    path = list(problem.where)
     node: Node = parts.root
-    mark = node.mark
-    if section in ("timeline", "expect"):
-        parsed = parts.entries if section == "timeline" else parts.expectations
-        good = [item for item in parsed if item.value is not None]
-        item = good[int(rest.pop(0))]
-        node, mark = item.node, item.node.mark
-        if section == "expect" and isinstance(item.parameters, Mapping) and rest:
-            node, mark = item.parameters, item.parameters.mark
-    else:
-        rest = list(problem.where)
-    found = True
-    for part in rest:
-        if isinstance(node, Mapping) and part in node.values:
-            node = node.values[str(part)]
-        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
-            node = node.items[part]
-        else:
-            found = False
-            break
-        mark = node.mark
-    value = node if found and rest and isinstance(node, Scalar) else None
+    rows = {"timeline": parts.entries, "expect": parts.expectations}.get(str(path[0]))
+    if rows is not None:
+        section, position = path.pop(0), int(path.pop(0))
+        row = [row for row in rows if row.value is not None][position]
+        inner = section == "expect" and path and isinstance(row.parameters, Mapping)
+        node = row.parameters if inner else row.node
+    node, is_whole = descend(node, path)
     mistakes.add(
-        mark, problem.message, value=value, expected=problem.expected, nearest=problem.nearest
+        node.mark,
+        problem.message,
+        value=node if is_whole and path and isinstance(node, Scalar) else None,
+        expected=problem.expected,
+        nearest=problem.nearest,
     )

@@ -185,6 +185,11 @@ class Entry(Settings):
         """Whether it lasts for a time, rather than acting at one moment."""
         return WORDS[self.kind][self.word].has_window(self.for_s)
 
+    def starts_s(self) -> list[float]:
+        """Return when each of its occurrences starts, in seconds from time zero or from its event."""
+        first_s, every_s = self.at_s or 0.0, self.every_s or 0.0
+        return [first_s + turn * every_s for turn in range(self.times)]
+
     def settings(self) -> Toxic | Fault | Action:
         """Return its word with its parameters. Raises pydantic's ValidationError if they are wrong."""
         settings = WORDS[self.kind][self.word].model_validate(self.parameters)

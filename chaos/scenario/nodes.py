@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Iterator
+from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, NoReturn
 
-from chaos.errors import Mistake
+from chaos.errors import InvalidScenario, Mistake
 
 _SHOWN_MAX = 60
 
@@ -47,8 +47,8 @@ class Mapping:
     """A mapping: keys in file order, each with its own mark."""
 
     mark: Mark
-    keys: dict[str, Mark]
-    values: dict[str, Node]
+    keys: dict[str, Mark] = field(default_factory=dict)
+    values: dict[str, Node] = field(default_factory=dict)
     size: int = 1
     depth: int = 1
 
@@ -57,6 +57,11 @@ class Mapping:
         for key, mark in self.keys.items():
             if not key.startswith("x-"):
                 yield key, mark, self.values[key]
+
+    def only(self, wanted: Container[str]) -> Mapping:
+        """Return this mapping with just the entries of these keys."""
+        keys = {key: mark for key, mark in self.keys.items() if key in wanted}
+        return Mapping(mark=self.mark, keys=keys, values={key: self.values[key] for key in keys})
 
 
 Node = Scalar | Sequence | Mapping
@@ -90,6 +95,13 @@ class Mistakes:
         """Note nothing more at this place: its value is unknown because of a mistake already noted."""
         self._silent.add(mark)
 
+    def refuse(
+        self, mark: Mark, message: str, *, value: Node | str | None = None, expected: str
+    ) -> NoReturn:
+        """Note a mistake beyond which nothing can be read, and raise InvalidScenario with all of them."""
+        self.add(mark, message, value=value, expected=expected)
+        raise InvalidScenario(self.sorted())
+
     def sorted(self) -> tuple[Mistake, ...]:
         """Return the mistakes in file order."""
         return tuple(sorted(self._found, key=lambda m: (m.line, m.column, m.message)))
@@ -98,11 +110,31 @@ class Mistakes:
         return len(self._found)
 
 
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """Return the known name that is most alike, if one is alike enough."""
+    return next(iter(get_close_matches(word, list(known), n=1)), None)
+
+
 def nearest_word(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that this one was probably meant to be."""
-    lowered = word.lower().replace("-", "_")
-    found = get_close_matches(lowered[:100], list(known), n=1, cutoff=0.6)
-    return found[0] if found else None
+    return nearest(word.lower().replace("-", "_")[:100], known)
+
+
+def given(node: Node | None) -> Node | None:
+    """Return the node, or None where there is none or nothing stands there."""
+    return None if isinstance(node, Scalar) and node.value is None else node
+
+
+def descend(node: Node, path: Iterable[str | int]) -> tuple[Node, bool]:
+    """Follow a path of keys and positions as far as it exists; return the node there, and whether that is its end."""
+    for part in path:
+        if isinstance(node, Mapping) and part in node.values:
+            node = node.values[str(part)]
+        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
+            node = node.items[part]
+        else:
+            return node, False
+    return node, True
 
 
 def show(node: Node) -> str:

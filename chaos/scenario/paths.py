@@ -21,6 +21,8 @@ LEGS: tuple[Leg, Leg] = ("client", "server")
 
 # the share of packets that may be later than `reach_s`
 LATER = 1e-6
+# a normal distribution is above its mean by more than this many standard deviations in that share of draws
+DEVIATIONS = NormalDist().inv_cdf(1 - LATER)
 ROWS_MAX = 10_000
 # one full packet: a queue below that would let nothing but acknowledgements through
 QUEUE_BYTES_MIN = 1_500
@@ -130,11 +132,9 @@ class Delay(Settings):
         if self.uniform is not None:
             return self.uniform.high_s
         if self.normal is not None:
-            far = NormalDist().inv_cdf(1 - LATER)
-            return self.normal.mean_s + far * self.normal.deviation_s
+            return self.normal.mean_s + DEVIATIONS * self.normal.deviation_s
         if self.lognormal is not None:
-            far = NormalDist().inv_cdf(1 - LATER)
-            return self.lognormal.median_s * math.exp(far * self.lognormal.sigma)
+            return self.lognormal.median_s * math.exp(DEVIATIONS * self.lognormal.sigma)
         if self.pareto is not None:
             return float(self.pareto.least_s * LATER ** (-1 / self.pareto.alpha))
         assert self.trace is not None
@@ -191,14 +191,11 @@ class LegPath(Direction):
 
     def way(self, way: Way) -> Direction:
         """Return what holds in one direction."""
-        own = self.upstream if way == "upstream" else self.downstream
-        given = {name: getattr(self, name) for name in Direction.model_fields}
-        if own is not None:
-            given |= {
-                name: value
-                for name in Direction.model_fields
-                if (value := getattr(own, name)) is not None
-            }
+        own = getattr(self, way) or self
+        given = {
+            name: getattr(self if getattr(own, name) is None else own, name)
+            for name in Direction.model_fields
+        }
         # each value was judged where it was given
         return Direction.model_construct(**given)
 

@@ -7,7 +7,8 @@ that adding one fault does not disturb the draws of the others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from operator import attrgetter
 from random import Random
 from typing import Literal
 
@@ -25,17 +26,21 @@ STREAMS: tuple[Stream, Stream] = ("upstream", "downstream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """One change: what, and when. `order` breaks ties: offs before ons, then file order.
+    """One change: what, and when.
 
     An action with a window has two steps, both of change `action`, the second with `ends`.
     """
 
     at_s: float
-    order: tuple[int, int, int]
     change: Change
     entry: int
     occurrence: int
     ends: bool = False
+
+    @property
+    def order(self) -> tuple[float, bool, int, int]:
+        """Where it stands among all steps: by time, ends before starts, then in file order."""
+        return self.at_s, not self.ends, self.entry, self.occurrence
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +72,9 @@ class Plan:
 
     def actions_of(self, side: Side) -> tuple[str, ...]:
         """Return the actions that a peer is told to carry out by itself, each once."""
-        rows = zip(self.scenario.timeline, self.settings, strict=True)
         words = [
             words.word
-            for entry, words in rows
+            for entry, words in zip(self.scenario.timeline, self.settings, strict=True)
             if isinstance(words, Action)
             and not words.by_runner
             and side == (entry.by or words.peers[0])
@@ -89,44 +93,25 @@ def make_plan(scenario: Scenario, seed: int) -> Plan:
             steps += own
         else:
             triggered.append(Triggered(trigger=entry.on, then_s=entry.then_s, steps=tuple(own)))
-    steps.sort(key=lambda step: (step.at_s, step.order))
     return Plan(
         scenario=scenario,
         seed=seed,
-        steps=tuple(steps),
+        steps=tuple(sorted(steps, key=attrgetter("order"))),
         triggered=tuple(triggered),
         settings=settings,
     )
 
 
 def _entry_steps(number: int, entry: Entry, words: Words) -> list[Step]:
-    start_s = entry.at_s or 0.0
+    is_action = isinstance(words, Action)
+    begin: Change = "action" if is_action else "on" if entry.has_window else "instant"
+    end: Change = "action" if is_action else "off"
     steps = []
-    for occurrence in range(entry.times):
-        at_s = start_s + occurrence * (entry.every_s or 0.0)
-        steps += _occurrence_steps(number, occurrence + 1, entry, words, at_s)
-    return steps
-
-
-def _occurrence_steps(
-    number: int, occurrence: int, entry: Entry, words: Words, at_s: float
-) -> list[Step]:
-    def step(change: Change, at_s: float, *, ends: bool = False) -> Step:
-        return Step(
-            at_s=at_s,
-            order=(0 if ends else 1, number, occurrence),
-            change=change,
-            entry=number,
-            occurrence=occurrence,
-            ends=ends,
-        )
-
-    action = isinstance(words, Action)
-    if not entry.has_window:
-        return [step("action" if action else "instant", at_s)]
-    steps = [step("action" if action else "on", at_s)]
-    if entry.for_s is not None:
-        steps.append(step("action" if action else "off", at_s + entry.for_s, ends=True))
+    for occurrence, at_s in enumerate(entry.starts_s(), start=1):
+        step = Step(at_s=at_s, change=begin, entry=number, occurrence=occurrence)
+        steps.append(step)
+        if entry.has_window and entry.for_s is not None:
+            steps.append(replace(step, at_s=at_s + entry.for_s, change=end, ends=True))
     return steps
 
 

@@ -1,20 +1,561 @@
-"""All rules between values, run over one scenario."""
+"""All rules between values, each a pure function from a scenario to its problems, and the table that runs them.
+
+First come the rules of the peers, then those of the timeline, then those of `paths`; the rules of expectations that
+name timeline entries stand in `rules.py`. A new rule is a generator of problems and a row of `RULES`.
+"""
 
 from __future__ import annotations
 
-from chaos.scenario.model import Scenario
-from chaos.scenario.path_rules import PATH_RULES
-from chaos.scenario.peer_rules import PEER_RULES
-from chaos.scenario.rules import Draft, Problem, Rule, expectation_problems
-from chaos.scenario.timeline_rules import TIMELINE_RULES
+import re
+from collections.abc import Iterator, Mapping
+from heapq import heappop, heappush
+from typing import Any
+from urllib.parse import urlsplit
+
+from chaos.scenario.model import Entry, Scenario
+from chaos.scenario.nodes import nearest
+from chaos.scenario.paths import LEGS, QUEUE_BYTES_MIN, WAYS, Direction
+from chaos.scenario.rules import (
+    EPSILON_S,
+    Draft,
+    Problem,
+    Rule,
+    Where,
+    expectation_problems,
+    label,
+    last_end_s,
+    last_start_s,
+    show_s,
+)
+from chaos.vocabulary.actions import ACTIONS
+from chaos.vocabulary.base import format_duration, format_size
+from chaos.vocabulary.checks import CHECKS, Backoff
+from chaos.vocabulary.policies import POLICIES, Reaction
+from chaos.vocabulary.word import Peer
+from chaos.vocabulary.words import exclusive_words
+
+STEPS_MAX = 20_000
+_PEERS: tuple[Peer, Peer] = ("server", "client")
+
+
+def _one_way_to_run(draft: Draft) -> Iterator[Problem]:
+    for side in _PEERS:
+        subject = draft.subject(side)
+        ways = [key for key in ("use", "command", "url") if getattr(subject, key, None) is not None]
+        if len(ways) > 1:
+            yield Problem(
+                (side, ways[1]),
+                f"`{side}` has both `{ways[0]}` and `{ways[1]}`",
+                "just one of them",
+            )
+        use = subject.use
+        if use is not None and use != "reference" and not re.fullmatch(r".+:[^\W\d]\w*", use):
+            yield Problem(
+                (side, "use"),
+                f"`use` of `{side}` names nothing that can be run",
+                "`reference`, `my.module:name` or `path/to/file.py:name`",
+                nearest(use, ["reference"]),
+            )
+
+
+def _url(draft: Draft) -> Iterator[Problem]:
+    url = draft.scenario.server.url
+    if url is None:
+        return
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("ws", "wss") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        yield Problem(
+            ("server", "url"),
+            "not the address of a WebSocket server",
+            "ws://host:port/path or wss://host/path",
+        )
+
+
+def _positive_times(draft: Draft) -> Iterator[Problem]:
+    """Times that would make a peer spin if they were zero."""
+    times: dict[Where, float] = {
+        ("client", "connect_timeout"): draft.scenario.client.connect_timeout_s
+    }
+    if "workload" not in draft.wrong:
+        for position, row in enumerate(draft.scenario.workload):
+            times["workload", position, "every"] = row.every_s
+    for side in _PEERS:
+        heartbeat = draft.subject(side).heartbeat
+        if heartbeat is not None:
+            times[side, "heartbeat", "interval"] = heartbeat.interval_s
+            times[side, "heartbeat", "timeout"] = heartbeat.timeout_s
+    for where, value_s in times.items():
+        if value_s <= 0:
+            yield Problem(where, f"`{where[-1]}` must not be zero", "more than 0s, such as 5s")
+
+
+def _backoff(draft: Draft) -> Iterator[Problem]:
+    caps: dict[Where, tuple[float, float]] = {}
+    if "client" not in draft.wrong:
+        plan = draft.scenario.client.backoff
+        caps["client", "backoff", "initial"] = plan.initial_s, plan.max_s
+    for position, expectation in enumerate(draft.scenario.expect):
+        if expectation.check == "backoff":
+            check = Backoff.model_validate(expectation.parameters)
+            caps["expect", position, "initial"] = check.initial_s, check.max_s
+    for where, (initial_s, max_s) in caps.items():
+        if initial_s > max_s:
+            longest = format_duration(max_s)
+            yield Problem(
+                where, f"`initial` is longer than `max`, which is {longest}", f"at most {longest}"
+            )
+
+
+def _policy(draft: Draft) -> Iterator[Problem]:
+    policy = draft.scenario.client.policy
+    if isinstance(policy, str):
+        if policy not in POLICIES:
+            yield Problem(
+                ("client", "policy"),
+                "unknown policy",
+                f"one of {', '.join(POLICIES)}",
+                nearest(policy, POLICIES),
+            )
+        return
+    reactions = [reaction.value for reaction in Reaction]
+    for code, reaction in policy.items():
+        where: Where = ("client", "policy", code)
+        if not re.fullmatch(r"[1-4][0-9]{3}", code):
+            yield Problem(where, f"`{code[:20]}` is not a close code", "1000 to 4999")
+        elif reaction not in reactions:
+            yield Problem(where, f"unknown reaction to {code}", f"one of {', '.join(reactions)}")
+
+
+def _times_of_the_scenario(draft: Draft) -> Iterator[Problem]:
+    scenario = draft.scenario
+    end = format_duration(scenario.duration_s)
+    judged = "settle_s" in scenario.model_fields_set or any(
+        row.check == "delivers" for row in scenario.expect
+    )
+    if judged and scenario.settle_s >= scenario.duration_s:
+        # `settle` may be the default, then the place is the top of the file
+        yield Problem(
+            ("settle",),
+            f"`settle` leaves nothing of the scenario: `duration` is {end}",
+            f"less than {end}",
+        )
+    if "client" not in draft.wrong and scenario.client.start_spread_s >= scenario.duration_s:
+        yield Problem(
+            ("client", "start_spread"),
+            f"the last client starts after the end: `duration` is {end}",
+            f"less than {end}",
+        )
+    if not scenario.networks:
+        yield Problem(("networks",), "`networks` is empty", "at least one, or no key")
+
+
+def _senders(draft: Draft) -> Iterator[Problem]:
+    for position, row in enumerate(draft.scenario.workload):
+        how = _runs_outside_by(draft, row.sender)
+        if how is not None:
+            yield Problem(
+                ("workload", position, "from"),
+                f"the {row.sender} cannot send the workload: it is given by `{how}`",
+                "a peer with `use`, such as `use: reference`",
+            )
+
+
+def _runs_outside_by(draft: Draft, side: Peer) -> str | None:
+    """Return the key by which a peer runs outside this process, or None."""
+    subject = draft.subject(side)
+    if subject.command is not None:
+        return "command"
+    return "url" if getattr(subject, "url", None) is not None else None
+
+
+def _actions(draft: Draft) -> Iterator[Problem]:
+    for position, entry in enumerate(draft.scenario.timeline):
+        if entry.kind == "action":
+            yield from _who_acts(draft, position, entry)
+        yield from _values(position, entry)
+        yield from _clients(draft, position, entry)
+
+
+def _who_acts(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
+    action = ACTIONS[entry.word]
+    where: Where = ("timeline", position, "by")
+    if entry.by is None:
+        expected = " or ".join(f"`by: {peer}`" for peer in action.peers)
+        yield Problem(where, f"`action: {entry.word}` does not say who", expected)
+        return
+    how = None if entry.by in draft.wrong else _runs_outside_by(draft, entry.by)
+    if entry.by not in action.peers:
+        yield Problem(where, f"a {entry.by} cannot `{entry.word}`", f"`by: {action.peers[0]}`")
+    elif entry.by in draft.wrong:
+        return
+    elif how == "url":
+        yield Problem(
+            where,
+            "the server is given by `url`: it runs elsewhere and takes no orders",
+            "a fault of the link, or a server with `use` or `command`",
+        )
+    elif action.needs_process and how != "command":
+        yield Problem(
+            where,
+            f"`{entry.word}` stops a child process, and the {entry.by} is not one",
+            f"a {entry.by} with `command`, or `fault: stall`",
+        )
+    elif how == "command" and not (action.needs_process or action.by_runner):
+        yield Problem(
+            where,
+            f"a child process cannot be told to `{entry.word}`",
+            "crash, restart or freeze",
+        )
+
+
+def _values(position: int, entry: Entry) -> Iterator[Problem]:
+    """Parameters of one word that do not go together."""
+    given = entry.parameters
+    if entry.kind == "action" and entry.word == "reject":
+        ways = [key for key in ("code", "status") if given.get(key) is not None]
+        if len(ways) != 1:
+            yield Problem(
+                ("timeline", position, ways[1] if ways else ""),
+                f"`reject` has {'both' if ways else 'neither'} `code` {'and' if ways else 'nor'} `status`",
+                "`status` refuses the handshake, `code` accepts and closes: just one",
+            )
+        if given.get("retry_after") is not None and "status" not in ways:
+            yield Problem(
+                ("timeline", position, "retry_after"),
+                "`retry_after` goes with a `status` only",
+                "`status`",
+            )
+    if entry.kind == "toxic" and entry.word == "slicer":
+        average, spread = given.get("average_size", 0), given.get("size_variation", 0)
+        if spread and spread >= average:
+            yield Problem(
+                ("timeline", position, "attributes", "size_variation"),
+                f"`size_variation` must be below `average_size`, which is {average}",
+                f"at most {max(average - 1, 0)}",
+            )
+
+
+def _clients(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
+    where: Where = ("timeline", position, "clients")
+    if entry.clients is not None and not entry.clients:
+        yield Problem(where, "`clients` is empty", "at least one, or no key")
+    count = draft.scenario.client.count
+    for place, number in enumerate(entry.clients or ()):
+        if number < 1 or (number > count and "client" not in draft.wrong):
+            yield Problem(
+                (*where, place),
+                "there is no client of this number",
+                f"1 to {count}" if count > 1 else "1, or a `count` in `client`",
+            )
+
+
+def _checks_of_peers(draft: Draft) -> Iterator[Problem]:
+    for position, expectation in enumerate(draft.scenario.expect):
+        given = expectation.parameters
+        if expectation.check == "detects_dead_peer":
+            yield from _needs_heartbeat(draft, position, given)
+        elif expectation.check == "no_leaks":
+            yield from _needs_callable(draft, position, given)
+        elif expectation.check in ("delivers", "single_handler"):
+            yield from _needs_workload(draft, position, expectation.check, given)
+
+
+def _needs_heartbeat(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
+    side = given.get("by", "client")
+    subject = draft.subject(side)
+    if side not in draft.wrong and subject.use == "reference" and subject.heartbeat is None:
+        yield Problem(
+            ("expect", position, "by"),
+            f"the reference {side} has no heartbeat, and nothing else can tell a dead peer",
+            f"`heartbeat: {{interval: 5s, timeout: 3s}}` in `{side}`",
+        )
+
+
+def _needs_callable(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
+    peers: tuple[Peer, Peer] = ("client", "server")
+    inside = [side for side in peers if not _runs_outside_by(draft, side)]
+    for side in peers if given.get("by", "both") == "both" else (given["by"],):
+        if side not in draft.wrong and side not in inside:
+            yield Problem(
+                ("expect", position, "by"),
+                f"`no_leaks` looks into this process, and the {side} runs outside it",
+                f"`by: {inside[0]}`" if inside else "no such expectation",
+            )
+            return
+
+
+def _needs_workload(
+    draft: Draft, position: int, check: str, given: Mapping[str, Any]
+) -> Iterator[Problem]:
+    sender = given.get("from", "both")
+    senders = {row.sender for row in draft.scenario.workload}
+    senders |= {
+        entry.by
+        for entry in draft.scenario.timeline
+        if entry.word == "send" and entry.kind == "action" and entry.by is not None
+    }
+    if sender not in senders and not (sender == "both" and senders):
+        whose = "nobody sends" if sender == "both" else f"the {sender} does not send"
+        yield Problem(
+            ("expect", position, "from" if sender != "both" else ""),
+            f"`{check}` has nothing to judge: {whose} workload messages",
+            "a `workload`",
+        )
+
+
+def _bounds(draft: Draft) -> Iterator[Problem]:
+    """A `delivers`, `handshake`, `herd` or `cost` without a bound would pass whatever happens."""
+    for position, expectation in enumerate(draft.scenario.expect):
+        if expectation.check not in ("delivers", "handshake", "herd", "cost"):
+            continue
+        bounds = [
+            field.alias or name
+            for name, field in CHECKS[expectation.check].model_fields.items()
+            if name not in ("after", "sender")
+        ]
+        if not any(key in expectation.parameters for key in bounds):
+            yield Problem(
+                ("expect", position),
+                f"`{expectation.check}` states no bound: it could not fail",
+                f"one of {', '.join(bounds)}",
+            )
+
+
+def _names(draft: Draft) -> Iterator[Problem]:
+    taken: set[str] = set()
+    for position, entry in enumerate(draft.scenario.timeline):
+        if entry.name in taken:
+            yield Problem(
+                ("timeline", position, "name"),
+                "two timeline entries have this name",
+                "a name of its own",
+            )
+        if entry.name is not None:
+            taken.add(entry.name)
+
+
+def _against_the_end(draft: Draft) -> Iterator[Problem]:
+    for position, entry in enumerate(draft.scenario.timeline):
+        yield from _entry_against_the_end(draft.scenario.duration_s, position, entry)
+
+
+def _entry_against_the_end(duration_s: float, position: int, entry: Entry) -> Iterator[Problem]:
+    end = show_s(duration_s)
+    before = f"a time before `duration`, {end}"
+    start, last = last_start_s(entry), last_end_s(entry, duration_s)
+    if start is None or last is None or entry.at_s is None:
+        if entry.for_s is not None and entry.for_s >= duration_s:
+            yield Problem(
+                ("timeline", position, "for"),
+                f"the window is as long as the scenario: `duration` is {end}",
+                "a shorter one",
+            )
+    elif entry.at_s >= duration_s:
+        yield Problem(
+            ("timeline", position, "at"),
+            "the entry starts at or after the end of the scenario",
+            before,
+        )
+    elif start >= duration_s:
+        yield Problem(
+            ("timeline", position, "times"),
+            f"the last repetition starts at {show_s(start)}, after the end of the scenario",
+            before,
+        )
+    elif entry.for_s is not None and last > duration_s + EPSILON_S:
+        yield Problem(
+            ("timeline", position, "for"),
+            f"the window reaches past the end: it ends at {show_s(last)}, `duration` is {end}",
+            f"at most {show_s(duration_s - start)}, or no `for`: to the end",
+        )
+
+
+def _repetition(draft: Draft) -> Iterator[Problem]:
+    for position, entry in enumerate(draft.scenario.timeline):
+        where = ("timeline", position, "every")
+        if entry.every_s is None:
+            continue
+        if entry.every_s <= 0:
+            yield Problem(where, "`every` must not be zero", "more than 0s, such as 10s")
+        elif entry.has_window and entry.for_s is None:
+            yield Problem(
+                where,
+                "a window that is repeated needs `for`: without it, it lasts to the end",
+                "`for`, at most as long as `every`",
+            )
+        elif entry.for_s is not None and entry.every_s < entry.for_s - EPSILON_S:
+            yield Problem(
+                where,
+                "`every` is shorter than `for`: the windows would overlap",
+                f"at least {show_s(entry.for_s)}",
+            )
+    steps = _count_steps(draft.scenario)
+    if steps > STEPS_MAX:
+        yield Problem(
+            ("timeline", 0),
+            f"the timeline has {steps} steps once its repetitions are written out",
+            f"at most {STEPS_MAX}",
+        )
+
+
+def _count_steps(scenario: Scenario) -> int:
+    return sum(entry.times for entry in scenario.timeline)
+
+
+def _overlaps(draft: Draft) -> Iterator[Problem]:
+    """Windows of one word that cannot be stacked, on the same connections, at the same time."""
+    scenario = draft.scenario
+    if _count_steps(scenario) > STEPS_MAX:
+        return
+    for word in exclusive_words():
+        windows = sorted(
+            (
+                start_s,
+                scenario.duration_s if entry.for_s is None else start_s + entry.for_s,
+                position,
+            )
+            for position, entry in enumerate(scenario.timeline)
+            if entry.word == word and entry.kind != "toxic"
+            if entry.at_s is not None and entry.has_window
+            for start_s in entry.starts_s()
+        )
+        yield from _overlaps_of(scenario, windows)
+
+
+def _overlaps_of(scenario: Scenario, windows: list[tuple[float, float, int]]) -> Iterator[Problem]:
+    """Yield a problem for each entry of which a window begins in one of another entry's, in order of their starts."""
+    active: list[tuple[float, int]] = []
+    told: set[int] = set()
+    for start, end, position in windows:
+        while active and active[0][0] <= start + EPSILON_S:
+            heappop(active)
+        entry = scenario.timeline[position]
+        meeting = (
+            other
+            for _, other in active
+            if other != position and _share_connections(entry, scenario.timeline[other])
+        )
+        if position not in told and (other := next(meeting, None)) is not None:
+            told.add(position)
+            yield Problem(
+                ("timeline", position, "at"),
+                f"this `{entry.word}` begins while `{label(scenario, other)}` is still on",
+                "windows of one word apart, on other clients or on the other stream",
+            )
+        if end > start and len(active) < 1000:
+            heappush(active, (end, position))
+
+
+def _share_connections(one: Entry, other: Entry) -> bool:
+    return (
+        one.by == other.by
+        and one.parameters.get("leg", "client") == other.parameters.get("leg", "client")
+        and (one.stream == other.stream or "both" in (one.stream, other.stream))
+        and (
+            one.clients is None
+            or other.clients is None
+            or not set(one.clients).isdisjoint(other.clients)
+        )
+    )
+
+
+def _after_a_crash(draft: Draft) -> Iterator[Problem]:
+    """A peer that crashed stays down: only `restart` brings it back."""
+    scenario = draft.scenario
+    timed = sorted(
+        (entry.at_s, position)
+        for position, entry in enumerate(scenario.timeline)
+        if entry.kind == "action" and entry.at_s is not None
+    )
+    crashed: list[int] = []
+    for at_s, position in timed:
+        entry = scenario.timeline[position]
+        meeting = [
+            other for other in crashed if _share_connections(entry, scenario.timeline[other])
+        ]
+        if entry.word == "restart":
+            crashed = [other for other in crashed if other not in meeting]
+        elif meeting and at_s > (scenario.timeline[meeting[0]].at_s or 0.0):
+            yield Problem(
+                ("timeline", position, "at"),
+                f"the {entry.by} does nothing any more: it crashed in `{label(scenario, meeting[0])}`",
+                "`restart` in place of `crash`, or before this",
+            )
+        elif entry.word == "crash":
+            if entry.times > 1:
+                yield Problem(
+                    ("timeline", position, "times"),
+                    f"the {entry.by} can crash only once: it stays down",
+                    "`restart`",
+                )
+            crashed.append(position)
+
+
+def _queues(draft: Draft) -> Iterator[Problem]:
+    """A queue waits for a bandwidth, and must hold a packet."""
+    paths = draft.scenario.paths
+    for leg in LEGS:
+        row = paths.leg(leg) if paths is not None else None
+        if row is None:
+            continue
+        limited = {way: row.way(way).bytes_per_s is not None for way in WAYS}
+        parts: list[tuple[Where, Direction | None, bool]] = [
+            (("paths", leg), row, any(limited.values())),
+            *((("paths", leg, way), getattr(row, way), limited[way]) for way in WAYS),
+        ]
+        for where, part, has_bandwidth in parts:
+            if part is None or part.queue_bytes is None:
+                continue
+            if not has_bandwidth:
+                yield Problem(
+                    (*where, "queue"),
+                    "`queue` without `bandwidth`: nothing would ever wait in it",
+                    "both, or neither",
+                )
+            elif part.queue_bytes < QUEUE_BYTES_MIN:
+                yield Problem(
+                    (*where, "queue"),
+                    "`queue` is too small for one packet: no data would ever pass",
+                    f"at least {format_size(QUEUE_BYTES_MIN)}",
+                )
+
+
+def _clients_of_a_shared_leg(draft: Draft) -> Iterator[Problem]:
+    for position, entry in enumerate(draft.scenario.timeline):
+        shared = entry.kind == "fault" and entry.parameters.get("leg") == "server"
+        if shared and entry.clients is not None:
+            yield Problem(
+                ("timeline", position, "clients"),
+                "`clients` with `leg: server`: all clients share the path from the link to the server",
+                "no `clients`, or `leg: client`",
+            )
+
 
 # Each rule with the sections that it leans on: where one of them has a mistake of its own, the rule is left out.
-RULES: tuple[tuple[Rule, frozenset[str]], ...] = (
-    *PEER_RULES,
-    *TIMELINE_RULES,
-    *PATH_RULES,
-    (expectation_problems, frozenset()),
-)
+RULES: Mapping[Rule, frozenset[str]] = {
+    _one_way_to_run: frozenset(),
+    _url: frozenset(),
+    _positive_times: frozenset(),
+    _backoff: frozenset(),
+    _policy: frozenset(),
+    _times_of_the_scenario: frozenset({"top"}),
+    _senders: frozenset({"workload", "server", "client"}),
+    _actions: frozenset(),
+    _checks_of_peers: frozenset({"workload", "timeline"}),
+    _bounds: frozenset(),
+    _names: frozenset(),
+    _against_the_end: frozenset({"top"}),
+    _repetition: frozenset(),
+    _overlaps: frozenset({"top"}),
+    _after_a_crash: frozenset({"timeline"}),
+    _queues: frozenset({"top"}),
+    _clients_of_a_shared_leg: frozenset(),
+    expectation_problems: frozenset(),
+}
 
 
 def find_problems(
@@ -29,4 +570,6 @@ def find_problems(
     `server`, `client`, `workload`, `timeline`). `broken_names` are the names of timeline entries left out.
     """
     draft = Draft(scenario=scenario, wrong=wrong, broken_names=broken_names)
-    return [problem for rule, needs in RULES if not needs & wrong for problem in rule(draft)]
+    return [
+        problem for rule, needs in RULES.items() if not needs & wrong for problem in rule(draft)
+    ]

@@ -11,7 +11,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NoReturn
 
 from ruamel.yaml import YAML, events
 from ruamel.yaml.error import YAMLError
@@ -47,25 +47,20 @@ def read_text(text: str | bytes, path: str) -> Node:
 
 
 def _decode(text: str | bytes, mistakes: Mistakes) -> str:
-    start = Mark(1, 1)
+    """Return the text of a file without its byte order mark; raise InvalidScenario if it cannot be read at all."""
     if len(text) > BYTES_MAX:
-        mistakes.add(start, "the file is too large", expected="at most 1 MiB")
-        raise InvalidScenario(mistakes.sorted())
-    if isinstance(text, bytes):
-        raw = text
-        try:
-            text = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            before = raw[: error.start].decode("utf-8", "replace")
-            mark = _Places(raw.decode("utf-8", "replace")).mark(len(before))
-            mistakes.add(
-                mark,
-                "the file is not text in UTF-8",
-                value=f"byte 0x{raw[error.start]:02x}",
-                expected="a YAML file in UTF-8",
-            )
-            raise InvalidScenario(mistakes.sorted()) from None
-    return text.removeprefix("\ufeff")
+        mistakes.refuse(Mark(1, 1), "the file is too large", expected="at most 1 MiB")
+    try:
+        decoded = text.decode() if isinstance(text, bytes) else text
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode("utf-8", "replace")
+        mistakes.refuse(
+            _Places(error.object.decode("utf-8", "replace")).mark(len(before)),
+            "the file is not text in UTF-8",
+            value=f"byte 0x{error.object[error.start]:02x}",
+            expected="a YAML file in UTF-8",
+        )
+    return decoded.removeprefix("\ufeff")
 
 
 class _Places:
@@ -131,33 +126,35 @@ class _Reader:
         last = Mark(1, 1)
         while True:
             try:
-                event = next(stream)
-            except StopIteration:
-                return
+                event = next(stream, None)
             except YAMLError as error:
-                self._syntax(error)
-                raise _TooMuch from None
+                self._stop_at_syntax(error)
             except Exception:
                 # ruamel.yaml fails in many ways on escapes and directives that are out of range, such as
                 # "\\UFFFFFFFF" (OverflowError) and %YAML 1.0 (AssertionError); only its own code runs here
-                message = (
-                    "this is not YAML: an escape or a directive after this place is out of range"
-                )
-                self._mistakes.add(last, message)
-                raise _TooMuch from None
+                message = "an escape or a directive after this place is out of range"
+                self._stop(last, f"this is not YAML: {message}")
+            if event is None:
+                return
             last = self._places.mark(event.end_mark.index)
             yield event
 
     def _mark(self, event: Any) -> Mark:
         return self._places.mark(event.start_mark.index)
 
-    def _syntax(self, error: YAMLError) -> None:
+    def _stop(self, mark: Mark, message: str, **details: Any) -> NoReturn:
+        """Note a mistake after which reading on would only do harm."""
+        self._mistakes.add(mark, message, **details)
+        raise _TooMuch from None
+
+    def _stop_at_syntax(self, error: YAMLError) -> NoReturn:
         if isinstance(error, ReaderError):
             offset = int(error.position or 0)
-            message = "a character that YAML does not allow"
-            value = f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None
-            self._mistakes.add(self._places.mark(offset), message, value=value)
-            return
+            self._stop(
+                self._places.mark(offset),
+                "a character that YAML does not allow",
+                value=f"U+{ord(self._text[offset]):04X}" if offset < len(self._text) else None,
+            )
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
         if mark is None or "end of stream" in problem or "<stream end>" in problem:
@@ -169,36 +166,32 @@ class _Reader:
         where = self._places.mark(mark.index) if mark is not None else Mark(1, 1)
         context = getattr(error, "context", None)
         tail = f", {context}" if context and hint is None else ""
-        self._mistakes.add(where, f"this is not YAML: {problem}{tail}", expected=hint)
+        self._stop(where, f"this is not YAML: {problem}{tail}", expected=hint)
 
     def _take(self, event: Any) -> None:
         if isinstance(event, events.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
-                self._mistakes.add(
+                self._stop(
                     self._mark(event),
                     "a second document in the file",
                     expected="one scenario per file",
                 )
-                raise _TooMuch
         elif isinstance(event, events.AliasEvent):
             self._alias(event)
         elif isinstance(event, events.ScalarEvent):
             self._check_tag(event, {"!", "tag:yaml.org,2002:str"})
-            scalar = self._scalar(event)
-            if event.anchor:
-                self._anchors[event.anchor] = scalar
-            self._place(scalar, scalar.mark)
+            self._finish(self._scalar(event), event.anchor)
         elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
             self._start(event)
         elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
             self._end()
 
     def _check_tag(self, event: Any, allowed: set[str]) -> None:
-        tag = str(event.tag) if event.tag is not None else None
-        if tag is not None and tag not in allowed:
+        if event.tag is not None and str(event.tag) not in allowed:
+            tag = shorten(str(event.tag))
             self._mistakes.add(
-                self._mark(event), "tags are not allowed", value=shorten(tag), expected="plain YAML"
+                self._mark(event), "tags are not allowed", value=tag, expected="plain YAML"
             )
 
     def _start(self, event: Any) -> None:
@@ -206,46 +199,38 @@ class _Reader:
         self._check_tag(event, {"tag:yaml.org,2002:map" if is_mapping else "tag:yaml.org,2002:seq"})
         mark = self._mark(event)
         if len(self._open) >= DEPTH_MAX:
-            self._mistakes.add(
-                mark, "nested too deeply", expected=f"at most {DEPTH_MAX} levels of nesting"
-            )
-            raise _TooMuch
+            self._stop(mark, "nested too deeply", expected=f"at most {DEPTH_MAX} levels of nesting")
         if event.anchor:
             self._anchors[event.anchor] = None
         self._open.append(_Open(mark, is_mapping, event.anchor))
 
     def _end(self) -> None:
         done = self._open.pop()
-        node: Node
+        common: dict[str, Any] = {"mark": done.mark, "size": done.size, "depth": done.depth}
+        node: Node = Sequence(items=tuple(done.items), **common)
         if done.is_mapping:
-            node = Mapping(
-                mark=done.mark,
-                keys=done.keys,
-                values=done.values,
-                size=done.size,
-                depth=done.depth,
-            )
-        else:
-            node = Sequence(
-                mark=done.mark, items=tuple(done.items), size=done.size, depth=done.depth
-            )
-        if done.anchor:
-            self._anchors[done.anchor] = node
-        self._place(node, done.mark)
+            node = Mapping(keys=done.keys, values=done.values, **common)
+        self._finish(node, done.anchor)
+
+    def _finish(self, node: Node, anchor: str | None) -> None:
+        """Put a node that was read whole where it belongs, and remember it if an alias may name it."""
+        if anchor:
+            self._anchors[anchor] = node
+        self._place(node, node.mark)
 
     def _alias(self, event: Any) -> None:
         mark = self._mark(event)
         name = event.anchor
         if name not in self._anchors:
-            nearest = nearest_word(name, self._anchors)
-            self._mistakes.add(
-                mark, "an alias without its anchor", value=f"*{name}", nearest=nearest
+            self._stop(
+                mark,
+                "an alias without its anchor",
+                value=f"*{name}",
+                nearest=nearest_word(name, self._anchors),
             )
-            raise _TooMuch
         node = self._anchors[name]
         if node is None:
-            self._mistakes.add(mark, "an alias inside its own anchor", value=f"*{name}")
-            raise _TooMuch
+            self._stop(mark, "an alias inside its own anchor", value=f"*{name}")
         self._place(node, mark)
 
     def _place(self, node: Node, mark: Mark) -> None:
@@ -257,46 +242,40 @@ class _Reader:
         parent.size += node.size
         parent.depth = max(parent.depth, node.depth + 1)
         if parent.size > NODES_MAX or len(self._open) + node.depth > DEPTH_MAX:
-            self._mistakes.add(
+            self._stop(
                 mark,
                 "the document is too large once its aliases are written out",
                 expected=f"at most {NODES_MAX} values and {DEPTH_MAX} levels",
             )
-            raise _TooMuch
         if not parent.is_mapping:
             parent.items.append(node)
         elif parent.key:
             key, key_mark = parent.key
-            if key not in parent.keys:
-                parent.keys[key] = key_mark
-                parent.values[key] = node
+            parent.keys.setdefault(key, key_mark)
+            parent.values.setdefault(key, node)
             parent.key = ()
         else:
             parent.key = (self._key(parent, node, mark), mark)
 
     def _key(self, parent: _Open, node: Node, mark: Mark) -> str:
-        if not isinstance(node, Scalar) or not (
-            isinstance(node.value, str) or type(node.value) is int
-        ):
+        ignored = f"x-{len(parent.keys)}"
+        if not isinstance(node, Scalar) or type(node.value) not in (str, int):
             self._mistakes.add(
                 mark, "a key that is not text", value=node, expected="a word; quote it if needed"
             )
-            return f"x-{len(parent.keys)}"
-        if node.text == "<<" and node.value == "<<":
+            return ignored
+        if node.value == "<<":
             self._mistakes.add(
                 mark,
                 "merge keys are not part of YAML 1.2",
                 value="<<",
                 expected="the keys written out, `variables` or a `matrix`",
             )
-            return f"x-{len(parent.keys)}"
+            return ignored
         if node.text in parent.keys:
             first = parent.keys[node.text]
-            self._mistakes.add(
-                mark,
-                f"the key `{shorten(node.text)}` stands here twice, "
-                f"first at line {first.line}, column {first.column}",
-            )
+            place = f"first at line {first.line}, column {first.column}"
+            self._mistakes.add(mark, f"the key `{shorten(node.text)}` stands here twice, {place}")
         return node.text
 
     def _scalar(self, event: Any) -> Scalar:
@@ -305,10 +284,9 @@ class _Reader:
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             self._mistakes.add(mark, "half of a surrogate pair is not a character")
             return Scalar(mark=mark, value="", text="")
-        if event.style is not None or event.tag is not None:
-            return Scalar(mark=mark, value=text, text=text)
+        is_plain = event.style is None and event.tag is None
         try:
-            return Scalar(mark=mark, value=plain_value(text), text=text)
+            return Scalar(mark=mark, value=plain_value(text) if is_plain else text, text=text)
         except ValueError as error:
             self._mistakes.add(mark, str(error), value=shorten(text))
             return Scalar(mark=mark, value=0, text=text)
@@ -335,10 +313,9 @@ def plain_value(text: str) -> str | int | float | bool | None:
             raise ValueError("a number that is too large")
         return number
     if _FLOAT.fullmatch(text):
-        value = float(text)
-        if not math.isfinite(value):
+        if math.isinf(float(text)):
             raise ValueError("a number that is too large")
-        return value
+        return float(text)
     if re.fullmatch(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", text):
         raise ValueError("a number that is not finite")
     return text

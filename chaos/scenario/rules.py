@@ -1,18 +1,19 @@
-"""What only holds between values: expectations and the entries they name, windows and the end, peers and actions.
+"""Which timeline entry an expectation means, and the rules that follow; what every rule is given and returns.
 
-Pure functions over the model. Where a problem stands in a file is `load.py`'s business: here `where` is a path of
-keys and list positions. `resolve_entry` and `speaks_of` tell checks which timeline entry an expectation means.
+Pure functions over the model. All other rules stand in `problems.py`. Where a problem stands in a file is `load.py`'s
+business: here `where` is a path of keys and list positions. Checks ask `speaks_of` too.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from difflib import get_close_matches
 
-from chaos.scenario.model import Entry, Expectation, Scenario
+from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server
+from chaos.scenario.nodes import nearest
 from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.word import Peer
 
 # Without `during` or `after` these judge the whole run; the others need an entry.
 WHOLE_RUN_CHECKS = frozenset({"backoff", "close_code", "handshake", "no_false_alarm"})
@@ -23,7 +24,7 @@ EPSILON_S = 1e-9
 Where = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A mistake between values: where (keys and positions from the top), what, and what would be right.
 
@@ -45,6 +46,10 @@ class Draft:
     wrong: frozenset[str] = frozenset()
     broken_names: frozenset[str] = frozenset()
 
+    def subject(self, side: Peer) -> Server | Client:
+        """Return what the scenario says of a peer."""
+        return self.scenario.server if side == "server" else self.scenario.client
+
 
 Rule = Callable[[Draft], Iterator[Problem]]
 
@@ -64,9 +69,7 @@ def last_start_s(entry: Entry) -> float | None:
 def last_end_s(entry: Entry, duration_s: float) -> float | None:
     """Return when its last window ends, or its last instant; None when an event starts it."""
     start = last_start_s(entry)
-    if start is None:
-        return None
-    if not entry.has_window:
+    if start is None or not entry.has_window:
         return start
     return duration_s if entry.for_s is None else start + entry.for_s
 
@@ -76,10 +79,9 @@ def label(scenario: Scenario, position: int) -> str:
     entry = scenario.timeline[position]
     if entry.name is not None:
         return entry.name
-    when = f"at {show_s(entry.at_s)}" if entry.at_s is not None else ""
     if entry.on is not None:
-        when = f"on {entry.on.event} {entry.on.number}"
-    return f"{entry.word} {when}"
+        return f"{entry.word} on {entry.on.event} {entry.on.number}"
+    return f"{entry.word} at {show_s(entry.at_s or 0.0)}"
 
 
 def resolve_entry(scenario: Scenario, name: str | None, *, window_required: bool) -> int:
@@ -95,12 +97,12 @@ def resolve_entry(scenario: Scenario, name: str | None, *, window_required: bool
         if entry.has_window or not window_required
     ]
     if name is not None:
-        for position, entry in enumerate(timeline):
-            if entry.name == name:
-                if position not in fitting:
-                    raise LookupError(f"`{name}` acts at one moment and has no window")
-                return position
-        raise LookupError(f"no timeline entry is named `{name}`")
+        named = [position for position, entry in enumerate(timeline) if entry.name == name]
+        if not named:
+            raise LookupError(f"no timeline entry is named `{name}`")
+        if named[0] not in fitting:
+            raise LookupError(f"`{name}` acts at one moment and has no window")
+        return named[0]
     kind = "timeline entry with a window" if window_required else "timeline entry"
     if not fitting:
         raise LookupError(f"there is no {kind}")
@@ -110,17 +112,20 @@ def resolve_entry(scenario: Scenario, name: str | None, *, window_required: bool
     return fitting[0]
 
 
+def _entry_key(expectation: Expectation) -> str | None:
+    """Return the parameter by which an expectation names a timeline entry; None if it names none."""
+    settings = CHECKS.get(expectation.check)
+    return settings.entries[0] if settings is not None and settings.entries else None
+
+
 def speaks_of(scenario: Scenario, expectation: Expectation) -> int | None:
     """Return the position of the timeline entry that an expectation speaks of; None for the whole run.
 
     Raises LookupError as `resolve_entry` does.
     """
-    settings = CHECKS.get(expectation.check)
-    if settings is None or not settings.entries:
-        return None
-    key = settings.entries[0]
-    name = expectation.parameters.get(key)
-    if name is None and expectation.check in WHOLE_RUN_CHECKS:
+    key = _entry_key(expectation)
+    name = None if key is None else expectation.parameters.get(key)
+    if key is None or (name is None and expectation.check in WHOLE_RUN_CHECKS):
         return None
     return resolve_entry(scenario, name, window_required=key == "during")
 
@@ -128,50 +133,45 @@ def speaks_of(scenario: Scenario, expectation: Expectation) -> int | None:
 def expectation_problems(draft: Draft) -> Iterator[Problem]:
     """Expectations that name no entry, or the wrong one, or reach past the end."""
     for position, expectation in enumerate(draft.scenario.expect):
-        settings = CHECKS.get(expectation.check)
-        if settings is None or not settings.entries:
-            continue
-        key = settings.entries[0]
-        name = expectation.parameters.get(key)
-        if name in draft.broken_names or (name is None and "timeline" in draft.wrong):
+        key = _entry_key(expectation)
+        name = None if key is None else expectation.parameters.get(key)
+        if (
+            key is None
+            or name in draft.broken_names
+            or (name is None and "timeline" in draft.wrong)
+        ):
             continue
         try:
             entry = speaks_of(draft.scenario, expectation)
         except LookupError as error:
             yield _lookup_problem(draft, position, key, name, str(error))
-            continue
-        if entry is not None and "top" not in draft.wrong:
-            yield from _within(draft.scenario, position, expectation, entry)
+        else:
+            if entry is not None and "top" not in draft.wrong:
+                yield from _within(draft.scenario, position, expectation, entry)
 
 
 def _lookup_problem(
     draft: Draft, position: int, key: str, name: str | None, message: str
 ) -> Problem:
     where: Where = ("expect", position, key)
-    entries = draft.scenario.timeline
     names = [
-        entry.name for entry in entries if entry.name and (key != "during" or entry.has_window)
+        entry.name
+        for entry in draft.scenario.timeline
+        if entry.name and (key != "during" or entry.has_window)
     ]
     names += sorted(draft.broken_names)
     if name is None:
-        check = draft.scenario.expect[position].check
-        expected = (
+        return Problem(
+            where,
+            f"`{draft.scenario.expect[position].check}` does not say which entry: {message}",
             f"`{key}`: one of {', '.join(names)}"
             if names
-            else f"`{key}`, and entries with a `name`"
+            else f"`{key}`, and entries with a `name`",
         )
-        return Problem(
-            where=where, message=f"`{check}` does not say which entry: {message}", expected=expected
-        )
-    nearest = get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = nearest(name, names)
     kind = "an entry with a window" if key == "during" else "the name of an entry"
     expected = f"one of {', '.join(names[:20])}" if names else f"{kind} (none has a `name`)"
-    return Problem(
-        where=where,
-        message=message,
-        expected=None if nearest else expected,
-        nearest=nearest[0] if nearest else None,
-    )
+    return Problem(where, message, None if meant else expected, meant)
 
 
 def _within(
@@ -180,24 +180,20 @@ def _within(
     """A bound that reaches past the end cannot be judged."""
     settings = CHECKS[expectation.check].model_validate(expectation.parameters)
     within_s: float | None = getattr(settings, "within_s", None)
-    if within_s is None:
-        return
     entry = scenario.timeline[entry_position]
     from_end = "after" in settings.entries
     start = last_end_s(entry, scenario.duration_s) if from_end else last_start_s(entry)
-    if start is None or start + within_s <= scenario.duration_s + EPSILON_S:
+    if within_s is None or start is None or start + within_s <= scenario.duration_s + EPSILON_S:
         return
-    point = "ends" if from_end else "starts"
-    spare = scenario.duration_s - start
-    if spare > EPSILON_S:
-        expected = f"at most {show_s(spare)}, or a longer `duration`"
+    expected = "a longer `duration`"
+    if scenario.duration_s - start > EPSILON_S:
+        expected = f"at most {show_s(scenario.duration_s - start)}, or a longer `duration`"
     elif entry.has_window and entry.for_s is None:
         expected = "a `for` on that entry: without one its window lasts to `duration`"
-    else:
-        expected = "a longer `duration`"
     yield Problem(
-        where=("expect", position, "within"),
-        message=f"`within` reaches past `duration`: `{label(scenario, entry_position)}` {point} at "
-        f"{show_s(start)}, and the scenario ends at {show_s(scenario.duration_s)}",
-        expected=expected,
+        ("expect", position, "within"),
+        f"`within` reaches past `duration`: `{label(scenario, entry_position)}` "
+        f"{'ends' if from_end else 'starts'} at {show_s(start)}, "
+        f"and the scenario ends at {show_s(scenario.duration_s)}",
+        expected,
     )

@@ -7,6 +7,7 @@ It knows keys, words and values, not what holds between values: `trio-chaos vali
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from copy import deepcopy
 from typing import Any
 
@@ -31,14 +32,11 @@ _SCALAR = {"type": ["string", "number", "boolean"]}
 
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a scenario file."""
-    properties = {key: _value(schema) for key, schema in _top().items()}
-    for section, items in (
-        ("workload", "workload"),
-        ("timeline", "entry"),
-        ("expect", "expectation"),
-    ):
+    keys = top_keys()
+    properties = {key: _value(schema) for key, schema in keys_of(Scenario).items() if key in keys}
+    for section, (items, description) in _SECTIONS.items():
         properties[section] = {
-            "description": _SECTIONS[section],
+            "description": description,
             "type": ["array", "null"],
             "items": {"$ref": f"#/$defs/{items}"},
         }
@@ -51,20 +49,17 @@ def json_schema() -> dict[str, Any]:
         "$id": SCHEMA_ID,
         "title": "trio-chaos scenario",
         "description": "Who talks to whom, which faults hit when, and what must hold.",
-        **_mapping({key: properties[key] for key in top_keys()}, required_of(Scenario)),
+        **_mapping({key: properties[key] for key in keys}, required_of(Scenario)),
         "$defs": _definitions(),
     }
 
 
+# each section that is a list: what its items are called here, and what it is
 _SECTIONS = {
-    "workload": "messages that are sent all the time",
-    "timeline": "which faults hit when",
-    "expect": "what must hold",
+    "workload": ("workload", "messages that are sent all the time"),
+    "timeline": ("entry", "which faults hit when"),
+    "expect": ("expectation", "what must hold"),
 }
-
-
-def _top() -> dict[str, dict[str, Any]]:
-    return {key: schema for key, schema in keys_of(Scenario).items() if key in top_keys()}
 
 
 def _definitions() -> dict[str, Any]:
@@ -77,38 +72,38 @@ def _definitions() -> dict[str, Any]:
         "server": _model(Server),
         "client": _model(Client),
         "workload": _model(Workload),
+        "Paths": _model(Paths),
     }
-    definitions["Paths"] = _model(Paths)
     for model in (Server, Client, Entry, Paths):
-        for name in schema_of(model).get("$defs", {}):
-            definitions[name] = _plain_definition(schema_of(model)["$defs"][name])
+        for name, schema in schema_of(model).get("$defs", {}).items():
+            definitions[name] = _plain_definition(schema)
     for key, schema in keys_of(Entry).items():
         if key not in ("kind", "word", "parameters"):
             definitions[f"entry-{key}"] = _value(schema)
-    variants = []
-    for kind in KINDS:
-        for word in WORDS[kind]:
-            definitions[f"{kind}-{word}"] = _entry(kind, word)
-            variants.append({"$ref": f"#/$defs/{kind}-{word}"})
-    definitions["entry"] = {"description": "one timeline entry", "anyOf": variants}
-    checks = []
-    for word in CHECKS:
-        definitions[f"check-{word}"] = _check(word)
-        checks.append({"$ref": f"#/$defs/check-{word}"})
-    definitions["expectation"] = {"anyOf": [_bare_checks(), *checks, _own_check()]}
-    return definitions
+    entries = {f"{kind}-{word}": _entry(kind, word) for kind in KINDS for word in WORDS[kind]}
+    checks = {f"check-{word}": _check(word) for word in CHECKS}
+    one_of_checks = [_bare_checks(), *_references(checks), _own_check()]
+    return {
+        **definitions,
+        **entries,
+        "entry": {"description": "one timeline entry", "anyOf": _references(entries)},
+        **checks,
+        "expectation": {"anyOf": one_of_checks},
+    }
+
+
+def _references(names: Iterable[str]) -> list[dict[str, Any]]:
+    return [{"$ref": f"#/$defs/{name}"} for name in names]
 
 
 def _mapping(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    schema: dict[str, Any] = {
+    return {
         "type": "object",
         "properties": properties,
         "patternProperties": _OWN_KEYS,
         "additionalProperties": False,
+        **({"required": required} if required else {}),
     }
-    if required:
-        schema["required"] = required
-    return schema
 
 
 def _model(model: type[BaseModel]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from chaos.scenario.nodes import (
     Node,
     Scalar,
     Sequence,
+    descend,
     nearest_word,
     to_plain,
 )
@@ -44,6 +45,7 @@ _AMOUNTS = (
     ("bandwidth", BANDWIDTH_PATTERN, BANDWIDTH_EXAMPLES),
     ("size", SIZE_PATTERN, SIZE_EXAMPLES),
 )
+_NEEDS_UNIT = "`{}` needs a number with its unit"
 _ITEMS = {"a list of texts": "text", "a list of whole numbers": "a whole number"}
 
 
@@ -104,10 +106,9 @@ def _values(
         nested = nested_model(annotation)
         if nested is not None and isinstance(value, Mapping):
             inner = parse_settings(value, nested, mistakes, what=f"`{key}`", hints=hints)
-            if inner is not None:
-                values[key] = inner
-            elif key in required_of(model):
-                values[key] = {}  # its own mistakes are noted; keeps it from being called missing
+            if inner is not None or key in required_of(model):
+                # its own mistakes are noted; an empty one keeps it from being called missing
+                values[key] = inner or {}
         elif isinstance(value, Sequence) and "tuple" in str(annotation):
             values[key] = tuple(to_plain(value))
         else:
@@ -159,15 +160,14 @@ def _note(
         key = str(row["loc"][0]) if row["loc"] else ""
         if row["type"] == "missing" and len(row["loc"]) == 1:
             wrong.add(key)
-            expected = describe_key(model, key)
-            mistakes.add(node.mark, f"{what} needs `{key}`", expected=expected)
+            mistakes.add(node.mark, f"{what} needs `{key}`", expected=describe_key(model, key))
             continue
         if not key:
             if whole:
                 _note_whole(mistakes, node, what, row["msg"].removeprefix("Value error, "))
             continue
         wrong.add(key)
-        value = _deepest(node, row["loc"])
+        value, _ = descend(node, row["loc"])  # union branches name no node and end it
         if value.mark not in seen:
             seen.add(value.mark)
             expected = describe_key(model, key)
@@ -186,51 +186,37 @@ def _note_whole(mistakes: Mistakes, node: Mapping, what: str, message: str) -> N
     if match is None or not isinstance(value, Scalar):
         mistakes.add(node.mark, f"{what}: {message}")
         return
-    nearest = nearest_word(value.text, match[4].split(", "))
-    mistakes.add(value.mark, match[1], value=value, expected=match[3], nearest=nearest)
-
-
-def _deepest(node: Node, loc: tuple[int | str, ...]) -> Node:
-    """Follow a location as far as it exists; union branches name no node and end it."""
-    for part in loc:
-        if isinstance(node, Mapping) and part in node.values:
-            node = node.values[str(part)]
-        elif isinstance(node, Sequence) and isinstance(part, int) and part < len(node.items):
-            node = node.items[part]
-        else:
-            break
-    return node
+    mistakes.add(
+        value.mark,
+        match[1],
+        value=value,
+        expected=match[3],
+        nearest=nearest_word(value.text, match[4].split(", ")),
+    )
 
 
 def note_value(mistakes: Mistakes, key: str, value: Node, expected: str) -> None:
     """Note a value that a key may not have."""
+    message = f"`{key}` cannot be this"
+    text = value.text if isinstance(value, Scalar) else ""
+    nearest = None
     if "duration" in expected:
         guess = guess_duration(value)
-        if isinstance(value, Scalar) and guess == value.text:
+        if guess == text:
             # a duration by itself: only the scenario's own has a range
-            limit = f"more than 0s, at most {DURATION_S_MAX / 3600:g}h"
-            mistakes.add(value.mark, f"`{key}` cannot be this", value=value, expected=limit)
-            return
-        message = f"`{key}` needs a number with its unit"
-        mistakes.add(value.mark, message, value=value, expected=DURATION_EXAMPLES, nearest=guess)
-        return
-    for kind, pattern, examples in _AMOUNTS:
-        if f"a {kind} such" in expected:
-            _note_amount(mistakes, key, value, pattern, examples)
-            return
-    message = f"`{key}` cannot be this"
-    nearest = _nearest_value(value, expected)
+            expected = f"more than 0s, at most {DURATION_S_MAX / 3600:g}h"
+        else:
+            message, expected, nearest = _NEEDS_UNIT.format(key), DURATION_EXAMPLES, guess
+    elif amount := next((row for row in _AMOUNTS if f"a {row[0]} such" in expected), None):
+        _, pattern, examples = amount
+        if re.fullmatch(pattern, text):
+            expected = "more than zero"
+        else:
+            message, expected = _NEEDS_UNIT.format(key), examples
+            nearest = _guess_amount(value, pattern)
+    else:
+        nearest = _nearest_value(value, expected)
     mistakes.add(value.mark, message, value=value, expected=expected, nearest=nearest)
-
-
-def _note_amount(mistakes: Mistakes, key: str, value: Node, pattern: str, examples: str) -> None:
-    """Note a bandwidth or size that is none, or is zero."""
-    if isinstance(value, Scalar) and re.fullmatch(pattern, value.text):
-        mistakes.add(value.mark, f"`{key}` cannot be this", value=value, expected="more than zero")
-        return
-    message = f"`{key}` needs a number with its unit"
-    nearest = _guess_amount(value, pattern)
-    mistakes.add(value.mark, message, value=value, expected=examples, nearest=nearest)
 
 
 def _guess_amount(node: Node, pattern: str) -> str | None:
@@ -258,8 +244,8 @@ def _nearest_value(value: Node, expected: str) -> str | None:
             return near
     if expected.startswith("a list") and 0 < len(text) <= 40 and not set(text) & set("[]{},"):
         return f"[{', '.join(text.split())}]"
-    number = re.match(r"\d+", text) if expected.startswith("a whole number") else None
-    return number[0] if number else None
+    number = re.match(r"\d+", text)
+    return number[0] if number and expected.startswith("a whole number") else None
 
 
 def guess_duration(node: Node) -> str | None:

@@ -45,6 +45,7 @@ def read_traces(node: Node, read_file: ReadFile, mistakes: Mistakes) -> Node:
 
 
 def _read(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[float, float]]:
+    value: Node | str | None = name
     try:
         content = read_file(name.text)
         if len(content) <= BYTES_MAX:
@@ -60,23 +61,13 @@ def _read(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[f
         place, _, rest = str(error).partition(": expected ")
         what, _, got = rest.partition(", got ")
         message = f"the trace file {shorten(name.text)} is wrong in {place}"
-        expected = what or "the name of a file"
-        mistakes.add(name.mark, message, value=got or None, expected=expected)
-        return _NOTHING
-    mistakes.add(name.mark, message, value=name, expected=expected)
+        expected, value = what or "the name of a file", got or None
+    mistakes.add(name.mark, message, value=value, expected=expected)
     return _NOTHING
 
 
 def _as_nodes(rows: list[tuple[float, float]], mark: Mark) -> Sequence:
-    return Sequence(
-        mark=mark,
-        items=tuple(
-            Sequence(mark=mark, items=tuple(_as_duration(value_s, mark) for value_s in row))
-            for row in rows
-        ),
-    )
-
-
-def _as_duration(value_s: float, mark: Mark) -> Scalar:
-    text = format_duration(value_s)
-    return Scalar(mark=mark, value=text, text=text)
+    """Return the rows as they would stand in the file, all at the place of the file's name."""
+    durations = [[format_duration(value_s) for value_s in row] for row in rows]
+    pairs = [tuple(Scalar(mark=mark, value=text, text=text) for text in row) for row in durations]
+    return Sequence(mark=mark, items=tuple(Sequence(mark=mark, items=pair) for pair in pairs))

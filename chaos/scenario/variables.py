@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Mapping as Map
 from dataclasses import dataclass, replace
@@ -10,10 +11,12 @@ from itertools import islice, product
 
 from chaos.scenario.nodes import (
     Mapping,
+    Mark,
     Mistakes,
     Node,
     Scalar,
     Sequence,
+    given,
     nearest_word,
 )
 
@@ -40,18 +43,15 @@ def read_cells(root: Mapping, mistakes: Mistakes) -> list[Cell]:
     """Return the cells of a file, at least one; mistakes in `variables` and `matrix` are noted."""
     variables = _scalars(root.values.get("variables"), "variables", mistakes)
     node = root.values.get("matrix")
-    if node is None:
-        cells = [Cell("", variables)]
-    else:
-        rows = _matrix(node, set(variables), mistakes)
-        cells = [Cell(_title(row), {**variables, **row}) for row in rows]
-        if root.size * len(cells) > WORK_MAX:
-            expected = f"at most {WORK_MAX} values in all cells together"
-            mistakes.add(
-                node.mark, "the matrix is too large for a file of this length", expected=expected
-            )
-            cells = cells[:1]
-    cells = cells or [Cell("", variables)]
+    rows = [] if node is None else _matrix(node, set(variables), mistakes)
+    if node is not None and root.size * len(rows) > WORK_MAX:
+        mistakes.add(
+            node.mark,
+            "the matrix is too large for a file of this length",
+            expected=f"at most {WORK_MAX} values in all cells together",
+        )
+        rows = rows[:1]
+    cells = [Cell(_title(row), {**variables, **row}) for row in rows or [{}]]
     names = _declared(root)
     return [
         Cell(cell.name, done := resolve(cell.variables, mistakes), frozenset(names - set(done)))
@@ -75,25 +75,33 @@ def _title(row: Map[str, Scalar]) -> str:
 
 def _scalars(node: Node | None, what: str, mistakes: Mistakes) -> dict[str, Scalar]:
     """Return a mapping of names to single values; what is not one is noted and left out."""
-    if node is None or (isinstance(node, Scalar) and node.value is None):
-        return {}
-    if not isinstance(node, Mapping):
+    node = given(node)
+    found: dict[str, Scalar] = {}
+    for key, mark, value in node.modelled() if isinstance(node, Mapping) else ():
+        if not _is_name(key, mark, mistakes):
+            continue
+        if isinstance(value, Scalar) and value.value is not None:
+            found[key] = value
+        else:
+            mistakes.add(
+                value.mark,
+                f"the variable `{key}` must be a single value",
+                value=value,
+                expected="text, a number, true or false",
+            )
+    if node is not None and not isinstance(node, Mapping):
         mistakes.add(
             node.mark, f"`{what}` must be a mapping", value=node, expected="`name: value` pairs"
         )
-        return {}
-    found: dict[str, Scalar] = {}
-    for key, mark, value in node.modelled():
-        if not _NAME.fullmatch(key):
-            mistakes.add(mark, "not a name for a variable", value=key[:60], expected=_NAME_EXPECTED)
-        elif not isinstance(value, Scalar) or value.value is None:
-            mistakes.add(
-                value.mark, f"the variable `{key}` must be a single value", value=value,
-                expected="text, a number, true or false",
-            )  # fmt: skip
-        else:
-            found[key] = value
     return found
+
+
+def _is_name(key: str, mark: Mark, mistakes: Mistakes) -> bool:
+    """Tell whether a variable may have this name; note it if not."""
+    good = _NAME.fullmatch(key) is not None
+    if not good:
+        mistakes.add(mark, "not a name for a variable", value=key[:60], expected=_NAME_EXPECTED)
+    return good
 
 
 def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[str, Scalar]]:
@@ -102,16 +110,12 @@ def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[st
             node.mark, "`matrix` must be a mapping", value=node, expected="`name: [values]` pairs"
         )
         return []
-    axes: dict[str, tuple[Scalar, ...]] = {}
-    for key, mark, value in node.modelled():
-        if key in ("include", "exclude"):
-            continue
-        if not _NAME.fullmatch(key):
-            mistakes.add(mark, "not a name for a variable", value=key[:60], expected=_NAME_EXPECTED)
-            continue
-        values = _axis(key, value, mistakes)
-        if values:
-            axes[key] = values
+    axes = {
+        key: values
+        for key, mark, value in node.modelled()
+        if key not in ("include", "exclude") and _is_name(key, mark, mistakes)
+        if (values := _axis(key, value, mistakes))
+    }
     excluded = list(_rows(node.values.get("exclude"), "exclude", set(axes), mistakes))
     included = list(_rows(node.values.get("include"), "include", variables | set(axes), mistakes))
     # one more than allowed is enough to know
@@ -124,7 +128,9 @@ def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[st
         mistakes.add(node.mark, "the matrix has too many cells", expected=f"at most {CELLS_MAX}")
     elif not kept and not len(mistakes):
         mistakes.add(node.mark, "the matrix has no cell", expected="at least one")
-    _unique(kept, node, mistakes)
+    for title, count in Counter(map(_title, kept)).items():
+        if count > 1:
+            mistakes.add(node.mark, "the matrix has the same cell twice", value=title[:60])
     return kept[:CELLS_MAX]
 
 
@@ -150,20 +156,17 @@ def _axis(key: str, value: Node, mistakes: Mistakes) -> tuple[Scalar, ...]:
 def _rows(
     node: Node | None, key: str, known: set[str], mistakes: Mistakes
 ) -> Iterator[dict[str, Scalar]]:
-    if node is None:
-        return
-    if not isinstance(node, Sequence):
+    if node is not None and not isinstance(node, Sequence):
         mistakes.add(
             node.mark, f"`{key}` must be a list of mappings", value=node, expected="[{beat: 5s}]"
         )
-        return
-    for item in node.items:
+    for item in node.items if isinstance(node, Sequence) else ():
         row = _scalars(item, key, mistakes)
         for name in row:
             if name not in known and isinstance(item, Mapping):
-                nearest = nearest_word(name, known)
+                meant = nearest_word(name, known)
                 mistakes.add(
-                    item.keys[name], f"`{key}` names no variable", value=name, nearest=nearest
+                    item.keys[name], f"`{key}` names no variable", value=name, nearest=meant
                 )
         if row:
             yield row
@@ -174,15 +177,6 @@ def _matches_any(row: Map[str, Scalar], patterns: list[dict[str, Scalar]]) -> bo
         all(name in row and row[name].text == value.text for name, value in pattern.items())
         for pattern in patterns
     )
-
-
-def _unique(rows: list[dict[str, Scalar]], node: Node, mistakes: Mistakes) -> None:
-    seen: set[str] = set()
-    for row in rows:
-        title = _title(row)
-        if title in seen:
-            mistakes.add(node.mark, "the matrix has the same cell twice", value=title[:60])
-        seen.add(title)
 
 
 def resolve(variables: Map[str, Scalar], mistakes: Mistakes) -> dict[str, Scalar]:
@@ -206,8 +200,10 @@ def resolve(variables: Map[str, Scalar], mistakes: Mistakes) -> dict[str, Scalar
                     done[name] = value
             elif waiting[0] in stack:
                 circle = " → ".join([*stack[stack.index(waiting[0]) :], waiting[0]])
-                message = f"variables refer to each other in a circle: {circle[:200]}"
-                mistakes.add(variables[name].mark, message)
+                mistakes.add(
+                    variables[name].mark,
+                    f"variables refer to each other in a circle: {circle[:200]}",
+                )
                 broken.update(stack)
                 stack.clear()
             else:
@@ -227,11 +223,13 @@ def fill(node: Node, cell: Cell, mistakes: Mistakes) -> Node:
         return fill_scalar(node, cell, mistakes)
     if isinstance(node, Sequence):
         return replace(node, items=tuple(fill(item, cell, mistakes) for item in node.items))
-    values = {
-        key: value if key.startswith("x-") else fill(value, cell, mistakes)
-        for key, value in node.values.items()
-    }
-    return replace(node, values=values)
+    return replace(
+        node,
+        values={
+            key: value if key.startswith("x-") else fill(value, cell, mistakes)
+            for key, value in node.values.items()
+        },
+    )
 
 
 def fill_scalar(node: Scalar, cell: Cell, mistakes: Mistakes) -> Scalar:

@@ -14,16 +14,20 @@ Pure. What is fair as written stays fair:
 * Entries that wait for an event (`on:`) stay as they are.
 
 A draw that would break a rule of the scenario language after all gives the scenario as written.
+
+Which faults there are is swarm testing: a fault that is always there can hide what another one would show (Groce et
+al., Swarm Testing, ISSTA 2012, https://doi.org/10.1145/2338965.2336763). Each kind is left out with probability one
+half, where no expectation would become unfair.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chaos.scenario.model import DURATION_S_MAX, Entry, Scenario
+from chaos.scenario.model import DURATION_S_MAX, Entry, Expectation, Scenario
 from chaos.scenario.plan import generator
 from chaos.scenario.problems import find_problems
-from chaos.scenario.swarm import needs_faults, spoken_of, swarm
+from chaos.scenario.rules import last_end_s, speaks_of
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.words import WORDS
 
@@ -34,6 +38,8 @@ SAME_S = 1e-6
 GRAIN_S = 0.001
 _NOT_LONGER = frozenset({"no_false_alarm", "availability", "cost"})
 _NOT_SHORTER = frozenset({"backoff", "herd", "handshake", "close_code"})
+# these judge what faults bring about, and without an entry's name they may mean any of them
+_ANY_FAULT = frozenset({"backoff", "handshake", "close_code"})
 # written-out repetitions beyond this cost more to look at than they are worth: such a timeline keeps its times
 BOUNDARIES_MAX = 100
 
@@ -62,7 +68,7 @@ def vary(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
 
     Equal arguments give equal results, on every machine.
     """
-    kept = swarm(scenario, seed) if bounds.swarm else scenario
+    kept = _leave_out(scenario, seed) if bounds.swarm else scenario
     for candidate in (_move(kept, seed, bounds), kept):
         if candidate is scenario:
             break
@@ -97,16 +103,15 @@ class _Row:
 
 
 def _rows(scenario: Scenario) -> list[_Row]:
-    spoken = spoken_of(scenario)
+    spoken = _spoken_of(scenario)
     rows: list[_Row] = []
     for position, entry in enumerate(scenario.timeline):
         if entry.at_s is None:
             continue
         detect_s, clear_s = _bounds_of(scenario, spoken.get(position, []))
         row = _Row(position, entry, [], detect_s, len(rows))
-        for turn in range(min(entry.times, BOUNDARIES_MAX + 1)):
-            start_s = entry.at_s + turn * (entry.every_s or 0.0)
-            begun_s = detect_s if row.windowed else max(detect_s, clear_s)
+        begun_s = detect_s if row.windowed else max(detect_s, clear_s)
+        for start_s in entry.starts_s()[: BOUNDARIES_MAX + 1]:
             row.boundaries.append(_Boundary(start_s, row.group, begun_s))
             if row.windowed:
                 end_s = start_s + (entry.for_s or 0.0)
@@ -117,18 +122,14 @@ def _rows(scenario: Scenario) -> list[_Row]:
 
 def _bounds_of(scenario: Scenario, numbers: list[int]) -> tuple[float, float]:
     """Return the longest `within` from the start of an entry and from its end, among these expectations."""
-    from_start_s = from_end_s = 0.0
-    for number in numbers:
-        expectation = scenario.expect[number]
+    within_s = {"during": 0.0, "after": 0.0}
+    for expectation in (scenario.expect[number] for number in numbers):
         kind = CHECKS.get(expectation.check)
-        if kind is None or expectation.use is not None:
-            continue
-        within_s = getattr(kind.model_validate(expectation.parameters), "within_s", 0.0)
-        if "during" in kind.entries:
-            from_start_s = max(from_start_s, within_s)
-        else:
-            from_end_s = max(from_end_s, within_s)
-    return from_start_s, from_end_s
+        if kind is not None and expectation.use is None:
+            own_s = getattr(kind.model_validate(expectation.parameters), "within_s", 0.0)
+            since = "during" if "during" in kind.entries else "after"
+            within_s[since] = max(within_s[since], own_s)
+    return within_s["during"], within_s["after"]
 
 
 def _join(rows: list[_Row]) -> None:
@@ -145,12 +146,9 @@ def _join_overlapping(rows: list[_Row]) -> None:
     """Give entries that overlap one group: what happens in a window takes its share of it."""
     for row in rows:
         for other in rows:
-            apart = row.boundaries[-1].at_s < other.boundaries[0].at_s
-            if (
-                row.group != other.group
-                and not apart
-                and row.boundaries[0].at_s <= other.boundaries[0].at_s
-            ):
+            begin_s = other.boundaries[0].at_s
+            overlap = row.boundaries[0].at_s <= begin_s <= row.boundaries[-1].at_s
+            if row.group != other.group and overlap:
                 _rename(rows, {}, other.group, row.group)
 
 
@@ -162,12 +160,8 @@ def _rename(rows: list[_Row], at: dict[int, int], old: int, new: int) -> None:
 
 
 def _move(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
-    rows = _rows(scenario)
-    if (
-        not rows
-        or sum(len(row.boundaries) for row in rows) > BOUNDARIES_MAX
-        or _unmovable(scenario)
-    ):
+    rows = [] if _is_fixed(scenario) else _rows(scenario)
+    if not rows or sum(len(row.boundaries) for row in rows) > BOUNDARIES_MAX:
         return scenario
     _join(rows)
     if _needs_length(scenario):
@@ -198,22 +192,21 @@ def _moved(entry: Entry, shift_s: float, length_s: float) -> Entry:
     return entry.model_copy(update=update)
 
 
-def _unmovable(scenario: Scenario) -> bool:
+def _is_fixed(scenario: Scenario) -> bool:
     """Whether other times would be unfair.
 
     Without a steady state, the first attempts must meet the faults as written. A window to the end grows with the
     scenario, and availability counts it.
     """
-    if scenario.steady_state == "none":
-        return True
-    checks = {row.check for row in scenario.expect}
     open_ended = any(row.for_s is None and row.has_window for row in scenario.timeline)
-    return open_ended and bool(checks & _NOT_LONGER)
+    return scenario.steady_state == "none" or (
+        open_ended and any(row.check in _NOT_LONGER for row in scenario.expect)
+    )
 
 
 def _needs_length(scenario: Scenario) -> bool:
     """Whether an expectation counts what happens in a window, so that it must not be cut short by anything."""
-    return any(row.check in _NOT_SHORTER or needs_faults(row) for row in scenario.expect)
+    return any(row.check in _NOT_SHORTER or _needs_faults(row) for row in scenario.expect)
 
 
 def _floor(seconds: float) -> float:
@@ -237,11 +230,9 @@ class _Space:
         """Return how far a group moves: `draw` is from -1 (as early as it may) to 1 (as late)."""
         own = [boundary for row in members for boundary in row.boundaries]
         rows = {boundary.row for boundary in own}
-        if draw < 0:
-            if min(boundary.at_s for boundary in own) <= self._first_s + SAME_S:
-                return self.shift(members, -draw, share)
+        if draw < 0 and min(boundary.at_s for boundary in own) > self._first_s + SAME_S:
             return -_floor(-draw * share * min(self._before(boundary, rows) for boundary in own))
-        return _floor(draw * share * min(self._after(boundary, rows) for boundary in own))
+        return _floor(abs(draw) * share * min(self._after(boundary, rows) for boundary in own))
 
     def stretch(self, row: _Row, draw: float, share: float) -> float:
         """Return by how much the windows of an entry become longer (or shorter, below zero)."""
@@ -277,3 +268,76 @@ class _Space:
 def _room(earlier: _Boundary, later: _Boundary) -> float:
     gap_s = later.at_s - earlier.at_s
     return gap_s - earlier.clear_s if gap_s >= earlier.clear_s else gap_s
+
+
+def _spoken_of(scenario: Scenario) -> dict[int, list[int]]:
+    """Return the positions of the entries that expectations speak of, each with those expectations' positions."""
+    found: dict[int, list[int]] = {}
+    names = {entry.name: place for place, entry in enumerate(scenario.timeline) if entry.name}
+    for number, expectation in enumerate(scenario.expect):
+        if expectation.use is not None:
+            given = [value for value in expectation.parameters.values() if isinstance(value, str)]
+            places = [names[value] for value in given if value in names]
+        else:
+            place = speaks_of(scenario, expectation)
+            places = [] if place is None else [place]
+        for place in places:
+            found.setdefault(place, []).append(number)
+    return found
+
+
+def _needs_faults(expectation: Expectation) -> bool:
+    """Whether an expectation needs faults, or their full length, without naming one entry."""
+    kind = CHECKS.get(expectation.check)
+    if expectation.use is not None or kind is None:
+        return True  # who knows what it reads
+    if expectation.check in _ANY_FAULT:
+        return not any(expectation.parameters.get(key) for key in kind.entries)
+    return expectation.check == "no_leaks" and expectation.parameters.get("cycles") is not None
+
+
+def _removable(scenario: Scenario) -> list[int]:
+    """Return the positions of the entries that may be left out without making an expectation unfair.
+
+    None where an expectation could mean any of them, or where an entry counts events (`on:`), since other entries
+    make those happen. An entry that touches the window of one that is spoken of stays: it may be what the other
+    one needs in order to be felt.
+    """
+    counts_events = any(entry.on is not None for entry in scenario.timeline)
+    if counts_events or any(_needs_faults(row) for row in scenario.expect):
+        return []
+    spoken = [scenario.timeline[place] for place in _spoken_of(scenario)]
+    return [
+        place
+        for place, entry in enumerate(scenario.timeline)
+        if entry not in spoken and not any(_touch(scenario, entry, other) for other in spoken)
+    ]
+
+
+def _touch(scenario: Scenario, entry: Entry, other: Entry) -> bool:
+    """Whether one entry is in force, or its consequences last, while the other is."""
+    after_s = scenario.client.backoff.max_s + scenario.client.connect_timeout_s
+    ends_s = [(last_end_s(row, scenario.duration_s) or 0.0) + after_s for row in (entry, other)]
+    return (entry.at_s or 0.0) <= ends_s[1] and (other.at_s or 0.0) <= ends_s[0]
+
+
+def _leave_out(scenario: Scenario, seed: int) -> Scenario:
+    """Return the scenario with those kinds of faults that this seed keeps; at least one entry always stays."""
+    places = _removable(scenario)
+    gone = {
+        place for place in places if _is_left_out(scenario.title, scenario.timeline[place], seed)
+    }
+    if not gone or len(gone) == len(scenario.timeline):
+        return scenario
+    timeline = tuple(
+        # what nobody speaks of may have needed what is gone
+        entry.model_copy(update={"allow_unfelt": True}) if place in places else entry
+        for place, entry in enumerate(scenario.timeline)
+        if place not in gone
+    )
+    return scenario.model_copy(update={"timeline": timeline})
+
+
+def _is_left_out(title: str, entry: Entry, seed: int) -> bool:
+    """Tell whether a seed leaves out entries of this kind and word."""
+    return generator(seed, "sweep", title, "swarm", entry.kind, entry.word).random() < 0.5

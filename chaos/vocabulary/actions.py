@@ -29,7 +29,6 @@ class Action(Word):
 class Close(Action):
     """Close every connection of this peer with a close code."""
 
-    word = "close"
     draws = (
         Draw(
             rank=10,
@@ -44,7 +43,6 @@ class Close(Action):
 class Drain(Action):
     """Stop taking connections, close each with `code`, wait `grace`, cut the rest; in its window stay down."""
 
-    word = "drain"
     instant = False
     peers = ("server",)
     exclusive = True
@@ -69,7 +67,6 @@ class Drain(Action):
 class Reject(Action):
     """In its window refuse new connections: with an HTTP `status`, or accept and close with `code`."""
 
-    word = "reject"
     instant = False
     peers = ("server",)
     exclusive = True
@@ -96,14 +93,12 @@ class Reject(Action):
 class Crash(Action):
     """The peer dies at once: its tasks are cancelled, its sockets closed by the kernel; it stays down."""
 
-    word = "crash"
     by_runner = True
 
 
 class Restart(Action):
     """The peer dies at once, and starts again on the same port at the end of the window."""
 
-    word = "restart"
     instant = False
     by_runner = window_needs_for = exclusive = True
     draws = (
@@ -118,7 +113,6 @@ class Restart(Action):
 class Freeze(Action):
     """The peer's process stops running (SIGSTOP) for the window; its kernel still acknowledges."""
 
-    word = "freeze"
     instant = False
     needs_process = exclusive = silent = True
 
@@ -126,7 +120,6 @@ class Freeze(Action):
 class Offline(Action):
     """The platform tells the client that it is offline; at the end of the window, online again."""
 
-    word = "offline"
     instant = False
     peers = ("client",)
     exclusive = True
@@ -139,7 +132,6 @@ _BURSTS = ({"size": 1024}, {"size": 65536}, {"size": 1_048_576})
 class Send(Action):
     """The peer sends one message of `size` bytes: an application's burst."""
 
-    word = "send"
     deadly = False
     draws = (
         Draw(rank=190, by="server", strengths=_BURSTS, chokes=True, weight=2),

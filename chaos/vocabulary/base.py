@@ -29,9 +29,13 @@ class Settings(BaseModel):
 
 
 class Parameters(Settings):
-    """Parameters of one word of the vocabulary; `word` is how scenarios write it."""
+    """Parameters of one word of the vocabulary. `word` is how scenarios write it: the class's name in snake case."""
 
-    word: ClassVar[str] = ""
+    word: ClassVar[str]
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.word = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 def parse_duration(value: Any) -> float:

@@ -36,7 +36,6 @@ class _After(CheckSettings):
 class DetectsDeadPeer(_During):
     """The peer notices, within a bound, that the path is dead: it closes, reconnects or says so."""
 
-    word: ClassVar[str] = "detects_dead_peer"
     by: Side = Field("client", description="who must notice")
     within_s: Duration = Field(alias="within", description="from the recorded start of the entry")
 
@@ -44,27 +43,22 @@ class DetectsDeadPeer(_During):
 class NoFalseAlarm(_During):
     """Neither peer gives up a connection that was alive, slow as it may be."""
 
-    word: ClassVar[str] = "no_false_alarm"
     by: Literal["client", "server", "both"] = Field("both", description="whose alarms count")
 
 
 class Reconnects(_After):
     """Each client is connected again within a bound: 101 delivered and one frame passed."""
 
-    word: ClassVar[str] = "reconnects"
     within_s: Duration = Field(alias="within", description="from the end of the entry's window")
 
 
 class NeverReconnects(_After):
     """After a final refusal no client tries again, until the end of the scenario."""
 
-    word: ClassVar[str] = "never_reconnects"
-
 
 class Backoff(_After):
     """Delays between attempts follow the stated schedule, seen at the link."""
 
-    word: ClassVar[str] = "backoff"
     initial_s: Duration = Field(alias="initial", description="cap of the first delay")
     factor: float = Field(2.0, ge=1, le=10, description="growth of the cap per failed attempt")
     max_s: Duration = Field(alias="max", description="the cap never exceeds this")
@@ -79,7 +73,6 @@ class Backoff(_After):
 class Delivers(CheckSettings):
     """Workload messages that were sent are handled: counts of lost, duplicated and reordered ones."""
 
-    word: ClassVar[str] = "delivers"
     needs: ClassVar[int] = 1
     sender: Literal["client", "server", "both"] = Field(
         "both", alias="from", description="whose messages"
@@ -92,7 +85,6 @@ class Delivers(CheckSettings):
 class NoLeaks(CheckSettings):
     """Nothing of an old connection stays: tasks, sockets, memory channels, connection objects."""
 
-    word: ClassVar[str] = "no_leaks"
     needs: ClassVar[int] = 2
     by: Literal["client", "server", "both"] = Field("both", description="whose belongings")
     cycles: int | None = Field(
@@ -107,7 +99,6 @@ class NoLeaks(CheckSettings):
 class SingleConnection(CheckSettings):
     """A client never has more than one connection alive: the old one is gone before the next opens."""
 
-    word: ClassVar[str] = "single_connection"
     grace_s: Duration = Field(
         0.5, alias="grace", description="how long an old connection may outlive the new one's open"
     )
@@ -116,14 +107,12 @@ class SingleConnection(CheckSettings):
 class SingleHandler(CheckSettings):
     """Each delivered message is handled once: no handler of an old connection is left bound."""
 
-    word: ClassVar[str] = "single_handler"
     needs: ClassVar[int] = 1
 
 
 class CloseCode(_After):
     """A peer closes with one of these codes."""
 
-    word: ClassVar[str] = "close_code"
     by: Side = Field("client", description="who sends the Close frame")
     code: tuple[int, ...] | int = Field(description="the expected code or codes")
 
@@ -131,7 +120,6 @@ class CloseCode(_After):
 class Handshake(_After):
     """Conduct after a refused handshake: how many attempts, and Retry-After honoured."""
 
-    word: ClassVar[str] = "handshake"
     status: int | None = Field(
         None, ge=100, le=599, strict=True, description="the status that must have been seen"
     )
@@ -146,13 +134,10 @@ class Handshake(_After):
 class NeverSendsBeforeOpen(CheckSettings):
     """A client sends nothing between its handshake request and the 101."""
 
-    word: ClassVar[str] = "never_sends_before_open"
-
 
 class Herd(_After):
     """Many clients do not come back all at once."""
 
-    word: ClassVar[str] = "herd"
     peak_per_s: float | None = Field(None, gt=0, description="most attempts in any one second")
     spread_s: Duration | None = Field(
         None, alias="spread", description="between the 5th and 95th percentile of first attempts"
@@ -162,14 +147,12 @@ class Herd(_After):
 class Availability(CheckSettings):
     """Share of the scenario in which each client had a usable connection."""
 
-    word: ClassVar[str] = "availability"
     at_least: float = Field(ge=0, le=1, description="0.95 is 95 %")
 
 
 class Cost(CheckSettings):
     """What the heartbeat costs, extrapolated to an hour of an idle connection."""
 
-    word: ClassVar[str] = "cost"
     bytes_per_hour_max: int | None = Field(
         None, ge=1, strict=True, description="ping and pong frames with headers, both ways"
     )

@@ -54,7 +54,6 @@ def retry_s(retry_after_s: float | None) -> float:
 class Stall(Fault):
     """Hold every byte and the FIN, reading on up to 4 MiB; on removal all of it is delivered."""
 
-    word = "stall"
     directed = exclusive = silent = shrinkable = True
     draws = (Draw(rank=60, streams=EITHER_WAY, shared=True),)
 
@@ -65,7 +64,6 @@ class Stall(Fault):
 class Blackhole(Fault):
     """Discard everything, FIN and RST too; a connection that met it stays dead after it."""
 
-    word = "blackhole"
     directed = exclusive = silent = lasting = swallows = shrinkable = True
     draws = (Draw(rank=50, streams=EITHER_WAY, silent=True, shared=True, weight=6),)
 
@@ -76,7 +74,6 @@ class Blackhole(Fault):
 class Down(Fault):
     """Toxiproxy's `enabled: false`: close every connection with FIN and refuse new ones."""
 
-    word = "down"
     exclusive = deadly = refuses = True
     served = False  # it is the API's own `enabled: false`
     support = but(EVERYWHERE, toxiproxy=("exact", "Toxiproxy's own `enabled: false`"))
@@ -86,7 +83,6 @@ class Down(Fault):
 class Reset(Fault):
     """Send an RST now, on live and idle connections."""
 
-    word = "reset"
     instant = deadly = True
     draws = (Draw(rank=0, strengths=({}, {"side": "client"}, {"side": "server"}), weight=6),)
     side: Literal["both", "client", "server"] = Field("both", description="which peers get the RST")
@@ -95,7 +91,6 @@ class Reset(Fault):
 class Refuse(Fault):
     """Refuse new TCP connections (ECONNREFUSED); live ones go on."""
 
-    word = "refuse"
     exclusive = refuses = True
     draws = (Draw(rank=30, greets=True),)
 
@@ -103,7 +98,6 @@ class Refuse(Fault):
 class SlowAccept(Fault):
     """Leave a new connection waiting for `delay` before anything of it is read or dialed."""
 
-    word = "slow_accept"
     support = but(EVERYWHERE, embedded=_ONLY_THE_ANSWER, toxiproxy=_ONLY_THE_ANSWER)
     draws = (
         Draw(
@@ -119,7 +113,6 @@ class SlowAccept(Fault):
 class RejectUpgrade(Fault):
     """Answer each handshake with an HTTP status instead of 101; the server never sees it."""
 
-    word = "reject_upgrade"
     draws = (
         Draw(
             rank=40,
@@ -148,7 +141,6 @@ class RejectUpgrade(Fault):
 class StripUpgrade(Fault):
     """Forward the handshake as a proxy that forgets the Upgrade headers; the server answers."""
 
-    word = "strip_upgrade"
     draws = (
         Draw(
             rank=320,
@@ -217,7 +209,6 @@ class _Middlebox(Fault):
 class IdleTimeout(_Middlebox):
     """A middlebox that ends a connection on which nothing moved for `after`."""
 
-    word = "idle_timeout"
     draws = (Draw(rank=170, strengths=_CUTS),)
     counts: Literal["bytes", "frames", "data_frames"] = Field(
         "bytes", description="what keeps the flow alive; some balancers ignore ping and pong"
@@ -227,14 +218,12 @@ class IdleTimeout(_Middlebox):
 class MaxLifetime(_Middlebox):
     """A middlebox that ends every connection `after` its start, however busy."""
 
-    word = "max_lifetime"
     draws = (Draw(rank=180, strengths=_CUTS),)
 
 
 class DropFrames(Fault):
     """Drop WebSocket frames of these opcodes whole; data frames only without compression."""
 
-    word = "drop_frames"
     directed = deadly = True
     draws = (
         Draw(
@@ -250,7 +239,6 @@ class DropFrames(Fault):
 class DelayFrames(Fault):
     """Delay WebSocket frames of these opcodes; frames behind them wait too."""
 
-    word = "delay_frames"
     directed = shrinkable = True
     draws = (
         Draw(
@@ -292,7 +280,6 @@ class _OnLeg(PathFault):
 class Partition(_OnLeg):
     """No packet passes on one leg; TCP sends them again after it."""
 
-    word = "partition"
     directed = exclusive = silent = resent = shrinkable = True
     draws = (Draw(rank=290, streams=EITHER_WAY, silent=True, chokes=True, weight=3),)
 
@@ -300,7 +287,6 @@ class Partition(_OnLeg):
 class Loss(_OnLeg):
     """A share of the packets on one leg is lost: seen as retransmission delay."""
 
-    word = "loss"
     directed = deadly = resent = True
     draws = (
         Draw(
@@ -318,7 +304,6 @@ class Loss(_OnLeg):
 class SynDrop(_OnLeg):
     """No SYN towards the server's end of one leg arrives; connections that are open go on."""
 
-    word = "syn_drop"
     exclusive = True
     draws = (Draw(rank=260, greets=True, weight=3),)
 
@@ -340,7 +325,6 @@ _HOSTS = ({"host": "server"}, {"host": "client"})
 class HostCrash(_OnHost):
     """A host loses power, without FIN or RST; after the window its subject starts again, old connections get RST."""
 
-    word = "host_crash"
     lasting = True
     draws = (Draw(rank=310, strengths=_HOSTS, silent=True, weight=3),)
 
@@ -354,7 +338,6 @@ class HostCrash(_OnHost):
 class HostFreeze(_OnHost):
     """A host's programs stop; its kernel still accepts and acknowledges until its buffers are full."""
 
-    word = "host_freeze"
     resent = True
     support = but(
         ON_PATHS,
@@ -369,7 +352,6 @@ class HostFreeze(_OnHost):
 class DnsFailure(PathFault):
     """The client's host cannot resolve names, or only slowly; connections that are open go on."""
 
-    word = "dns_failure"
     draws = (
         Draw(
             rank=270,

@@ -56,13 +56,14 @@ class Policy:
         given = {int(number): Reaction(reaction) for number, reaction in policy.items()}
         statuses = {number: given.pop(number) for number in list(given) if 100 <= number <= 599}
         base = POLICIES["rfc"]
-        limits = {status: times for status, times in base.limits.items() if status not in statuses}
         return replace(
             base,
             name="custom",
             codes={**base.codes, **given},
             statuses={**base.statuses, **statuses},
-            limits=limits,
+            limits={
+                status: times for status, times in base.limits.items() if status not in statuses
+            },
         )
 
     def on_close(self, code: int) -> Reaction:

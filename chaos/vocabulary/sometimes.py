@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from chaos.trace import Event, Trace
+from chaos.trace import Event, Side, Trace
 
 _AT_CAP = 0.9  # a wait this close to its cap counts: attempts take a moment themselves
 
@@ -33,16 +33,15 @@ def _windows(trace: Trace) -> list[tuple[int, str, float, float]]:
         elif event["change"] == "off" and entry in began:
             start = began.pop(entry)
             found.append((entry, str(start["what"]), start.at_s, event.at_s))
-    if began:
-        end_s = trace.end_s()
-        found += [(entry, str(row["what"]), row.at_s, end_s) for entry, row in began.items()]
+    end_s = trace.end_s()
+    found += [(entry, str(row["what"]), row.at_s, end_s) for entry, row in began.items()]
     return sorted(found, key=lambda row: row[2])
 
 
 def _during(trace: Trace, kind: str, word: str | None = None) -> bool:
     """Whether an event of this kind happened in a window (of this word)."""
     windows = [row for row in _windows(trace) if word is None or row[1].split()[-1] == word]
-    return bool(windows) and any(
+    return any(
         start_s <= event.at_s < end_s
         for event in trace.select(kind)
         for _, _, start_s, end_s in windows
@@ -77,32 +76,25 @@ def _reset_in_handshake(trace: Trace) -> bool:
 def _died_young(trace: Trace) -> bool:
     """A connection that ended before it carried a message."""
     ended = {(event.client, event.connection) for event in trace.select("closed")}
-    ended &= _opens(trace).keys()
-    if not ended:
-        return False
     spoke = {
         (event.client, event.connection)
         for event in trace.select("frame")
         if event.get("opcode") in ("text", "binary")
     }
-    return not ended <= spoke
+    return bool((ended & _opens(trace).keys()) - spoke)
 
 
-def _gave_up(trace: Trace, side: str) -> bool:
+def _gave_up(trace: Trace, side: Side) -> bool:
     """This peer was the first to end a connection, inside a window."""
     told: set[tuple[int | None, int | None]] = set()
     windows = _windows(trace)
-    if not windows:
-        return False
-    stream = "upstream" if side == "client" else "downstream"
-    for event in trace.select("fin", "rst", "frame"):
+    for event in trace.select("fin", "rst", "frame") if windows else ():
         key = (event.client, event.connection)
         ends = event.kind != "frame" or event.get("opcode") == "close"
         if not ends or key in told or event.get("side") not in ("client", "server"):
             continue
         told.add(key)
-        inside = any(start <= event.at_s <= end for _, _, start, end in windows)
-        if inside and event.stream == stream and event["side"] == side:
+        if event.sent_by(side) and any(start <= event.at_s <= end for _, _, start, end in windows):
             return True
     return False
 
@@ -123,40 +115,30 @@ def _waits(trace: Trace) -> Iterator[float]:
     """Give how long each client waited between the end of an attempt and its next one."""
     over: dict[int | None, float] = {}
     for event in trace.select("attempt", "closed", "refused"):
-        if event.kind == "attempt":
-            if event.client in over:
-                yield event.at_s - over.pop(event.client)
-        else:
+        if event.kind != "attempt":
             over[event.client] = event.at_s
+        elif event.client in over:
+            yield event.at_s - over.pop(event.client)
 
 
 def _at_cap(trace: Trace) -> bool:
     """A client waited nearly as long as its longest backoff."""
-    text = str(trace.header.scenario["client"]["backoff"]["max"])
-    cap_s = duration_of(text)
-    return any(wait_s >= _AT_CAP * cap_s for wait_s in _waits(trace))
-
-
-def duration_of(text: str) -> float:
-    """Return the seconds of a duration as a trace's header holds it."""
     from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - pydantic, which --help must not load
 
-    return parse_duration(text)
+    cap_s = parse_duration(str(trace.header.scenario["client"]["backoff"]["max"]))
+    return any(wait_s >= _AT_CAP * cap_s for wait_s in _waits(trace))
 
 
 def _both_close(trace: Trace) -> bool:
     """Both peers sent a Close on one connection before the other's arrived."""
     sent: dict[tuple[int | None, int | None], set[str]] = {}
     got: set[tuple[int | None, int | None, str]] = set()
-    for event in trace.select("frame"):
-        if event.get("opcode") != "close" or event.stream is None:
-            continue
-        by = "client" if event.stream == "upstream" else "server"
-        key = (event.client, event.connection)
-        if event.get("side") != by:
-            got.add((*key, event["side"]))
-        elif (*key, by) not in got:
-            sent.setdefault(key, set()).add(by)
+    for event in trace.select("frame", opcode="close"):
+        key, side = (event.client, event.connection), str(event["side"])
+        if not event.is_sent:
+            got.add((*key, side))
+        elif (*key, side) not in got:
+            sent.setdefault(key, set()).add(side)
     return any(len(sides) == 2 for sides in sent.values())
 
 

@@ -6,7 +6,7 @@ Ranges are this project's: the original stores any integer, and some of them cra
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -40,13 +40,18 @@ _COUNT = Survived(-_INT64_MAX - 1, _INT64_MAX)
 class Toxic(Word):
     """A fault of Toxiproxy's. Attributes are integers in Toxiproxy's own units and default to 0.
 
-    `go_name` is what the original calls it in its error texts, and `go_type` the type of its attributes there.
+    `go_name` is what the original calls it in its error texts (unset: its class's name and `Toxic`), and `go_type`
+    the type of its attributes there.
     """
 
     kind = "toxic"
     directed = served = True
     go_name: ClassVar[str]
     go_type: ClassVar[str] = "int64"
+
+    def __init_subclass__(cls, **settings: Any) -> None:
+        super().__init_subclass__(**settings)
+        cls.go_name = cls.__dict__.get("go_name", f"{cls.__name__}Toxic")
 
     @classmethod
     def survived(cls) -> Mapping[str, Survived]:
@@ -60,8 +65,6 @@ class Toxic(Word):
 class Latency(Toxic):
     """Delay each chunk by `latency` ± `jitter`, in order. FIN follows the last byte at once."""
 
-    word = "latency"
-    go_name = "LatencyToxic"
     shrinkable = True
     support = but(
         EVERYWHERE,
@@ -102,8 +105,6 @@ class Latency(Toxic):
 class Bandwidth(Toxic):
     """Limit each connection's stream to `rate`; 0 holds everything, and nothing is lost."""
 
-    word = "bandwidth"
-    go_name = "BandwidthToxic"
     shrinkable = True
     support = but(
         EVERYWHERE, toxiproxy=("approximate", "9 % slow at 100 MB/s, exact below 10 MB/s")
@@ -128,8 +129,6 @@ class Bandwidth(Toxic):
 class SlowClose(Toxic):
     """Hold the end of the stream back for `delay`; bytes pass untouched."""
 
-    word = "slow_close"
-    go_name = "SlowCloseToxic"
     deadly = True
     draws = (
         Draw(
@@ -150,8 +149,6 @@ class SlowClose(Toxic):
 class Timeout(Toxic):
     """Discard every byte; close after `timeout` without data; 0 never closes. Removal closes."""
 
-    word = "timeout"
-    go_name = "TimeoutToxic"
     silent = lasting = True
     draws = (
         Draw(
@@ -169,7 +166,6 @@ class Timeout(Toxic):
 class ResetPeer(Toxic):
     """At the first byte or FIN of its stream: wait `timeout`, then RST both peers."""
 
-    word = "reset_peer"
     go_name = "ResetToxic"
     deadly = True
     support = but(
@@ -192,8 +188,6 @@ class ResetPeer(Toxic):
 class Slicer(Toxic):
     """Cut chunks into small pieces, each written by itself, with `delay` after each."""
 
-    word = "slicer"
-    go_name = "SlicerToxic"
     go_type = "int"
     shrinkable = True
     support = but(EVERYWHERE, toxiproxy=("approximate", "pieces depend on how reads coalesce"))
@@ -224,8 +218,6 @@ class Slicer(Toxic):
 class LimitData(Toxic):
     """Close the connection once `bytes` have passed."""
 
-    word = "limit_data"
-    go_name = "LimitDataToxic"
     deadly = lasting = True
     draws = (
         Draw(
@@ -243,8 +235,6 @@ class LimitData(Toxic):
 class Noop(Toxic):
     """Pass everything on."""
 
-    word = "noop"
-    go_name = "NoopToxic"
     shrinkable = True
 
 

@@ -59,9 +59,6 @@ class Observer:
         """Take the next bytes and give what they complete."""
         if self.broken is not None:
             return
-        if self._head is None and self._decoder is not None:
-            yield from self._read_frames(payload)
-            return
         if self._head is not None:
             self._head += payload
             try:
@@ -70,15 +67,10 @@ class Observer:
                     yield self._read_head(*found)
             except HeadTooLong:
                 self.broken = "no HTTP head"
-            if self._head is not None:
-                return
-            if self._stream == "upstream" or self.broken is not None:
-                self._waiting += payload
-                return
-        if self._decoder is None:
+        if self._head is None and self._decoder is not None:
+            yield from self._read_frames(payload)
+        elif self._head is None:
             self._waiting += payload
-            return
-        yield from self._read_frames(payload)
 
     @property
     def waiting(self) -> int:
@@ -88,8 +80,7 @@ class Observer:
     def upgrade(self, extension: str | None) -> Iterator[Observation]:
         """Start to decode frames: a 101 has passed. Gives what was already waiting."""
         self._decoder = _decoder(self._stream, extension)
-        self._plain = extension is None
-        self.at_rest = self._plain
+        self.at_rest = self._plain = extension is None
         waiting, self._waiting = self._waiting, b""
         yield from self._read_frames(waiting)
 
@@ -103,7 +94,8 @@ class Observer:
         return self._read_response(first, headers, rest)
 
     def _read_response(self, first: str, headers: dict[str, str], rest: bytes) -> Observation:
-        status = _status(first)
+        match = re.match(r"HTTP/1\.\d (\d{3})", first)
+        status = int(match[1]) if match else 0
         fields: dict[str, Any] = {"status": status}
         retry_after = headers.get("retry-after", "")
         if retry_after.isdigit():
@@ -173,9 +165,9 @@ def read_plain(payload: bytes, start: int, *, masked: bool) -> tuple[int, Observ
         return None
     opcode, second = _PLAIN.get(payload[start]), payload[start + 1]
     length = second & 0x7F
-    if opcode is None or (second >> 7) != masked or (length > 125 and not _minimal(payload, start)):
+    if opcode is None or (second >> 7) != masked:
         return None
-    if opcode.iscontrol() and length > 125:
+    if length > 125 and (opcode.iscontrol() or not _minimal(payload, start)):
         return None
     body = start + 2 + {126: 2, 127: 8}.get(length, 0)
     content = payload[body + 4 * masked : min(end, body + 4 * masked + _ID_BYTES)]
@@ -245,13 +237,6 @@ def _decoder(stream: Stream, extension: str | None) -> FrameDecoder:
     return FrameDecoder(client=stream == "downstream", extensions=extensions)
 
 
-def _status(first_line: str) -> int:
-    match = re.match(r"HTTP/1\.\d (\d{3})", first_line)
-    return int(match[1]) if match else 0
-
-
 def _deflate(value: str) -> str | None:
-    for offer in value.split(","):
-        if offer.strip().startswith("permessage-deflate"):
-            return offer.strip()
-    return None
+    offers = (offer.strip() for offer in value.split(","))
+    return next((offer for offer in offers if offer.startswith("permessage-deflate")), None)

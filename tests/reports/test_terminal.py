@@ -10,7 +10,6 @@ from rich.console import Console
 from chaos.checks.verdict import Finding, Outcome, Verdict, skipped
 from chaos.errors import Mistake
 from chaos.reports.terminal import (
-    markup_run,
     markup_verdict,
     render_run,
     render_verdict,
@@ -125,10 +124,10 @@ def test_an_empty_run_says_so():
     "reason", ["plain", "a [red]word[/red] [5] [/] x", "ends with \\", "\\[bold]"]
 )
 def test_rich_shows_the_markup_as_the_plain_text(reason):
-    rows = [verdict(Outcome.FAIL, Finding(check="x", outcome=Outcome.FAIL, reason=reason))]
+    row = verdict(Outcome.FAIL, Finding(check="x", outcome=Outcome.FAIL, reason=reason))
     out = io.StringIO()
-    Console(file=out, width=200, color_system=None).print(markup_run(rows), end="", highlight=False)
-    assert out.getvalue() == render_run(rows)
+    Console(file=out, width=200, color_system=None).print(markup_verdict(row), highlight=False)
+    assert out.getvalue() == render_verdict(row) + "\n"
 
 
 def test_what_follows_from_a_deeper_cause_is_counted_and_not_shown() -> None:

@@ -55,7 +55,6 @@ def snip(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     class Snip(Fault):
         """Send an RST both ways in place of the nth piece that passes."""
 
-        word = "snip"
         directed = deadly = True
         draws = (Draw(rank=1000, strengths=({"pieces": 5}, {}), streams=EITHER_WAY, weight=40),)
         pieces: int = Field(1, ge=1, strict=True, description="the piece that is not passed on")

@@ -40,7 +40,7 @@ class Touches:
         if event.stream is None or event.kind not in self.KINDS:
             return
         ends = self._ended.setdefault((event.client, event.connection), set())
-        if event.kind in _ENDS and enters(event):
+        if event.kind in _ENDS and event.is_sent:
             ends.add(event.kind)
         for entry, toxic in list(self._active.items()):
             key = (entry, event.client, event.connection)
@@ -56,11 +56,6 @@ class Touches:
         )
 
 
-def enters(event: Event) -> bool:
-    """Return whether an event was seen where its stream begins: before the toxics."""
-    return bool(event["side"] == ("client" if event.stream == "upstream" else "server"))
-
-
 def touched(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
     """Return how an event shows that an active toxic acted on its stream, or None.
 
@@ -71,7 +66,7 @@ def touched(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
     """
     if event.kind in _ENDS:
         return _touched_by_end(toxic, event, ended)
-    if not enters(event) or isinstance(toxic, (SlowClose, LimitData, ResetPeer)):
+    if not event.is_sent or isinstance(toxic, (SlowClose, LimitData, ResetPeer)):
         return None
     if isinstance(toxic, Slicer) and not _slices(toxic, event):
         return None
@@ -79,7 +74,7 @@ def touched(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
 
 
 def _touched_by_end(toxic: Toxic, event: Event, ended: set[str]) -> str | None:
-    if enters(event):
+    if event.is_sent:
         return "an end of stream entered it" if isinstance(toxic, SlowClose) else None
     cut = not ended and isinstance(toxic, (LimitData, ResetPeer, Timeout))
     # a peer's FIN comes out of reset_peer as an RST; anywhere else Toxiproxy makes FINs even of RSTs
