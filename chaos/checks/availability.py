@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from chaos.checks.connections import Connection
-from chaos.checks.context import Context, Judgement, seconds, worst
-from chaos.checks.entries import concerns
-from chaos.checks.verdict import Finding, Outcome
-from chaos.scenario.model import Expectation
+from chaos.checks.context import Context, Scope, concerns, seconds
+from chaos.checks.verdict import Judgement, Outcome, failed, passed, worst
 from chaos.vocabulary.checks import Availability, Cost
 
 Span = tuple[float, float]
 
 
-def availability(context: Context, settings: Availability, _expectation: Expectation) -> Finding:
+def availability(context: Context, settings: Availability, _scope: Scope) -> Judgement:
     """Judge the share of the time from a client's first open to the end in which it had a usable connection.
 
     A connection is usable from its open until the first sign of its ending (a Close frame, FIN or RST anywhere).
@@ -20,39 +18,30 @@ def availability(context: Context, settings: Availability, _expectation: Expecta
     the moment the entry is felt on it, or, where it was not, not at all, to the entry's end; for good where the harm
     lasts. The worst client is reported.
     """
-    parts = [
-        part
-        for client in context.clients
-        for part in [_judge_client(context, settings, client)]
-        if part is not None
-    ]
-    return worst(settings.word, parts, nothing="no client ever had a connection open")
+    parts = (_judge_client(context, settings, client) for client in context.clients)
+    return worst(parts, nothing="no client ever had a connection open")
 
 
 def _judge_client(context: Context, settings: Availability, client: int) -> Judgement | None:
     opened = [c for c in context.of_client(client) if c.open_s is not None]
-    if not opened:
-        return None
-    first_s = opened[0].open_s or 0.0
-    total_s = context.end_s - first_s
+    total_s = context.end_s - (opened[0].open_s or 0.0) if opened else 0.0
     if total_s <= 0:
         return None
     spans = [span for connection in opened for span in usable_spans(context, connection)]
     share = length(spans) / total_s
-    right = share >= settings.at_least - 1e-9
     reason = f"client {client} had a usable connection {share:.2%} of {seconds(total_s)}"
-    return Judgement(
-        outcome=Outcome.PASS if right else Outcome.FAIL,
-        reason=reason if right else f"{reason}; expected at least {settings.at_least:.2%}",
+    measured = {
+        "client": client,
+        "availability": round(share, 6),
+        "connections": len(opened),
+    }
+    if share >= settings.at_least - 1e-9:
+        return passed(reason, badness=-share, measured=measured)
+    return failed(
+        f"{reason}; expected at least {settings.at_least:.2%}",
         badness=-share,
-        evidence=()
-        if right
-        else tuple(f"usable {seconds(a)} to {seconds(b)}" for a, b in spans[:8]),
-        measured=(
-            ("client", client),
-            ("availability", round(share, 6)),
-            ("connections", len(opened)),
-        ),
+        evidence=tuple(f"usable {seconds(a)} to {seconds(b)}" for a, b in spans[:8]),
+        measured=measured,
     )
 
 
@@ -63,10 +52,9 @@ def usable_spans(context: Context, connection: Connection) -> list[Span]:
         return []
     spans: list[Span] = [(opened, min(connection.lost_s(), context.end_s))]
     for index, entry in enumerate(context.scenario.timeline):
-        words = context.words[index]
+        words, rows = context.words[index], context.occurrences[index]
         if not words.silences():
             continue
-        rows = context.occurrences[index]
         if words.on_path:
             # paths do not know connections: who shares the host shares the silence
             for row in rows if concerns(entry, connection.client) else ():
@@ -102,7 +90,7 @@ def wire_bytes(payload: int, *, masked: bool) -> int:
     return 2 + (4 if masked else 0) + payload
 
 
-def cost(context: Context, settings: Cost, _expectation: Expectation) -> Finding:
+def cost(context: Context, settings: Cost, _scope: Scope) -> Judgement:
     """Judge what the heartbeat costs per hour of an open connection, at the client's side of the link.
 
     Bytes are ping and pong frames with headers and masks, both ways (without TCP and TLS); wakeups are the ping and
@@ -110,23 +98,17 @@ def cost(context: Context, settings: Cost, _expectation: Expectation) -> Finding
     exchange per connection is taken off before a bound is called broken, since a span of time that begins with a
     beat holds one more than its length pays for. INCONCLUSIVE when no heartbeat frame was seen.
     """
-    parts = [
-        part
-        for client in context.clients
-        for part in [_judge_cost(context, settings, client)]
-        if part is not None
-    ]
-    return worst(settings.word, parts, nothing="no ping or pong was seen")
+    parts = (_judge_cost(context, settings, client) for client in context.clients)
+    return worst(parts, nothing="no ping or pong was seen")
 
 
 def _judge_cost(context: Context, settings: Cost, client: int) -> Judgement | None:
     sizes: list[int] = []
     surplus, open_s = 0, 0.0
     for connection in context.of_client(client):
-        opened = connection.open_s
-        if opened is None:
+        if connection.open_s is None:
             continue
-        open_s += max(0.0, min(connection.lost_s(), context.end_s) - opened)
+        open_s += max(0.0, min(connection.lost_s(), context.end_s) - connection.open_s)
         own = [
             wire_bytes(int(event.get("bytes", 0)), masked=event.stream == "upstream")
             for event in connection.events
@@ -138,27 +120,24 @@ def _judge_cost(context: Context, settings: Cost, client: int) -> Judgement | No
         sizes += own
     if not sizes or open_s <= 0:
         return None
-    hours = open_s / 3600
-    spare = surplus / len(sizes)
+    hours, spare = open_s / 3600, surplus / len(sizes)
     figures = {
         "bytes_per_hour": (sum(sizes) / hours, settings.bytes_per_hour_max),
         "wakeups_per_hour": (len(sizes) / hours, settings.wakeups_per_hour_max),
     }
+    texts = {name: f"{value:.0f} {name.replace('_', ' ')}" for name, (value, _) in figures.items()}
     over = [
-        f"{value:.0f} {name.replace('_', ' ')}, expected at most {limit}"
+        f"{texts[name]}, expected at most {limit}"
         for name, (value, limit) in figures.items()
         if limit is not None and value * (1 - spare) > limit
     ]
-    text = ", ".join(
-        f"{value:.0f} {name.replace('_', ' ')}" for name, (value, _) in figures.items()
-    )
     return Judgement(
-        outcome=Outcome.FAIL if over else Outcome.PASS,
-        reason=f"client {client}: {'; '.join(over) or text}",
+        Outcome.FAIL if over else Outcome.PASS,
+        f"client {client}: {'; '.join(over) or ', '.join(texts.values())}",
         badness=figures["bytes_per_hour"][0],
         evidence=(f"{len(sizes)} heartbeat frames in {seconds(open_s)}",) if over else (),
-        measured=(
-            ("client", client),
-            *((name, round(value, 1)) for name, (value, _) in figures.items()),
-        ),
+        measured={
+            "client": client,
+            **{name: round(value, 1) for name, (value, _) in figures.items()},
+        },
     )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from chaos.checks.context import Context, inconclusive, seconds
+from chaos.checks.context import Context, Scope, seconds
 from chaos.checks.paths import client_lateness_s
 from chaos.checks.schedule import Delay, read_delays
 from chaos.checks.statistics import (
@@ -16,9 +17,7 @@ from chaos.checks.statistics import (
     range_at_most,
     sum_at_most,
 )
-from chaos.checks.verdict import Finding, Outcome
-from chaos.scenario.model import Expectation
-from chaos.scenario.rules import speaks_of
+from chaos.checks.verdict import Judgement, Measure, failed, passed, undecided
 from chaos.vocabulary.checks import Backoff
 
 # connecting, scheduling and the link's own step lie between a wait's end and the attempt seen at the link
@@ -49,30 +48,25 @@ class Law:
         grown = self.settings.initial_s * self.settings.factor ** min(step, 1000 // 4)
         return min(self.settings.max_s, grown)
 
-    def is_first(self, delay: Delay) -> bool:
-        """Tell whether this is the first delay of a series, which may follow a rule of its own."""
-        return delay.step == 0
-
     def bounds_s(self, delay: Delay) -> tuple[float, float]:
         """Return the least and the greatest delay that the schedule allows."""
         cap_s, jitter = self.cap_s(delay), self.settings.jitter
-        if delay.long_wait:
-            return 0.0, cap_s
-        if self.is_first(delay):
-            return 0.0, self.settings.max_s if jitter == "decorrelated" else cap_s
-        if jitter == "decorrelated":
-            return self.settings.initial_s, self.settings.max_s
-        low_s = {"none": cap_s, "equal": cap_s / 2, "full": 0.0}[jitter]
-        return low_s, cap_s
+        first, decorrelated = delay.step == 0, jitter == "decorrelated"
+        high_s = self.settings.max_s if decorrelated and not delay.long_wait else cap_s
+        if delay.long_wait or first:
+            return 0.0, high_s
+        if decorrelated:
+            return self.settings.initial_s, high_s
+        return {"none": cap_s, "equal": cap_s / 2, "full": 0.0}[jitter], high_s
 
     def drawn(self, delay: Delay) -> bool:
         """Tell whether the delay is drawn uniformly between its bounds."""
-        if delay.long_wait:
-            return False
         jitter = self.settings.jitter
-        if self.is_first(delay):
-            return jitter in ("none", "full") and self.first_delay == "random"
-        return jitter in ("full", "equal")
+        if delay.step == 0:
+            drawn = jitter in ("none", "full") and self.first_delay == "random"
+        else:
+            drawn = jitter in ("full", "equal")
+        return drawn and not delay.long_wait
 
     def share(self, delay: Delay, delay_s: float) -> float:
         """Return where a delay lies between its bounds: 0 at the least, 1 at the greatest, beyond for noise."""
@@ -80,7 +74,7 @@ class Law:
         return (delay_s - low_s) / max(high_s - low_s, 1e-9)
 
 
-def backoff(context: Context, settings: Backoff, expectation: Expectation) -> Finding:
+def backoff(context: Context, settings: Backoff, scope: Scope) -> Judgement:
     """Judge the delays from the end of one attempt to the start of the next, at the link.
 
     `after` selects delays that begin at or after the entry took effect; without it all count. Each delay must lie
@@ -91,14 +85,11 @@ def backoff(context: Context, settings: Backoff, expectation: Expectation) -> Fi
     1e-7. Delays that Retry-After or a close-code policy set are left out; after a LONG reaction only the maximum
     binds. INCONCLUSIVE when no client had `attempts_min` delays.
     """
-    since_s = _since_s(context, expectation)
-    if since_s is None:
-        return inconclusive(settings.word, f"entry {settings.after!r} never took effect")
     delays = [
         delay
         for client in context.clients
         for delay in read_delays(context, client)
-        if not delay.exempt and delay.start_s >= since_s
+        if not delay.exempt and delay.start_s >= scope.since_s
     ]
     first_delay = context.scenario.client.backoff.first_delay
     late_s, early_s = client_lateness_s(context)
@@ -107,47 +98,19 @@ def backoff(context: Context, settings: Backoff, expectation: Expectation) -> Fi
         for shift in (0, 1)
     ]
     complaints = [_complain(law, delays) for law in laws]
-    longest = max((_count(delays, client) for client in context.clients), default=0)
-    measured = _measured(delays, longest)
-    if all(complaints):
-        complaint, evidence = complaints[0] or ("", ())
-        return Finding(
-            check=settings.word,
-            outcome=Outcome.FAIL,
-            reason=complaint,
-            evidence=evidence,
-            measured=measured,
-        )
-    if longest < settings.attempts_min:
-        reason = f"only {longest} delays of one client could be seen; expected at least {settings.attempts_min}"
-        return Finding(
-            check=settings.word, outcome=Outcome.INCONCLUSIVE, reason=reason, measured=measured
-        )
-    reason = f"{len(delays)} delays follow the schedule ({settings.jitter} jitter)"
-    return Finding(check=settings.word, outcome=Outcome.PASS, reason=reason, measured=measured)
-
-
-def _since_s(context: Context, expectation: Expectation) -> float | None:
-    index = speaks_of(context.scenario, expectation)
-    if index is None:
-        return 0.0
-    rows = context.occurrences[index]
-    return rows[0].start_s if rows else None
-
-
-def _count(delays: Sequence[Delay], client: int) -> int:
-    return sum(delay.client == client for delay in delays)
-
-
-def _measured(delays: Sequence[Delay], longest: int) -> dict[str, float | int | str]:
-    measured: dict[str, float | int | str] = {
-        "delays": len(delays),
-        "delays_of_one_client": longest,
-    }
+    most = max(Counter(delay.client for delay in delays).values(), default=0)
+    measured: dict[str, Measure] = {"delays": len(delays), "delays_of_one_client": most}
     if delays:
         measured["shortest_s"] = round(min(delay.long_s for delay in delays), 6)
         measured["longest_s"] = round(max(delay.short_s for delay in delays), 6)
-    return measured
+    if complaints[0] is not None and complaints[1] is not None:
+        complaint, evidence = complaints[0]
+        return failed(complaint, evidence=evidence, measured=measured)
+    if most < settings.attempts_min:
+        reason = f"only {most} delays of one client could be seen; expected at least {settings.attempts_min}"
+        return undecided(reason, measured=measured)
+    reason = f"{len(delays)} delays follow the schedule ({settings.jitter} jitter)"
+    return passed(reason, measured=measured)
 
 
 Complaint = tuple[str, tuple[str, ...]] | None
@@ -178,8 +141,8 @@ def _complain(law: Law, delays: Sequence[Delay]) -> Complaint:
 def _improbable(law: Law, delays: Sequence[Delay], who: str) -> str | None:
     """Return why these delays cannot have been drawn as stated, or None."""
     count = len(delays)
-    # towards short: what the link adds only lengthens; towards long: take off what it may have added
-    # its start may have reached the link late by as much as the path takes
+    # towards short, what the link adds only lengthens a delay; towards long, what it may have added is taken off.
+    # The start of a delay may have reached the link late by as much as the path takes.
     longs = [law.share(delay, delay.long_s + law.early_s) for delay in delays]
     shorts = [law.share(delay, delay.short_s - SLACK_S - law.late_s) for delay in delays]
     mean = sum(longs) / count if count else 0.0
@@ -210,9 +173,10 @@ def _improbable(law: Law, delays: Sequence[Delay], who: str) -> str | None:
 
 
 def _alike(law: Law, delays: Sequence[Delay]) -> float:
-    groups: dict[tuple[float, float], list[float]] = {}
+    """Return the chance that delays with the same bounds are as close together as these."""
+    groups: dict[tuple[float, float], list[float]] = defaultdict(list)
     for delay in delays:
-        groups.setdefault(law.bounds_s(delay), []).append(law.share(delay, delay.long_s))
+        groups[law.bounds_s(delay)].append(law.share(delay, delay.long_s))
     return min((range_at_most(group) for group in groups.values()), default=1.0)
 
 
@@ -226,11 +190,10 @@ def _spread(longs: Sequence[float], shorts: Sequence[float]) -> float:
 
 def _series(law: Law, delays: Sequence[Delay], client: int) -> tuple[str, ...]:
     """Return the first delays of a client as evidence."""
-    lines = []
-    for delay in [row for row in delays if row.client == client][:8]:
-        low_s, high_s = law.bounds_s(delay)
-        lines.append(
-            f"{seconds(delay.start_s)}: attempt over; next at {seconds(delay.next_s)}, after "
-            f"{seconds(delay.long_s)} (schedule: {low_s:g}–{high_s:g} s)"
-        )
-    return tuple(lines)
+    own = [delay for delay in delays if delay.client == client][:8]
+    return tuple(
+        f"{seconds(delay.start_s)}: attempt over; next at {seconds(delay.next_s)}, after "
+        f"{seconds(delay.long_s)} (schedule: {low_s:g}–{high_s:g} s)"
+        for delay in own
+        for low_s, high_s in [law.bounds_s(delay)]
+    )

@@ -1,96 +1,90 @@
-"""`single_connection`, `close_code` and `never_sends_before_open`: manners on the wire."""
+"""`single_connection`, `close_code`, `handshake` and `never_sends_before_open`: manners on the wire."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from chaos.checks.connections import Connection, is_close_frame
 from chaos.checks.connections import close_code as code_of
-from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
-from chaos.checks.entries import concerns
+from chaos.checks.context import EPSILON_S, Context, Scope, concerns, seconds, window_line
 from chaos.checks.paths import path_hides_client
-from chaos.checks.verdict import Finding, Outcome
-from chaos.scenario.model import Expectation
-from chaos.scenario.rules import speaks_of
+from chaos.checks.verdict import Judgement, Outcome, failed, passed, undecided, worst
 from chaos.trace import Event
-from chaos.vocabulary.checks import CloseCode, NeverSendsBeforeOpen, SingleConnection
+from chaos.vocabulary.checks import CloseCode, Handshake, NeverSendsBeforeOpen, SingleConnection
 from chaos.vocabulary.faults import SlowAccept
 
+# timers may fire this much early on a real clock, and the refusal is recorded just before it is sent
+EARLY_S = 0.05
 
-def single_connection(
-    context: Context, settings: SingleConnection, expectation: Expectation
-) -> Finding:
+
+def single_connection(context: Context, settings: SingleConnection, scope: Scope) -> Judgement:
     """Judge that, `grace` after a connection opened, no older connection or attempt of that client lives.
 
     An old one is over with its own FIN or RST at the client's side, with one delivered to the client, or when the
     link closed it. A connection in a blackhole delivers nothing, so only the client can end it. INCONCLUSIVE when no
     client had two connections, or none opened early enough before the end to be judged.
     """
-    parts = [
-        _judge_pair(context, settings, expectation, older, newer)
+    parts = (
+        _judge_pair(context, older, newer, settings.grace_s, scope.tolerance_s)
         for client in context.clients
         for position, newer in enumerate(context.of_client(client))
-        if newer.open_s is not None
         for older in context.of_client(client)[:position]
-    ]
-    judged = [part for part in parts if part is not None]
-    return worst(settings.word, judged, nothing="no client opened a second connection")
+    )
+    return worst(parts, nothing="no client opened a second connection")
 
 
 def _judge_pair(
-    context: Context,
-    settings: SingleConnection,
-    expectation: Expectation,
-    older: Connection,
-    newer: Connection,
+    context: Context, older: Connection, newer: Connection, grace_s: float, tolerance_s: float
 ) -> Judgement | None:
-    assert newer.open_s is not None
+    if newer.open_s is None:
+        return None
     # before the link reads from the older one, it cannot see that the client has ended it
     opened = max(newer.open_s, _read_from_s(context, older))
-    limit_s = opened + settings.grace_s + context.tolerance_s(expectation)
+    limit_s = opened + grace_s + tolerance_s
     ended_s = older.client_socket_end_s()
-    if ended_s > limit_s and (_unread(context, older) or _cut_off(context, older, opened)):
-        return None
+    hidden = ended_s > limit_s and (_unread(context, older) or _cut_off(context, older, opened))
     # a newer connection that ended within the grace is no proof that both lived on
-    if limit_s > context.end_s:
+    if hidden or limit_s > context.end_s:
         return None
     overlap_s = min(ended_s, newer.client_socket_end_s(), context.end_s) - opened
     client = newer.client
-    measured = (("client", client), ("overlap_s", round(max(0.0, overlap_s), 6)))
+    measured = {"client": client, "overlap_s": round(max(0.0, overlap_s), 6)}
     if ended_s <= limit_s or overlap_s <= limit_s - opened:
         reason = f"client {client} had one connection at a time"
-        return Judgement(outcome=Outcome.PASS, reason=reason, badness=overlap_s, measured=measured)
+        return passed(reason, badness=overlap_s, measured=measured)
     until = f"until {seconds(ended_s)}" if ended_s < context.end_s else "to the end of the run"
     what = "connection" if older.open_s is not None else "attempt"
     reason = (
         f"client {client} kept {what} {older.number} {until}, {seconds(overlap_s)} beside connection "
-        f"{newer.number} (expected at most {settings.grace_s:g} s)"
+        f"{newer.number} (expected at most {grace_s:g} s)"
     )
     evidence = (
         f"{seconds(older.attempt_s)}: attempt of connection {older.number}",
         f"{seconds(newer.open_s)}: connection {newer.number} open",
         f"{seconds(limit_s)}: the grace passed; connection {older.number} was still there",
     )
-    return Judgement(
-        outcome=Outcome.FAIL, reason=reason, badness=overlap_s, evidence=evidence, measured=measured
-    )
+    return failed(reason, badness=overlap_s, evidence=evidence, measured=measured)
 
 
 def _unread(context: Context, attempt: Connection) -> bool:
     """Tell whether `slow_accept` kept the link from reading this attempt, so that its end could not be seen."""
-    if attempt.open_s is not None:
-        return False
-    slow = {i for i, entry in enumerate(context.scenario.timeline) if entry.word == "slow_accept"}
-    return any(event.kind == "felt" and event.get("entry") in slow for event in attempt.events)
+    return attempt.open_s is None and any(_slow_accepts(context, attempt))
 
 
 def _read_from_s(context: Context, older: Connection) -> float:
     """Return when the link began to read from a connection: `slow_accept` may have kept it from that for long."""
-    timeline = context.scenario.timeline
     waits = [
-        event.at_s + SlowAccept.model_validate(timeline[event["entry"]].parameters).delay_s
-        for event in older.events
-        if event.kind == "felt" and timeline[event["entry"]].word == SlowAccept.word
+        event.at_s + SlowAccept.model_validate(context.entry(event["entry"]).parameters).delay_s
+        for event in _slow_accepts(context, older)
     ]
     return max(waits, default=0.0)
+
+
+def _slow_accepts(context: Context, connection: Connection) -> Iterator[Event]:
+    """Yield the events in which `slow_accept` touched a connection."""
+    for event in connection.events:
+        if event.kind == "felt" and context.entry(event["entry"]).word == SlowAccept.word:
+            yield event
 
 
 def _cut_off(context: Context, older: Connection, opened: float) -> bool:
@@ -113,28 +107,17 @@ def _cut_off(context: Context, older: Connection, opened: float) -> bool:
     return False
 
 
-def close_code(context: Context, settings: CloseCode, expectation: Expectation) -> Finding:
+def close_code(context: Context, settings: CloseCode, scope: Scope) -> Judgement:
     """Judge the first Close frame that `by` sent on each client's connection at or after the entry took effect.
 
     Its code must be one of `code` (1005 stands for a Close frame without one). A client whose connection was open
     then and that saw no Close frame from `by` fails too. INCONCLUSIVE when no connection was open.
     """
-    index = speaks_of(context.scenario, expectation)
-    rows = context.occurrences[index] if index is not None else ()
-    if index is not None and not rows:
-        return inconclusive(settings.word, f"entry {settings.after!r} never took effect")
-    since_s = rows[0].start_s if rows else 0.0
-    clients = (
-        context.concerned(context.entry(index)) if index is not None else list(context.clients)
+    causes = () if scope.index is None else (window_line(context, scope.rows[0]),)
+    parts = (
+        _judge_code(context, settings, client, scope.since_s, causes) for client in scope.clients
     )
-    causes = tuple(window_line(context, row) for row in rows[:1])
-    parts = [
-        part
-        for client in clients
-        for part in [_judge_code(context, settings, client, since_s, causes)]
-        if part is not None
-    ]
-    return worst(settings.word, parts, nothing="no connection was open then")
+    return worst(parts, nothing="no connection was open then")
 
 
 def _judge_code(
@@ -143,63 +126,150 @@ def _judge_code(
     codes = (settings.code,) if isinstance(settings.code, int) else settings.code
     expected = " or ".join(str(code) for code in codes)
     who = f"client {client}" if settings.by == "client" else f"the server, to client {client},"
-    frames: list[Event] = []
-    alive = False
-    for connection in context.of_client(client):
-        opened = connection.open_s
-        alive = alive or (opened is not None and connection.lost_s() >= since_s)
-        frames += [
-            event
-            for event in connection.events
-            if event.at_s >= since_s and is_close_frame(event) and event.sent_by(settings.by)
-        ]
+    connections = context.of_client(client)
+    frames = [
+        event
+        for connection in connections
+        for event in connection.events
+        if event.at_s >= since_s and is_close_frame(event) and event.sent_by(settings.by)
+    ]
     if not frames:
-        if not alive:
-            return None
+        alive = any(c.open_s is not None and c.lost_s() >= since_s for c in connections)
         reason = f"{who} sent no Close frame; expected code {expected}"
-        return Judgement(outcome=Outcome.FAIL, reason=reason, evidence=causes)
+        return failed(reason, evidence=causes) if alive else None
     first = min(frames, key=lambda event: event.at_s)
-    code = code_of(first)
-    right = code in codes
-    reason = f"{who} closed with {code} at {seconds(first.at_s)}"
-    return Judgement(
-        outcome=Outcome.PASS if right else Outcome.FAIL,
-        reason=reason if right else f"{reason}; expected {expected}",
-        evidence=()
-        if right
-        else (*causes, f"{seconds(first.at_s)}: Close {code} by the {settings.by}"),
-        measured=(("client", client), ("code", code), ("at_s", round(first.at_s, 6))),
+    code, at = code_of(first), seconds(first.at_s)
+    reason = f"{who} closed with {code} at {at}"
+    measured = {"client": client, "code": code, "at_s": round(first.at_s, 6)}
+    if code in codes:
+        return passed(reason, measured=measured)
+    evidence = (*causes, f"{at}: Close {code} by the {settings.by}")
+    return failed(f"{reason}; expected {expected}", evidence=evidence, measured=measured)
+
+
+def handshake(context: Context, settings: Handshake, scope: Scope) -> Judgement:
+    """Judge what each client did after its handshakes were refused, from the time the entry took effect.
+
+    `status`: a refusal with that status must have been seen. `attempts_max`: attempts after a client's first refusal,
+    up to the one that opens; a refusal after that begins a new count, and the highest is judged. `retry_after`: no
+    attempt before the Retry-After of a refusal has passed. INCONCLUSIVE when no handshake was refused, or none with
+    Retry-After where that is asked for.
+    """
+    found = {client: _refusals(context, client, scope.since_s) for client in context.clients}
+    refusals = {client: events for client, events in found.items() if events}
+    if not refusals:
+        return undecided("no handshake was refused")
+    seen = sorted({int(e["status"]) for events in refusals.values() for e in events})
+    if settings.status is not None and settings.status not in seen:
+        saw = ", ".join(map(str, seen))
+        return failed(f"expected a refusal with HTTP {settings.status}, saw {saw}")
+    parts = (
+        part
+        for client, events in refusals.items()
+        for part in _judge_refused(context, settings, client, events)
+    )
+    return worst(parts, nothing="no refusal carried a Retry-After")
+
+
+def _refusals(context: Context, client: int, since_s: float) -> list[Event]:
+    return [
+        event
+        for connection in context.of_client(client)
+        for event in connection.events
+        if event.kind == "response"
+        and event.at_s >= since_s
+        and event.get("side", "client") == "client"
+        and int(event.get("status", 0)) >= 200
+    ]
+
+
+def _judge_refused(
+    context: Context, settings: Handshake, client: int, events: list[Event]
+) -> Iterator[Judgement]:
+    attempts, limit = context.attempts_of(client), settings.attempts_max
+    if limit is not None or not settings.retry_after:
+        tries = _tries(context, client, events)
+        refused, after = max(tries, key=lambda row: len(row[1]))
+        text = f"client {client} made {len(after)} attempts after its first refusal"
+        over = limit is not None and len(after) > limit
+        first = f"{seconds(refused.at_s)}: HTTP {refused['status']} to client {client}"
+        evidence = (first, *(f"{seconds(at_s)}: attempt" for at_s in after[:8]))
+        yield Judgement(
+            Outcome.FAIL if over else Outcome.PASS,
+            f"{text}; expected at most {limit}" if over else text,
+            badness=len(after),
+            evidence=evidence if over else (),
+            measured={
+                "client": client,
+                "refusals": len(events),
+                "attempts_after": len(after),
+            },
+        )
+    for event in events if settings.retry_after else ():
+        if event.get("retry_after_s") is not None:
+            yield _judge_wait(context, client, event, attempts)
+
+
+def _tries(
+    context: Context, client: int, refusals: list[Event]
+) -> Iterator[tuple[Event, list[float]]]:
+    """Yield each first refusal since an opening, and the attempts that came after it until one opened."""
+    opened = [c.attempt_s for c in context.of_client(client) if c.open_s is not None]
+    until_s = float("-inf")
+    for refusal in refusals:
+        if refusal.at_s > until_s:
+            worked = [at_s for at_s in opened if at_s > refusal.at_s]
+            until_s = min(worked, default=float("inf"))
+            attempts = context.attempts_of(client)
+            yield refusal, [at_s for at_s in attempts if refusal.at_s < at_s <= until_s]
+
+
+def _judge_wait(context: Context, client: int, event: Event, attempts: list[float]) -> Judgement:
+    wait_s = float(event["retry_after_s"])
+    early_s = EPSILON_S if context.virtual else EARLY_S
+    next_s = next((at_s for at_s in attempts if at_s > event.at_s), None)
+    told = f"{seconds(event.at_s)}: HTTP {event['status']} with Retry-After {wait_s:g} s"
+    if next_s is None and context.end_s < event.at_s + wait_s:
+        reason = f"the run ended before the Retry-After of {wait_s:g} s had passed"
+        return undecided(reason, evidence=(told,))
+    if next_s is None:
+        return passed(
+            f"client {client} waited to the end after Retry-After {wait_s:g} s",
+            measured={"client": client},
+        )
+    waited_s = next_s - event.at_s
+    if next_s < event.at_s + wait_s - early_s:
+        return failed(
+            f"client {client} tried again after {seconds(waited_s)}; Retry-After asked for {wait_s:g} s",
+            badness=wait_s - waited_s,
+            evidence=(told, f"{seconds(next_s)}: attempt"),
+            measured={"client": client, "waited_s": round(waited_s, 6)},
+        )
+    return passed(
+        f"client {client} waited {seconds(waited_s)} after Retry-After {wait_s:g} s",
+        measured={"client": client},
     )
 
 
 def never_sends_before_open(
-    context: Context, settings: NeverSendsBeforeOpen, _expectation: Expectation
-) -> Finding:
+    context: Context, _settings: NeverSendsBeforeOpen, _scope: Scope
+) -> Judgement:
     """Judge that no client sent bytes between its handshake request and the 101. INCONCLUSIVE without a request."""
     early = context.trace.select("early_data")
     requests = context.trace.select("request")
     if early:
         first = early[0]
-        reason = (
+        own = [e for e in requests if (e.client, e.connection) == (first.client, first.connection)]
+        return failed(
             f"client {first.client} sent {first.get('bytes')} bytes on connection {first.connection} at "
-            f"{seconds(first.at_s)}, before its 101"
-        )
-        evidence = tuple(
-            f"{seconds(e.at_s)}: request of client {e.client}, connection {e.connection}"
-            for e in requests
-            if (e.client, e.connection) == (first.client, first.connection)
-        )
-        return Finding(
-            check=settings.word,
-            outcome=Outcome.FAIL,
-            reason=reason,
-            evidence=evidence,
+            f"{seconds(first.at_s)}, before its 101",
+            evidence=tuple(
+                f"{seconds(e.at_s)}: request of client {e.client}, connection {e.connection}"
+                for e in own
+            ),
             measured={"times": len(early)},
         )
     if not requests:
-        return inconclusive(settings.word, "no handshake request was seen")
-    return Finding(
-        check=settings.word,
-        outcome=Outcome.PASS,
-        reason=f"nothing was sent before the 101 in {len({(e.client, e.connection) for e in requests})} handshakes",
-    )
+        return undecided("no handshake request was seen")
+    count = len({(e.client, e.connection) for e in requests})
+    return passed(f"nothing was sent before the 101 in {count} handshakes")

@@ -47,10 +47,8 @@ class Connection:
 
     def first(self, *kinds: str, since_s: float = 0.0) -> Event | None:
         """Return the first event of these kinds at or after a time."""
-        for event in self.events:
-            if event.kind in kinds and event.at_s >= since_s:
-                return event
-        return None
+        found = (row for row in self.events if row.kind in kinds and row.at_s >= since_s)
+        return next(found, None)
 
     @property
     def open_s(self) -> float | None:

@@ -1,21 +1,114 @@
-"""Everything that checks read about one run, computed once from its trace."""
+"""Everything that checks read about one run, computed once from its trace.
+
+An `Occurrence` is one time that a timeline entry was in force, as it was recorded: bounds count from the `apply`
+event, never from the planned time. A `Context` is the whole run, a `Scope` what one expectation is about.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 from chaos.checks.connections import Connection, read_connections
-from chaos.checks.entries import Occurrence, concerns, events_of, label, occurrences_of
-from chaos.checks.verdict import Finding, Measure, Outcome
-from chaos.scenario.model import Entry, Expectation, Scenario
+from chaos.scenario.model import Entry, Expectation, Scenario, Subject
+from chaos.scenario.rules import WHOLE_RUN_CHECKS, speaks_of
 from chaos.trace import Event, Side, Trace
+from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.word import Word
 
 # times in a trace file are rounded to microseconds, so a difference of two may be off by one
 EPSILON_S = 2e-6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Occurrence:
+    """One time that an entry was in force, in seconds from time zero.
+
+    For an instant `end_s` equals `start_s`. `ended` is false for a window that was still open at the end of the run.
+    """
+
+    index: int
+    number: int
+    start_s: float
+    end_s: float
+    ended: bool
+
+
+def label(entry: Entry) -> str:
+    """Return how reasons speak of an entry: `stall` (outage)."""
+    return f"`{entry.word}` ({entry.name})" if entry.name else f"`{entry.word}`"
+
+
+def events_of(trace: Trace, kind: str, index: int) -> list[Event]:
+    """Return the `apply` or `felt` events of the entry with this index."""
+    return [event for event in trace.events if event.kind == kind and event.get("entry") == index]
+
+
+def occurrences_of(trace: Trace, index: int, entry: Entry, end_s: float) -> tuple[Occurrence, ...]:
+    """Return each time the entry was in force before `end_s`, as recorded, in order."""
+    found: list[Occurrence] = []
+    windowed = entry.has_window
+    for event in events_of(trace, "apply", index):
+        if event.at_s > end_s:
+            continue
+        if _ends_window(event, found, windowed):
+            _close(found, event)
+            continue
+        number = int(event.get("occurrence", len(found) + 1))
+        stop_s = end_s if windowed else event.at_s
+        found.append(
+            Occurrence(
+                index=index, number=number, start_s=event.at_s, end_s=stop_s, ended=not windowed
+            )
+        )
+    return tuple(found)
+
+
+def _ends_window(event: Event, found: list[Occurrence], windowed: bool) -> bool:
+    """Tell whether an `apply` ends a window; an action's second step may say so or just repeat its occurrence."""
+    if event.get("change") == "off" or event.get("ends"):
+        return True
+    number = event.get("occurrence")
+    return windowed and number is not None and any(row.number == number for row in found)
+
+
+def _close(found: list[Occurrence], event: Event) -> None:
+    """End the occurrence that this `off` belongs to: its number if recorded, else the first one still open."""
+    number = event.get("occurrence")
+    for position, row in enumerate(found):
+        if not row.ended and number in (None, row.number):
+            found[position] = replace(row, end_s=event.at_s, ended=True)
+            return
+
+
+def concerns(entry: Entry, client: int) -> bool:
+    """Tell whether the entry applies to this client."""
+    return entry.clients is None or client in entry.clients
+
+
+def covering(rows: Iterable[Occurrence], at_s: float, *, grace_s: float = 0.0) -> bool:
+    """Tell whether one of these occurrences was in force at that time, or within `grace_s` before it."""
+    return any(row.start_s <= at_s <= row.end_s + grace_s for row in rows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What one expectation is about: each time its entry was in force, and the clients to which it applies.
+
+    Without an entry (`index` is None) that is the whole run, as one occurrence, and all clients. There is one
+    occurrence at least. `tolerance_s` is added to each bound.
+    """
+
+    index: int | None
+    rows: tuple[Occurrence, ...]
+    clients: Sequence[int]
+    tolerance_s: float
+
+    @property
+    def since_s(self) -> float:
+        """When it begins."""
+        return self.rows[0].start_s
 
 
 @dataclass(frozen=True)
@@ -51,14 +144,9 @@ class Context:
         """Return the connections of one client, in order."""
         return self.connections.get(client, [])
 
-    @cached_property
-    def attempts(self) -> dict[int, list[float]]:
-        """When each client's connection attempts reached the link."""
-        found: dict[int, list[float]] = {}
-        for event in self.trace.select("attempt"):
-            if event.client is not None:
-                found.setdefault(event.client, []).append(event.at_s)
-        return found
+    def attempts_of(self, client: int) -> list[float]:
+        """Return when a client's connection attempts reached the link."""
+        return [event.at_s for event in self.trace.select("attempt", client=client)]
 
     @cached_property
     def lags(self) -> list[tuple[float, float]]:
@@ -68,8 +156,7 @@ class Context:
     @cached_property
     def steady_s(self) -> float | None:
         """When the steady state was reached, if it was."""
-        events = self.trace.select("steady")
-        return events[0].at_s if events else None
+        return next((event.at_s for event in self.trace.select("steady")), None)
 
     @cached_property
     def occurrences(self) -> tuple[tuple[Occurrence, ...], ...]:
@@ -103,6 +190,37 @@ class Context:
         stated = expectation.tolerance_s
         return EPSILON_S + (self.scenario.tolerance_s if stated is None else stated)
 
+    def scope_of(self, expectation: Expectation) -> Scope:
+        """Return what an expectation is about.
+
+        Raises LookupError when the entry that it names is not there, or never took effect.
+        """
+        index = speaks_of(self.scenario, expectation)
+        whole = Occurrence(index=-1, number=1, start_s=0.0, end_s=self.end_s, ended=True)
+        rows = (whole,) if index is None else self.occurrences[index]
+        if index is not None and not rows:
+            name = label(self.entry(index))
+            if expectation.check in WHOLE_RUN_CHECKS:
+                key = CHECKS[expectation.check].entries[0]
+                name = f"entry {expectation.parameters.get(key)!r}"
+            raise LookupError(f"{name} never took effect")
+        return Scope(
+            index=index,
+            rows=rows,
+            clients=self.clients if index is None else self.concerned(self.entry(index)),
+            tolerance_s=self.tolerance_s(expectation),
+        )
+
+    @property
+    def pong_waits_s(self) -> list[float]:
+        """How long each peer with a heartbeat waits for a pong."""
+        beats = (self.scenario.client.heartbeat, self.scenario.server.heartbeat)
+        return [beat.timeout_s for beat in beats if beat is not None]
+
+    def subject(self, side: Side) -> Subject:
+        """Return the settings of a peer."""
+        return self.scenario.client if side == "client" else self.scenario.server
+
     def states(self, side: Side, client: int) -> list[Event]:
         """Return the states that a subject reported; a server's must name the client, unless there is only one."""
         return [
@@ -125,43 +243,3 @@ def window_line(context: Context, row: Occurrence) -> str:
         return f"{seconds(row.start_s)}: {label(entry)}"
     until = seconds(row.end_s) if row.ended else "the end of the run"
     return f"{seconds(row.start_s)}: {label(entry)} began; it lasted until {until}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Judgement:
-    """One part of a check (one client, one occurrence): its outcome, and how bad it is among equals."""
-
-    outcome: Outcome
-    reason: str
-    badness: float = 0.0
-    evidence: tuple[str, ...] = ()
-    measured: tuple[tuple[str, Measure], ...] = ()
-
-
-def worst(check: str, parts: Sequence[Judgement], *, nothing: str, **more: Any) -> Finding:
-    """Return the finding of a check that judged these parts: the worst is reported.
-
-    INCONCLUSIVE parts matter only where nothing failed; with no parts at all the finding is INCONCLUSIVE and says
-    `nothing`.
-    """
-    if not parts:
-        return Finding(check=check, outcome=Outcome.INCONCLUSIVE, reason=nothing)
-    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS):
-        group = [part for part in parts if part.outcome is outcome]
-        if group:
-            break
-    part = max(group, key=lambda row: row.badness)
-    return Finding(
-        check=check,
-        outcome=part.outcome,
-        reason=part.reason,
-        evidence=part.evidence,
-        measured={**dict(part.measured), **more},
-    )
-
-
-def inconclusive(check: str, reason: str, *evidence: str) -> Finding:
-    """Return the finding of a check that lacks what it needs."""
-    return Finding(
-        check=check, outcome=Outcome.INCONCLUSIVE, reason=reason, evidence=tuple(evidence)
-    )

@@ -1,55 +1,44 @@
-"""`detects_dead_peer`: a peer notices, within a bound, that its path is dead."""
+"""`detects_dead_peer` and `no_false_alarm`: a peer gives up a connection in time if it is dead, and only then."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
 
-from chaos.checks.connections import Connection, is_close_frame
+from chaos.checks.connections import (
+    Connection,
+    close_code,
+    is_close_frame,
+)
 from chaos.checks.context import (
     Context,
-    Judgement,
-    inconclusive,
+    Occurrence,
+    Scope,
+    concerns,
+    covering,
+    label,
     seconds,
     window_line,
-    worst,
 )
-from chaos.checks.entries import Occurrence, label
-from chaos.checks.paths import added_latency_s
-from chaos.checks.verdict import Finding, Measure, Outcome
-from chaos.scenario.model import Expectation, Subject
-from chaos.scenario.rules import speaks_of
+from chaos.checks.guards import acting_peer
+from chaos.checks.paths import added_latency_s, delays_after, heartbeat_timeout_s, is_killer
+from chaos.checks.verdict import Judgement, failed, passed, undecided, worst
 from chaos.trace import Event, Side
-from chaos.vocabulary.checks import DetectsDeadPeer
+from chaos.vocabulary.checks import DetectsDeadPeer, NoFalseAlarm
 
 _ALARM_STATES = ("closing", "closed", "connecting")
+_OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
+# how a peer shows that it has noticed, by the name of the figure that says when
+SIGNS: Mapping[str, str] = {
+    "close_frame_at_s": "sent a Close frame",
+    "socket_end_at_s": "ended its TCP connection",
+    "attempt_at_s": "made its next attempt",
+    "state_at_s": "reported its state",
+    "told_at_s": "was told by a FIN or RST",
+}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Signs:
-    """When a peer first showed that it had noticed, each way it can show it; None: not this way."""
-
-    close_s: float | None = None
-    socket_s: float | None = None
-    attempt_s: float | None = None
-    state_s: float | None = None
-    told_s: float | None = None
-
-    def named(self) -> list[tuple[str, float]]:
-        """Return the signs that were seen, the earliest first."""
-        rows = [
-            ("sent a Close frame", self.close_s),
-            ("ended its TCP connection", self.socket_s),
-            ("made its next attempt", self.attempt_s),
-            ("reported its state", self.state_s),
-            ("was told by a FIN or RST", self.told_s),
-        ]
-        return sorted(((name, at) for name, at in rows if at is not None), key=lambda row: row[1])
-
-
-def detects_dead_peer(
-    context: Context, settings: DetectsDeadPeer, expectation: Expectation
-) -> Finding:
+def detects_dead_peer(context: Context, settings: DetectsDeadPeer, scope: Scope) -> Judgement:
     """Judge, for each client whose connection was alive when the entry began, how soon the peer noticed.
 
     The earliest counts of: the peer's Close frame, FIN or RST at its own side of the link, its next connection
@@ -58,66 +47,60 @@ def detects_dead_peer(
     to a share of the connections only (`toxicity`), those count that felt it. INCONCLUSIVE where no connection was
     alive, where the path came back before the bound, and where the run ended before it.
     """
-    index = speaks_of(context.scenario, expectation)
-    assert index is not None, "this check always speaks of an entry"
-    entry = context.entry(index)
-    rows = context.occurrences[index]
-    if not rows:
-        return inconclusive(settings.word, f"{label(entry)} never took effect")
-    parts = [
-        part
-        for row in rows
-        for client in context.concerned(entry)
-        for part in [_judge_client(context, settings, expectation, row, client)]
-        if part is not None
-    ]
-    return worst(settings.word, parts, nothing=f"no connection was alive when {label(entry)} began")
+    entry = label(context.entry(scope.rows[0].index))
+    parts = (
+        _judge_client(context, settings, row, client, scope.tolerance_s)
+        for row in scope.rows
+        for client in scope.clients
+    )
+    return worst(parts, nothing=f"no connection was alive when {entry} began")
 
 
 def _judge_client(
-    context: Context,
-    settings: DetectsDeadPeer,
-    expectation: Expectation,
-    row: Occurrence,
-    client: int,
+    context: Context, settings: DetectsDeadPeer, row: Occurrence, client: int, tolerance_s: float
 ) -> Judgement | None:
     connection = _alive_at(context, row, client)
     if connection is None:
         return None
-    by, who = settings.by, f"client {client}"
-    who = who if by == "client" else f"the server (connection of client {client})"
+    by = settings.by
+    who = f"client {client}" if by == "client" else f"the server (connection of client {client})"
     signs = _signs(context, connection, by, row.start_s)
-    seen = signs.named()
-    deadline_s = row.start_s + settings.within_s + context.tolerance_s(expectation)
+    seen = sorted(((SIGNS[name], at_s) for name, at_s in signs.items()), key=lambda sign: sign[1])
+    deadline_s = row.start_s + settings.within_s + tolerance_s
     took_s = seen[0][1] - row.start_s if seen else None
-    measured = _measured(context, settings, row=row, client=client, signs=signs, took_s=took_s)
+    until_s = row.start_s + settings.within_s
+    added_s = added_latency_s(context, row.start_s, until_s, client)
+    theory_s = theoretical_bound_s(context, by, added_s)
+    figures = {
+        "client": client,
+        "detected_s": None if took_s is None else round(took_s, 6),
+        **{name: round(at_s, 6) for name, at_s in signs.items()},
+        "within_s": settings.within_s,
+        "theoretical_bound_s": theory_s,
+    }
+    measured = {name: figure for name, figure in figures.items() if figure is not None}
     bound = f"expected within {settings.within_s:g} s"
-    theory_s = dict(measured).get("theoretical_bound_s")
     if theory_s is not None:
         bound += f", its heartbeat's bound is {theory_s:g} s"
     if took_s is not None and seen[0][1] <= deadline_s:
         reason = f"{who} {seen[0][0]} after {seconds(took_s)} ({bound})"
-        return Judgement(outcome=Outcome.PASS, reason=reason, badness=took_s, measured=measured)
+        return passed(reason, badness=took_s, measured=measured)
     evidence = _chain(
-        context, settings, row=row, connection=connection, deadline_s=deadline_s, seen=seen
+        context, by, row, connection, bound=(deadline_s, settings.within_s), seen=seen
     )
+    left = seconds(context.end_s - row.start_s)
     if took_s is None and context.end_s < deadline_s:
-        reason = f"the run ended {seconds(context.end_s - row.start_s)} after {label(context.entry(row.index))} began"
-        return Judgement(
-            outcome=Outcome.INCONCLUSIVE, reason=f"{reason}; {bound}", evidence=evidence
-        )
-    healed = _healed_at(connection, by, row)
-    if healed is not None and healed < deadline_s:
-        reason = f"the path came back at {seconds(healed)}, before the bound ({bound})"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, evidence=evidence)
-    if took_s is None:
-        reason = f"{who} never noticed in the {seconds(context.end_s - row.start_s)} that were left ({bound})"
-    else:
+        entry = label(context.entry(row.index))
+        return undecided(f"the run ended {left} after {entry} began; {bound}", evidence=evidence)
+    healed_s = _healed_at(connection, by, row)
+    if healed_s is not None and healed_s < deadline_s:
+        reason = f"the path came back at {seconds(healed_s)}, before the bound ({bound})"
+        return undecided(reason, evidence=evidence)
+    reason = f"{who} never noticed in the {left} that were left ({bound})"
+    if took_s is not None:
         reason = f"{who} {seen[0][0]} only after {seconds(took_s)} ({bound})"
-    badness = float("inf") if took_s is None else took_s
-    return Judgement(
-        outcome=Outcome.FAIL, reason=reason, badness=badness, evidence=evidence, measured=measured
-    )
+    badness = math.inf if took_s is None else took_s
+    return failed(reason, badness=badness, evidence=evidence, measured=measured)
 
 
 def _alive_at(context: Context, row: Occurrence, client: int) -> Connection | None:
@@ -126,42 +109,35 @@ def _alive_at(context: Context, row: Occurrence, client: int) -> Connection | No
     partial = context.entry(row.index).toxicity < 1
     for connection in reversed(context.of_client(client)):
         opened = connection.open_s
-        if opened is None or opened > row.start_s or connection.lost_s() < row.start_s:
-            continue
-        if partial and (connection.client, connection.number) not in felt:
-            continue
-        return connection
+        alive = opened is not None and opened <= row.start_s <= connection.lost_s()
+        if alive and (not partial or (client, connection.number) in felt):
+            return connection
     return None
 
 
-def _signs(context: Context, connection: Connection, by: Side, since_s: float) -> Signs:
-    close_s = socket_s = attempt_s = told_s = None
+def _signs(context: Context, connection: Connection, by: Side, since_s: float) -> dict[str, float]:
+    """Return when the peer first showed that it had noticed, in each way in which it did."""
+    found: dict[str, float] = {}
     for event in connection.events:
         if event.at_s < since_s:
             continue
-        if event.kind in ("fin", "rst") and event.delivered_to(by) and told_s is None:
-            told_s = event.at_s
+        if event.kind in ("fin", "rst") and event.delivered_to(by):
+            found.setdefault("told_at_s", event.at_s)
         if not event.sent_by(by):
             continue
-        if is_close_frame(event) and close_s is None:
-            close_s = event.at_s
-        if event.kind in ("fin", "rst") and socket_s is None:
-            socket_s = event.at_s
-    if by == "client":
-        later = [at for at in context.attempts.get(connection.client, []) if at > since_s]
-        attempt_s = min(later, default=None)
+        if is_close_frame(event):
+            found.setdefault("close_frame_at_s", event.at_s)
+        if event.kind in ("fin", "rst"):
+            found.setdefault("socket_end_at_s", event.at_s)
+    attempts = context.attempts_of(connection.client) if by == "client" else []
     states = [
         event.at_s
         for event in context.states(by, connection.client)
         if event.at_s >= since_s and event.get("state") in _ALARM_STATES
     ]
-    return Signs(
-        close_s=close_s,
-        socket_s=socket_s,
-        attempt_s=attempt_s,
-        state_s=min(states, default=None),
-        told_s=told_s,
-    )
+    found |= {"attempt_at_s": min([at_s for at_s in attempts if at_s > since_s], default=math.inf)}
+    found |= {"state_at_s": min(states, default=math.inf)}
+    return {name: found[name] for name in SIGNS if found.get(name, math.inf) < math.inf}
 
 
 def _healed_at(connection: Connection, by: Side, row: Occurrence) -> float | None:
@@ -175,90 +151,58 @@ def _healed_at(connection: Connection, by: Side, row: Occurrence) -> float | Non
 
 
 def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | None:
-    """Return K × (I + T) + C + the round trip's added latency; None for a peer without a heartbeat in the scenario.
+    """Return K × (I + T) + C + the round trip's added latency.
 
-    None too where the latency has no bound.
+    None for a peer without a heartbeat in the scenario, and where the latency has no bound.
 
     Ping interval I after the last pong or miss, pong timeout T, K misses; C is the wait for a Close reply, which the
     reference client does not spend on a dead peer.
     """
-    subject: Subject = context.scenario.client if by == "client" else context.scenario.server
-    if subject.heartbeat is None:
-        return None
+    subject = context.subject(by)
     beat = subject.heartbeat
+    if beat is None:
+        return None
     close_s = 0.0 if subject.use == "reference" else subject.close_timeout_s
     bound_s = subject.misses * (beat.interval_s + beat.timeout_s) + close_s + added_s
     return bound_s if math.isfinite(bound_s) else None
 
 
-def _measured(
-    context: Context,
-    settings: DetectsDeadPeer,
-    *,
-    row: Occurrence,
-    client: int,
-    signs: Signs,
-    took_s: float | None,
-) -> tuple[tuple[str, Measure], ...]:
-    rows: list[tuple[str, Measure]] = [("client", client)]
-    if took_s is not None:
-        rows.append(("detected_s", round(took_s, 6)))
-    for name, at_s in (
-        ("close_frame_at_s", signs.close_s),
-        ("socket_end_at_s", signs.socket_s),
-        ("attempt_at_s", signs.attempt_s),
-        ("state_at_s", signs.state_s),
-        ("told_at_s", signs.told_s),
-    ):
-        if at_s is not None:
-            rows.append((name, round(at_s, 6)))
-    rows.append(("within_s", settings.within_s))
-    until_s = row.start_s + settings.within_s
-    added_s = added_latency_s(context, row.start_s, until_s, client)
-    bound_s = theoretical_bound_s(context, settings.by, added_s)
-    if bound_s is not None:
-        rows.append(("theoretical_bound_s", bound_s))
-    return tuple(rows)
-
-
 def _chain(
     context: Context,
-    settings: DetectsDeadPeer,
-    *,
+    by: Side,
     row: Occurrence,
     connection: Connection,
-    deadline_s: float,
+    *,
+    bound: tuple[float, float],
     seen: list[tuple[str, float]],
 ) -> tuple[str, ...]:
-    """Return the chain of causes: the fault, the ping without its pong, its deadline, the bound, what came then."""
-    entry = context.entry(row.index)
+    """Return the chain of causes: the fault, the ping without its pong, its deadline, the bound, what came then.
+
+    `bound` has when it passed, and how many seconds it is.
+    """
+    began = seconds(row.start_s)
     lines = [(row.start_s, window_line(context, row))]
     for event in context.felt(row.index):
         if (event.client, event.connection) == (connection.client, connection.number):
             how = f"{seconds(event.at_s)}: felt on connection {connection.number}: {event.get('how', '')}"
             lines.append((event.at_s, how))
             break
-    subject = context.scenario.client if settings.by == "client" else context.scenario.server
-    ping = _unanswered_ping(connection, settings.by, row.start_s)
+    ping, beat = _unanswered_ping(connection, by, row.start_s), context.subject(by).heartbeat
     if ping is None:
-        lines.append((row.start_s, f"the {settings.by} sent no ping after {seconds(row.start_s)}"))
+        lines.append((row.start_s, f"the {by} sent no ping after {began}"))
     else:
-        text = (
-            f"{seconds(ping.at_s)}: ping sent by the {settings.by}; no pong, since {label(entry)}"
-        )
-        lines.append((ping.at_s, f"{text} was in force from {seconds(row.start_s)}"))
-        if subject.heartbeat is not None:
-            due_s = ping.at_s + subject.heartbeat.timeout_s
+        entry = label(context.entry(row.index))
+        text = f"{seconds(ping.at_s)}: ping sent by the {by}; no pong, since {entry} was in force from {began}"
+        lines.append((ping.at_s, text))
+        if beat is not None:
+            due_s = ping.at_s + beat.timeout_s
             lines.append((due_s, f"{seconds(due_s)}: the deadline of that ping passed"))
-    lines.append(
-        (deadline_s, f"{seconds(deadline_s)}: the bound passed (within {settings.within_s:g} s)")
-    )
-    for name, at_s in seen:
-        lines.append((at_s, f"{seconds(at_s)}: {settings.by} {name}"))
+    deadline_s, within_s = bound
+    lines.append((deadline_s, f"{seconds(deadline_s)}: the bound passed (within {within_s:g} s)"))
+    lines += [(at_s, f"{seconds(at_s)}: {by} {name}") for name, at_s in seen]
     if not seen:
-        lines.append(
-            (context.end_s, f"{seconds(context.end_s)}: the run ended; no sign until then")
-        )
+        ended = f"{seconds(context.end_s)}: the run ended; no sign until then"
+        lines.append((context.end_s, ended))
     return tuple(text for _, text in sorted(lines, key=lambda line: line[0]))
 
 
@@ -273,3 +217,104 @@ def _unanswered_ping(connection: Connection, by: Side, since_s: float) -> Event 
         elif event.get("opcode") == "pong" and event.delivered_to(by) and event.at_s <= since_s:
             waiting = None
     return waiting
+
+
+def no_false_alarm(context: Context, settings: NoFalseAlarm, scope: Scope) -> Judgement:
+    """Judge every ending in the window of `during` (without it: in the whole run).
+
+    An alarm is false when all of this holds: the connection was open; its first ending of any kind (Close frame,
+    FIN or RST, at any place of the link) was sent by a peer whose alarms count; no action told that peer to end it
+    (an action of its own at most its close timeout and a second before; a `close` explains only its own code); and
+    no entry that kills or silences a path (`paths.is_killer`) was in force on this client then, or had been at most
+    one heartbeat timeout before, or had met the connection in a way that lasts. The entry that `during` names
+    never excuses an alarm.
+    """
+    alive = 0
+    for connection in (row for client in context.clients for row in context.of_client(client)):
+        open_s, lost_s = connection.open_s, connection.lost_s()
+        alive += open_s is not None and any(
+            open_s <= row.end_s and lost_s >= row.start_s for row in scope.rows
+        )
+        alarm = _false_alarm(context, settings, scope, connection)
+        if alarm is not None:
+            return _report(context, scope, connection, alarm)
+    if not alive:
+        return undecided("no connection was open in the window")
+    where = "in the whole run"
+    if scope.index is not None:
+        where = f"during {label(context.entry(scope.index))}"
+    reason = f"no connection that was alive was given up {where}"
+    return passed(reason, measured={"connections": alive})
+
+
+def _false_alarm(
+    context: Context, settings: NoFalseAlarm, scope: Scope, connection: Connection
+) -> Event | None:
+    """Return the event with which a peer gave up this connection for no reason, if one did."""
+    event = connection.first_ending
+    if event is None or event.kind == "closed" or not covering(scope.rows, event.at_s):
+        return None
+    sides: tuple[Side, ...] = ("client", "server")
+    for side in sides if settings.by == "both" else (settings.by,):
+        if event.sent_by(side):
+            before = connection.ending_by(_OTHER[side])
+            if before is not None and before.at_s <= event.at_s:
+                return None  # the other peer had given it up before it opened: this only answers
+            excused = _commanded(context, side, connection, event) or _path_dead(
+                context, scope.index, connection, event
+            )
+            return None if excused else event
+    return None
+
+
+def _commanded(context: Context, side: Side, connection: Connection, event: Event) -> bool:
+    """Tell whether an action told this peer to end its connections."""
+    grace_s = context.subject(side).close_timeout_s + 1.0
+    for index, entry in enumerate(context.scenario.timeline):
+        if entry.kind != "action" or entry.word == "send" or acting_peer(entry) != side:
+            continue
+        in_force = covering(context.occurrences[index], event.at_s, grace_s=grace_s)
+        if in_force and concerns(entry, connection.client):
+            code = entry.parameters.get("code", 1000)
+            if entry.word != "close" or not is_close_frame(event) or close_code(event) == code:
+                return True
+    return False
+
+
+def _path_dead(context: Context, named: int | None, connection: Connection, event: Event) -> bool:
+    """Tell whether an entry other than the named one explains that a peer gave up this connection."""
+    grace_s = heartbeat_timeout_s(context)
+    for index, entry in enumerate(context.scenario.timeline):
+        is_action_of_peer = entry.kind == "action" and entry.word != "freeze"
+        if index == named or is_action_of_peer or not is_killer(context, index):
+            continue
+        if not concerns(entry, connection.client):
+            continue
+        opened, lasting = connection.open_s or 0.0, context.words[index].lasting
+        for row in context.occurrences[index]:
+            until_s = row.end_s + delays_after(context, row) + grace_s
+            met = lasting and row.end_s >= opened
+            if row.start_s <= event.at_s and (event.at_s <= until_s or met):
+                return True
+    return False
+
+
+def _report(context: Context, scope: Scope, connection: Connection, event: Event) -> Judgement:
+    side, who = "server", f"the server, towards client {connection.client},"
+    if event.sent_by("client"):
+        side, who = "client", f"client {connection.client}"
+    how = {"fin": "a FIN", "rst": "an RST"}.get(event.kind, f"Close {close_code(event)}")
+    what = f"gave up connection {connection.number} at {seconds(event.at_s)} with {how}"
+    evidence = [window_line(context, row) for row in scope.rows if scope.index is not None]
+    frames = [row for row in connection.delivered_frames() if row.at_s <= event.at_s]
+    for last in frames[-1:]:
+        opcode = last.get("opcode")
+        evidence.append(
+            f"{seconds(last.at_s)}: last frame delivered before ({opcode}, {last.stream})"
+        )
+    evidence.append(f"{seconds(event.at_s)}: {how} sent by the {side}")
+    return failed(
+        f"{who} {what}, though the path was alive",
+        evidence=tuple(evidence),
+        measured={"client": connection.client, "at_s": round(event.at_s, 6)},
+    )

@@ -6,16 +6,15 @@ entry touched something, the subject lived, and the harness itself kept time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from chaos.checks.connections import Connection, close_code, is_close_frame
-from chaos.checks.context import Context, seconds
-from chaos.checks.entries import Occurrence, covering, label
-from chaos.checks.verdict import Finding, Outcome
+from chaos.checks.context import Context, Occurrence, covering, label, seconds
+from chaos.checks.verdict import Finding, Judgement, failed, passed, undecided
 from chaos.scenario.model import Entry
 from chaos.trace import Event, Side
 from chaos.vocabulary.actions import ACTIONS
-from chaos.vocabulary.checks import CHECKS, DetectsDeadPeer, Reconnects
+from chaos.vocabulary.checks import DetectsDeadPeer, Reconnects
 
 FELT = "felt"
 # a guard of one of these names says that nothing of the run may be judged; `felt` speaks of one entry only
@@ -28,14 +27,25 @@ _MOVES = ("apply", "attempt", "refused", "open", "fin", "rst", "closed", "state"
 
 
 def run_guards(context: Context) -> list[Finding]:
-    """Return one finding per guard, in the order in which they matter, and one per unfelt entry."""
+    """Return one finding per guard, in the order in which they matter, and one per entry for `felt`."""
+    rows = [
+        ("complete", _complete(context)),
+        ("connected", _connected(context)),
+        ("steady_state", _steady(context)),
+        *((FELT, _felt(context, index)) for index in range(len(context.scenario.timeline))),
+        ("subject_alive", _subjects_alive(context)),
+        ("loop_lag", _loop_lag(context)),
+    ]
     return [
-        _complete(context),
-        _connected(context),
-        _steady(context),
-        *_every_entry_felt(context),
-        _subjects_alive(context),
-        _loop_lag(context),
+        Finding(
+            check=name,
+            outcome=row.outcome,
+            reason=row.reason,
+            evidence=row.evidence,
+            measured=row.measured,
+            guard=True,
+        )
+        for name, row in rows
     ]
 
 
@@ -44,18 +54,16 @@ def felt_at_s(context: Context, index: int) -> float | None:
 
     For an entry that repeats, one occurrence that touched something is enough.
     """
-    entry = context.entry(index)
-    events = context.felt(index)
-    times = [event.at_s for event in events]
+    entry, rows = context.entry(index), context.occurrences[index]
+    times = [event.at_s for event in context.felt(index)]
     if entry.word == "noop":
-        times += [row.start_s for row in context.occurrences[index]]
+        times += [row.start_s for row in rows]
     if entry.word in ("refuse", "down"):
         # nobody listens then, so that no link sees the attempts: the clients' own sockets do
         refused = [event.at_s for event in context.trace.select("refused")]
-        times += [at_s for at_s in refused if covering(context.occurrences[index], at_s)]
+        times += [at_s for at_s in refused if covering(rows, at_s)]
     if entry.kind == "action":
-        for row in context.occurrences[index]:
-            times += _traces_of_action(context, entry, row)
+        times += [at_s for row in rows for at_s in _traces_of_action(context, entry, row)]
     return min(times, default=None)
 
 
@@ -77,11 +85,10 @@ def _traces_of_action(context: Context, entry: Entry, row: Occurrence) -> Iterat
         for event in context.trace.select("subject_exit", "subject_start", subject=peer):
             if event.at_s >= row.start_s:
                 yield event.at_s
-    for connections in context.connections.values():
-        for connection in connections:
-            shown = _ending_after(entry, connection, peer, row.start_s)
-            if shown is not None:
-                yield shown.at_s
+    for connection in (one for own in context.connections.values() for one in own):
+        shown = _ending_after(entry, connection, peer, row.start_s)
+        if shown is not None:
+            yield shown.at_s
 
 
 def _ending_after(entry: Entry, connection: Connection, peer: Side, since_s: float) -> Event | None:
@@ -112,43 +119,30 @@ def _sends_since(context: Context, peer: Side, since_s: float) -> Iterator[float
             yield event.at_s
 
 
-def _guard(check: str, outcome: Outcome, reason: str, *evidence: str) -> Finding:
-    return Finding(
-        check=check, outcome=outcome, reason=reason, evidence=tuple(evidence), guard=True
-    )
-
-
-def _complete(context: Context) -> Finding:
-    broken = context.trace.select("network_failed")
+def _complete(context: Context) -> Judgement:
+    broken, stopped = (context.trace.select(kind) for kind in ("network_failed", "interrupted"))
     if broken:
-        reason = f"the network between the subjects broke: {broken[0].get('error')}"
-        return _guard("complete", Outcome.INCONCLUSIVE, reason)
-    events = context.trace.select("interrupted")
-    if events:
-        reason = f"the run was interrupted at {seconds(events[0].at_s)}"
-        return _guard("complete", Outcome.INCONCLUSIVE, reason)
+        return undecided(f"the network between the subjects broke: {broken[0].get('error')}")
+    if stopped:
+        return undecided(f"the run was interrupted at {seconds(stopped[0].at_s)}")
+    end = seconds(context.end_s)
     if not context.trace.select("end"):
-        reason = f"the trace has no end; its last event is at {seconds(context.end_s)}"
-        return _guard("complete", Outcome.INCONCLUSIVE, reason)
-    return _guard(
-        "complete", Outcome.PASS, f"the run went on to its end at {seconds(context.end_s)}"
-    )
+        return undecided(f"the trace has no end; its last event is at {end}")
+    return passed(f"the run went on to its end at {end}")
 
 
-def _connected(context: Context) -> Finding:
-    handshakes_only = context.scenario.steady_state == "none"
-    kind = "attempt" if handshakes_only else "open"
+def _connected(context: Context) -> Judgement:
+    kind, what = "open", "had a connection open"
+    if context.scenario.steady_state == "none":
+        kind, what = "attempt", "made a connection attempt"
     seen = {event.client for event in context.trace.select(kind)}
     missing = [client for client in context.clients if client not in seen]
-    what = "made a connection attempt" if handshakes_only else "had a connection open"
-    if missing:
-        who = ", ".join(str(client) for client in missing[:5])
-        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
-        reason = f"client {who}{more} never {what}"
-        return _guard(
-            "connected", Outcome.INCONCLUSIVE, reason, *_first_troubles(context, missing[0])
-        )
-    return _guard("connected", Outcome.PASS, f"every client {what}")
+    if not missing:
+        return passed(f"every client {what}")
+    who = ", ".join(str(client) for client in missing[:5])
+    more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+    evidence = tuple(_first_troubles(context, missing[0]))
+    return undecided(f"client {who}{more} never {what}", evidence=evidence)
 
 
 def _first_troubles(context: Context, client: int) -> Iterator[str]:
@@ -161,71 +155,57 @@ def _first_troubles(context: Context, client: int) -> Iterator[str]:
         yield f"{seconds(connection.attempt_s)}: attempt of client {client}: {how}"
 
 
-def _first_apply(context: Context) -> Event | None:
-    events = [e for e in context.trace.select("apply") if e.get("change") != "off"]
-    return events[0] if events else None
-
-
-def _steady(context: Context) -> Finding:
+def _steady(context: Context) -> Judgement:
     if context.scenario.steady_state == "none":
         return _attempt_met_fault(context)
-    steady_s, fault = context.steady_s, _first_apply(context)
+    steady_s = context.steady_s
     if steady_s is None:
-        reason = "the steady state was never reached"
-        return _guard("steady_state", Outcome.INCONCLUSIVE, reason)
-    if fault is not None and fault.at_s < steady_s:
-        reason = (
+        return undecided("the steady state was never reached")
+    applied = (e.at_s for e in context.trace.select("apply") if e.get("change") != "off")
+    fault_s = next(applied, steady_s)
+    if fault_s < steady_s:
+        return undecided(
             f"the steady state was reached at {seconds(steady_s)}, after the first entry took effect "
-            f"at {seconds(fault.at_s)}"
+            f"at {seconds(fault_s)}"
         )
-        return _guard("steady_state", Outcome.INCONCLUSIVE, reason)
-    return _guard("steady_state", Outcome.PASS, f"steady state at {seconds(steady_s)}")
+    return passed(f"steady state at {seconds(steady_s)}")
 
 
-def _attempt_met_fault(context: Context) -> Finding:
+def _attempt_met_fault(context: Context) -> Judgement:
     for index, entry in enumerate(context.scenario.timeline):
         at_s = felt_at_s(context, index)
         if at_s is not None:
-            reason = f"{label(entry)} was met at {seconds(at_s)}"
-            return _guard("steady_state", Outcome.PASS, reason)
+            return passed(f"{label(entry)} was met at {seconds(at_s)}")
     if all(entry.allow_unfelt for entry in context.scenario.timeline):
-        return _guard(
-            "steady_state", Outcome.PASS, "no steady state asked for, no entry must be felt"
-        )
-    return _guard("steady_state", Outcome.INCONCLUSIVE, "no attempt met a fault")
+        return passed("no steady state asked for, no entry must be felt")
+    return undecided("no attempt met a fault")
 
 
-def _every_entry_felt(context: Context) -> Iterator[Finding]:
-    for index, entry in enumerate(context.scenario.timeline):
-        at_s = felt_at_s(context, index)
-        if at_s is not None:
-            yield _guard(FELT, Outcome.PASS, f"{label(entry)} was felt at {seconds(at_s)}")
-        elif entry.allow_unfelt:
-            yield _guard(FELT, Outcome.PASS, f"{label(entry)} touched nothing, as allowed")
-        else:
-            rows = context.occurrences[index]
-            when = f"from {seconds(rows[0].start_s)}" if rows else "; it never took effect"
-            reason = f"{label(entry)} touched nothing {when}".replace(" ;", ";")
-            yield _guard(FELT, Outcome.INCONCLUSIVE, reason)
+def _felt(context: Context, index: int) -> Judgement:
+    """Judge that an entry touched something, unless it may touch nothing."""
+    entry, at_s, rows = context.entry(index), felt_at_s(context, index), context.occurrences[index]
+    if at_s is not None:
+        return passed(f"{label(entry)} was felt at {seconds(at_s)}")
+    if entry.allow_unfelt:
+        return passed(f"{label(entry)} touched nothing, as allowed")
+    when = f" from {seconds(rows[0].start_s)}" if rows else "; it never took effect"
+    return undecided(f"{label(entry)} touched nothing{when}")
 
 
-def _subjects_alive(context: Context) -> Finding:
+def _subjects_alive(context: Context) -> Judgement:
     felt = [felt_at_s(context, index) for index in range(len(context.scenario.timeline))]
     first_s = min((at_s for at_s in felt if at_s is not None), default=float("inf"))
     for event in context.trace.select("subject_exit"):
         if _exit_expected(context, event):
             continue
-        who = event.get("subject")
+        who, error = event.get("subject"), event.get("error")
         who = f"client {event.client}" if who == "client" and event.client else who
-        error = event.get("error")
         how = f"ended with {error}" if error else "ended by itself"
-        if event.at_s < first_s:
-            reason = f"{who} {how} at {seconds(event.at_s)}, before the first felt fault"
-            return _guard("subject_alive", Outcome.INCONCLUSIVE, reason)
         reason = f"{who} {how} at {seconds(event.at_s)}"
-        evidence = f"{seconds(first_s)}: first fault felt"
-        return _guard("subject_alive", Outcome.FAIL, reason, evidence)
-    return _guard("subject_alive", Outcome.PASS, "no subject ended unexpectedly")
+        if event.at_s < first_s:
+            return undecided(f"{reason}, before the first felt fault")
+        return failed(reason, evidence=(f"{seconds(first_s)}: first fault felt",))
+    return passed("no subject ended unexpectedly")
 
 
 def _exit_expected(context: Context, event: Event) -> bool:
@@ -241,32 +221,29 @@ def _exit_expected(context: Context, event: Event) -> bool:
         rows = context.occurrences[index]
         if peer == subject and any(row.start_s <= event.at_s for row in rows):
             return True
-    if subject != "client":
-        return False
     # the exit must follow a refusal: giving up for good is an answer to one
-    connections = context.of_client(event.client or 1)
-    refusals = [row for row in (c.refusal() for c in connections) if row is not None]
-    refused = any(row.at_s <= event.at_s for row in refusals)
-    gives_up = {"never_reconnects", "handshake"} & {e.check for e in context.scenario.expect}
+    refusals = [connection.refusal() for connection in context.of_client(event.client or 1)]
+    refused = any(row is not None and row.at_s <= event.at_s for row in refusals)
+    checks = {expectation.check for expectation in context.scenario.expect}
+    gives_up = bool(checks & {"never_reconnects", "handshake"})
     limited = context.scenario.client.backoff.attempts_max is not None
-    return refused and (bool(gives_up) or limited)
+    return subject == "client" and refused and (gives_up or limited)
 
 
 def tightest_bound_s(context: Context) -> float | None:
     """Return the shortest bound that the loop's lag could spoil: a `within`, or a heartbeat's timeout."""
-    bounds: list[float] = []
-    for expectation in context.scenario.expect:
-        kind = CHECKS.get(expectation.check)
-        if kind in (DetectsDeadPeer, Reconnects):
-            settings = kind.model_validate(expectation.parameters)
-            assert isinstance(settings, DetectsDeadPeer | Reconnects)
-            bounds.append(settings.within_s)
-    peers = (context.scenario.client, context.scenario.server)
-    bounds += [peer.heartbeat.timeout_s for peer in peers if peer.heartbeat is not None]
-    return min(bounds, default=None)
+    timed: Mapping[str, type[DetectsDeadPeer | Reconnects]] = {
+        kind.word: kind for kind in (DetectsDeadPeer, Reconnects)
+    }
+    bounds = [
+        timed[row.check].model_validate(row.parameters).within_s
+        for row in context.scenario.expect
+        if row.check in timed
+    ]
+    return min([*bounds, *context.pong_waits_s], default=None)
 
 
-def _loop_lag(context: Context) -> Finding:
+def _loop_lag(context: Context) -> Judgement:
     """Judge how late the event loop was: at most a tenth of the tightest bound while something is being timed.
 
     That is from shortly before the first timeline entry until connections have come to rest. Before and after it only
@@ -276,7 +253,7 @@ def _loop_lag(context: Context) -> Finding:
     bound_s = tightest_bound_s(context)
     lags = [e for e in context.trace.select("lag") if 0 <= e.at_s <= context.end_s]
     if bound_s is None or not lags:
-        return _guard("loop_lag", Outcome.PASS, "the event loop kept time")
+        return passed("the event loop kept time")
     from_s = min((e.at_s for e in context.trace.select("apply")), default=0.0) - LAG_MARGIN_S
     moves = context.trace.select(*_MOVES)
     until_s = max((e.at_s for e in moves if e.at_s <= context.end_s), default=0.0) + LAG_MARGIN_S
@@ -284,11 +261,11 @@ def _loop_lag(context: Context) -> Finding:
         (float(e["lag_s"]), LAG_SHARE if from_s <= e.at_s <= until_s else LAG_SHARE_AT_REST, e)
         for e in lags
     ]
-    lag_s, share, worst = max(rows, key=lambda row: row[0] / row[1])
+    lag_s, share, late = max(rows, key=lambda row: row[0] / row[1])
     limit_s = share * bound_s
-    text = f"the event loop was {seconds(lag_s)} late at {seconds(worst.at_s)}"
+    text = f"the event loop was {seconds(lag_s)} late at {seconds(late.at_s)}"
     if lag_s > limit_s:
         reason = f"{text}; at most {seconds(limit_s)} is fair to the tightest bound of {seconds(bound_s)}"
         hint = "a subject in this process that blocks the loop stops the link too"
-        return _guard("loop_lag", Outcome.INCONCLUSIVE, reason, hint)
-    return _guard("loop_lag", Outcome.PASS, text)
+        return undecided(reason, evidence=(hint,))
+    return passed(text)

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from chaos.checks.context import Context, inconclusive, seconds
-from chaos.checks.entries import label
+from chaos.checks.context import Context, Scope, seconds
 from chaos.checks.statistics import quantile
-from chaos.checks.verdict import Finding, Outcome
-from chaos.scenario.model import Expectation
-from chaos.scenario.rules import speaks_of
+from chaos.checks.verdict import Judgement, Outcome, undecided
 from chaos.vocabulary.checks import Herd
 
 # what this harness adds per client on real sockets, measured about 1 ms: it spreads attempts by itself
@@ -29,88 +26,58 @@ def peak_per_second(times: Sequence[float]) -> tuple[int, float]:
     return best, best_s
 
 
-def herd(context: Context, settings: Herd, expectation: Expectation) -> Finding:
+def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     """Judge the attempts of all clients from the time the entry took effect.
 
     `peak_per_s`: the most attempts in any sliding second. `spread`: between the 5th and the 95th percentile of each
     client's first attempt. On real sockets the harness itself spreads attempts by about 1 ms per client; an expected
     spread below five times that is INCONCLUSIVE, as are fewer than two clients that came back.
     """
-    index = speaks_of(context.scenario, expectation)
-    assert index is not None, "this check always speaks of an entry"
-    rows = context.occurrences[index]
-    if not rows:
-        return inconclusive(settings.word, f"{label(context.entry(index))} never took effect")
-    since_s = rows[0].start_s
-    back = {
-        client: [at_s for at_s in context.attempts.get(client, []) if at_s >= since_s]
-        for client in context.concerned(context.entry(index))
-    }
-    firsts = [times[0] for times in back.values() if times]
-    if len(firsts) < 2:
-        return inconclusive(settings.word, f"{len(firsts)} clients came back; expected at least 2")
-    peak, peak_s = peak_per_second([at_s for times in back.values() for at_s in times])
+    back = [
+        [at_s for at_s in context.attempts_of(client) if at_s >= scope.since_s]
+        for client in scope.clients
+    ]
+    firsts = [times[0] for times in back if times]
+    clients = len(firsts)
+    if clients < 2:
+        return undecided(f"{clients} clients came back; expected at least 2")
+    peak, peak_s = peak_per_second([at_s for times in back for at_s in times])
     spread_s = quantile(firsts, 0.95) - quantile(firsts, 0.05)
-    harness_s = 0.0 if context.virtual else HARNESS_S_PER_CLIENT * len(firsts)
-    measured = {
-        "clients": len(firsts),
-        "peak_per_s": peak,
-        "spread_s": round(spread_s, 6),
-        "harness_adds_s": round(harness_s, 6),
-    }
-    return _judge(
-        settings,
-        peak=peak,
-        peak_s=peak_s,
-        spread_s=spread_s,
-        harness_s=harness_s,
-        measured=measured,
-    )
-
-
-def _judge(
-    settings: Herd,
-    *,
-    peak: int,
-    peak_s: float,
-    spread_s: float,
-    harness_s: float,
-    measured: dict[str, float],
-) -> Finding:
-    outcome, reason, evidence = Outcome.PASS, "", []
-    clients = int(measured["clients"])
+    harness_s = 0.0 if context.virtual else HARNESS_S_PER_CLIENT * clients
+    added_s = round(harness_s, 6)
+    outcome, reasons, evidence = Outcome.PASS, [], []
     if settings.peak_per_s is not None and peak > settings.peak_per_s:
         outcome = Outcome.FAIL
-        reason = f"{peak} attempts in one second, expected at most {settings.peak_per_s:g}"
+        reasons.append(f"{peak} attempts in one second, expected at most {settings.peak_per_s:g}")
         evidence.append(f"{seconds(peak_s)}: a second with {peak} attempts begins")
     if settings.spread_s is not None and spread_s < settings.spread_s:
         outcome = Outcome.FAIL
-        more = f"first attempts within {seconds(spread_s)}, expected a spread of at least {settings.spread_s:g} s"
-        reason = f"{reason}; {more}" if reason else more
+        reasons.append(
+            f"first attempts within {seconds(spread_s)}, expected a spread of at least {settings.spread_s:g} s"
+        )
     expected_s = _expected_spread_s(settings, clients)
-    if (
-        outcome is Outcome.PASS
-        and expected_s is not None
-        and expected_s < HARNESS_FACTOR * harness_s
-    ):
+    if not reasons and expected_s is not None and expected_s < HARNESS_FACTOR * harness_s:
         outcome = Outcome.INCONCLUSIVE
-        reason = (
+        reasons.append(
             f"the expected spread of {seconds(expected_s)} is below {HARNESS_FACTOR} times what the harness adds "
             f"({seconds(harness_s)} for {clients} clients)"
         )
-    text = (
-        reason
-        or f"{clients} clients came back over {seconds(spread_s)}, at most {peak} attempts in one second"
-    )
-    added_s = measured.get("harness_adds_s", 0)
+    elif not reasons:
+        reasons.append(
+            f"{clients} clients came back over {seconds(spread_s)}, at most {peak} attempts in one second"
+        )
     if added_s and outcome is not Outcome.INCONCLUSIVE:
-        text += f"; the harness itself adds about {added_s:g} s"
-    return Finding(
-        check=settings.word,
-        outcome=outcome,
-        reason=text,
+        reasons.append(f"the harness itself adds about {added_s:g} s")
+    return Judgement(
+        outcome,
+        "; ".join(reasons),
         evidence=tuple(evidence),
-        measured=measured,
+        measured={
+            "clients": clients,
+            "peak_per_s": peak,
+            "spread_s": round(spread_s, 6),
+            "harness_adds_s": added_s,
+        },
     )
 
 

@@ -12,26 +12,37 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from chaos.checks.alarms import no_false_alarm
 from chaos.checks.availability import availability, cost
 from chaos.checks.backoff import backoff
-from chaos.checks.conduct import close_code, never_sends_before_open, single_connection
-from chaos.checks.context import Context, inconclusive
+from chaos.checks.conduct import (
+    close_code,
+    handshake,
+    never_sends_before_open,
+    single_connection,
+)
+from chaos.checks.context import Context, Scope, label
 from chaos.checks.delivery import delivers, single_handler
-from chaos.checks.detection import detects_dead_peer
-from chaos.checks.entries import label
+from chaos.checks.detection import detects_dead_peer, no_false_alarm
 from chaos.checks.guards import VETOES, felt_at_s, run_guards
 from chaos.checks.herd import herd
 from chaos.checks.leaks import no_leaks
 from chaos.checks.recovery import never_reconnects, reconnects
-from chaos.checks.refusals import handshake
-from chaos.checks.verdict import Finding, Outcome, Verdict, combine
+from chaos.checks.verdict import (
+    Finding,
+    Judgement,
+    Outcome,
+    Verdict,
+    combine,
+    failed,
+    passed,
+    undecided,
+)
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.rules import speaks_of
 from chaos.trace import Trace
 from chaos.vocabulary.checks import CHECKS
 
-Check = Callable[[Context, Any, Expectation], Finding]
+Check = Callable[[Context, Any, Scope], Judgement]
 CheckLoader = Callable[[str], Callable[..., Any]]
 
 JUDGES: Mapping[str, Check] = {
@@ -68,8 +79,7 @@ def judge(
         pydantic.ValidationError: the header's scenario is not one (the trace is of another version).
     """
     context = Context.of(trace, scenario)
-    guards = run_guards(context)
-    loader = check_loader or _no_loader
+    guards, loader = run_guards(context), check_loader or _no_loader
     findings = [
         _hold_back(context, expectation, _judge_one(context, expectation, loader), guards)
         for expectation in context.scenario.expect
@@ -95,37 +105,44 @@ def _no_loader(name: str) -> Callable[..., Any]:
 def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
     """Judge one expectation; a check that crashes is INCONCLUSIVE, with the traceback as evidence."""
     try:
-        finding = _run_check(context, expectation, loader)
+        judge_it = _judge_own if expectation.use is not None else _judge_built_in
+        answer = judge_it(context, expectation, loader)
     except Exception as error:
-        finding = Finding(
-            check=expectation.use or expectation.check,
-            outcome=Outcome.INCONCLUSIVE,
-            reason=f"the check crashed: {type(error).__name__}: {error}",
+        answer = undecided(
+            f"the check crashed: {type(error).__name__}: {error}",
             evidence=tuple(traceback.format_exc().splitlines()),
         )
-    return finding.on_line(expectation.line)
+    if isinstance(answer, Finding):
+        return replace(answer, line=expectation.line)
+    return Finding(
+        check=expectation.use or expectation.check,
+        outcome=answer.outcome,
+        reason=answer.reason,
+        evidence=answer.evidence,
+        measured=answer.measured,
+        line=expectation.line,
+    )
 
 
-def _run_check(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
-    if expectation.use is not None:
-        return _judge_own(context, expectation, loader)
+def _judge_built_in(context: Context, expectation: Expectation, _: CheckLoader) -> Judgement:
     settings = CHECKS[expectation.check].model_validate(expectation.parameters)
     try:
-        speaks_of(context.scenario, expectation)
+        scope = context.scope_of(expectation)
     except LookupError as error:
-        return inconclusive(expectation.check, str(error))
-    return JUDGES[expectation.check](context, settings, expectation)
+        return undecided(str(error))
+    return JUDGES[expectation.check](context, settings, scope)
 
 
-def _judge_own(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
-    name = expectation.use or ""
-    answer = loader(name)(context.trace, **expectation.parameters)
+def _judge_own(
+    context: Context, expectation: Expectation, loader: CheckLoader
+) -> Judgement | Finding:
+    answer = loader(expectation.use or "")(context.trace, **expectation.parameters)
     if isinstance(answer, Finding):
         return answer
     if answer is None or answer is True:
-        return Finding(check=name, outcome=Outcome.PASS, reason="passed")
+        return passed("passed")
     if answer is False or isinstance(answer, str):
-        return Finding(check=name, outcome=Outcome.FAIL, reason=answer or "failed")
+        return failed(answer or "failed")
     raise TypeError(f"expected a Finding, bool, str or None from the check, got {answer!r}")
 
 
@@ -135,16 +152,12 @@ def _hold_back(
     """Turn a failure that a guard forbids into INCONCLUSIVE."""
     if finding.outcome is not Outcome.FAIL:
         return finding
-    for guard in guards:
-        if guard.check in VETOES and guard.outcome is Outcome.INCONCLUSIVE:
-            return _held(finding, guard.reason)
+    vetoes = (guard for guard in guards if guard.check in VETOES)
+    reasons = [guard.reason for guard in vetoes if guard.outcome is Outcome.INCONCLUSIVE]
     index = speaks_of(context.scenario, expectation) if expectation.use is None else None
     if index is not None and felt_at_s(context, index) is None:
-        return _held(finding, f"{label(context.entry(index))} touched nothing")
-    return finding
-
-
-def _held(finding: Finding, why: str) -> Finding:
-    return replace(
-        finding, outcome=Outcome.INCONCLUSIVE, reason=f"not judged, since {why}; {finding.reason}"
-    )
+        reasons.append(f"{label(context.entry(index))} touched nothing")
+    if not reasons:
+        return finding
+    reason = f"not judged, since {reasons[0]}; {finding.reason}"
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=reason)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 
-from chaos.checks.context import Context
-from chaos.checks.entries import Occurrence, concerns
+from chaos.checks.context import Context, Occurrence, concerns
 from chaos.scenario.paths import LegPath
 
 
@@ -17,10 +16,8 @@ def is_killer(context: Context, index: int) -> bool:
 
 def _too_slow(context: Context, index: int) -> bool:
     """Tell whether the entry alone delays an answer to a ping by as long as a peer may wait for it."""
-    peers = (context.scenario.client, context.scenario.server)
-    waits = [peer.heartbeat.timeout_s for peer in peers if peer.heartbeat is not None]
     delay_s = context.words[index].answer_delay_s(context.entry(index).stream)
-    return bool(waits) and delay_s >= min(waits)
+    return delay_s >= min(context.pong_waits_s, default=math.inf)
 
 
 def path_hides_client(context: Context) -> bool:
@@ -67,8 +64,7 @@ def delays_after(context: Context, row: Occurrence) -> float:
 
 def heartbeat_timeout_s(context: Context) -> float:
     """Return the longest wait for a pong of either peer, at least one second."""
-    peers = (context.scenario.client, context.scenario.server)
-    return max([1.0, *(peer.heartbeat.timeout_s for peer in peers if peer.heartbeat is not None)])
+    return max([1.0, *context.pong_waits_s])
 
 
 def added_latency_s(context: Context, start_s: float, end_s: float, client: int) -> float:
@@ -82,10 +78,7 @@ def added_latency_s(context: Context, start_s: float, end_s: float, client: int)
     for rows in context.occurrences:
         for row in rows:
             entry = context.entry(row.index)
-            if _overlaps(row, start_s, end_s) and concerns(entry, client):
+            overlaps = row.start_s <= end_s and row.end_s >= start_s
+            if overlaps and concerns(entry, client):
                 total_s += context.words[row.index].round_trip_s(entry.stream)
     return total_s
-
-
-def _overlaps(row: Occurrence, start_s: float, end_s: float) -> bool:
-    return row.start_s <= end_s and row.end_s >= start_s

@@ -5,84 +5,61 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chaos.checks.connections import Connection
-from chaos.checks.context import Context, Judgement, inconclusive, seconds, window_line, worst
-from chaos.checks.entries import Occurrence, label
-from chaos.checks.verdict import Finding, Outcome
-from chaos.scenario.model import Expectation
-from chaos.scenario.rules import speaks_of
+from chaos.checks.context import Context, Occurrence, Scope, label, seconds, window_line
+from chaos.checks.verdict import Judgement, Measure, Outcome, failed, passed, undecided, worst
 from chaos.trace import Event
 from chaos.vocabulary.checks import NeverReconnects, Reconnects
 
 
-def reconnects(context: Context, settings: Reconnects, expectation: Expectation) -> Finding:
+def reconnects(context: Context, settings: Reconnects, scope: Scope) -> Judgement:
     """Judge, for each client and occurrence, how soon after the entry's end it was connected again.
 
     Connected is: a 101 delivered and one frame passed on that connection (Close frames do not count). A connection
     that was open before and survived counts as connected at once, with a remark, when frames pass on it again after
     the entry's end, each way in which they passed before. The worst client is reported.
     """
-    index = speaks_of(context.scenario, expectation)
-    assert index is not None, "this check always speaks of an entry"
-    entry, rows = context.entry(index), context.occurrences[index]
-    if not rows:
-        return inconclusive(settings.word, f"{label(entry)} never took effect")
-    parts = [
-        _judge_client(context, settings, expectation, row, client)
-        for row in rows
-        for client in context.concerned(entry)
-    ]
-    return worst(settings.word, parts, nothing="no client to judge")
+    parts = (
+        _judge_client(context, row, client, settings.within_s, scope.tolerance_s)
+        for row in scope.rows
+        for client in scope.clients
+    )
+    return worst(parts, nothing="no client to judge")
 
 
 def _judge_client(
-    context: Context,
-    settings: Reconnects,
-    expectation: Expectation,
-    row: Occurrence,
-    client: int,
+    context: Context, row: Occurrence, client: int, within_s: float, tolerance_s: float
 ) -> Judgement:
-    bound = f"expected within {settings.within_s:g} s"
+    bound = f"expected within {within_s:g} s"
     if not row.ended:
-        reason = f"the window of {label(context.entry(row.index))} did not end before the run did"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason)
-    deadline_s = row.end_s + settings.within_s + context.tolerance_s(expectation)
+        entry = label(context.entry(row.index))
+        return undecided(f"the window of {entry} did not end before the run did")
+    deadline_s = row.end_s + within_s + tolerance_s
     at_s, survived = _connected_at(context, row, client, deadline_s)
-    attempts = [
-        t for t in context.attempts.get(client, []) if row.start_s <= t <= (at_s or context.end_s)
-    ]
-    measured: list[tuple[str, float | int | str]] = [
-        ("client", client),
-        ("attempts", len(attempts)),
-    ]
+    until_s = at_s or context.end_s
+    attempts = [t for t in context.attempts_of(client) if row.start_s <= t <= until_s]
+    measured: dict[str, Measure] = {"client": client, "attempts": len(attempts)}
     if survived:
-        measured.append(("remark", "the connection survived"))
+        measured["remark"] = "the connection survived"
+    evidence = tuple(_chain(context, row, client, deadline_s))
     if at_s is not None:
-        took_s = max(0.0, at_s - row.end_s)
-        measured.append(("reconnected_s", round(took_s, 6)))
-        on_time = at_s <= deadline_s
+        took_s, on_time = max(0.0, at_s - row.end_s), at_s <= deadline_s
+        measured["reconnected_s"] = round(took_s, 6)
         how = "kept its connection" if survived else f"was connected again after {seconds(took_s)}"
         return Judgement(
-            outcome=Outcome.PASS if on_time else Outcome.FAIL,
-            reason=f"client {client} {how} ({bound})",
+            Outcome.PASS if on_time else Outcome.FAIL,
+            f"client {client} {how} ({bound})",
             badness=took_s,
-            evidence=() if on_time else tuple(_chain(context, row, client, deadline_s)),
-            measured=tuple(measured),
+            evidence=() if on_time else evidence,
+            measured=measured,
         )
-    evidence = tuple(_chain(context, row, client, deadline_s))
     if context.end_s < deadline_s:
         reason = f"the run ended {seconds(context.end_s - row.end_s)} after the entry; {bound}"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, evidence=evidence)
-    mute = [c for c in _opened_since(context, row, client) if _nothing_sent(c)]
-    if mute:
+        return undecided(reason, evidence=evidence)
+    if any(_nothing_sent(connection) for connection in _opened_since(context, row, client)):
         reason = f"client {client} had a connection open again, but no frame was sent on it"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, evidence=evidence)
-    return Judgement(
-        outcome=Outcome.FAIL,
-        reason=f"client {client} was never connected again ({bound})",
-        badness=float("inf"),
-        evidence=evidence,
-        measured=tuple(measured),
-    )
+        return undecided(reason, evidence=evidence)
+    reason = f"client {client} was never connected again ({bound})"
+    return failed(reason, badness=float("inf"), evidence=evidence, measured=measured)
 
 
 def _connected_at(
@@ -116,7 +93,10 @@ def _flows_again(connection: Connection, row: Occurrence) -> bool:
 
 
 def _nothing_sent(connection: Connection) -> bool:
-    sent = any(event.kind == "frame" and event.is_sent for event in connection.events)
+    sent = any(
+        event.kind == "frame" and (event.sent_by("client") or event.sent_by("server"))
+        for event in connection.events
+    )
     return not sent and connection.first_ending is None
 
 
@@ -131,36 +111,26 @@ def _chain(context: Context, row: Occurrence, client: int, deadline_s: float) ->
 
 
 def _fate(connection: Connection) -> str:
-    refusal = connection.refusal()
-    opened = connection.open_s
+    refusal, opened = connection.refusal(), connection.open_s
     if opened is not None:
         frames = connection.delivered_frames()
-        first = f", first frame at {seconds(frames[0].at_s)}" if frames else ", no frame passed"
-        return f"open at {seconds(opened)}{first}"
+        first = f"first frame at {seconds(frames[0].at_s)}" if frames else "no frame passed"
+        return f"open at {seconds(opened)}, {first}"
     if refusal is None:
         return "no answer"
     detail = refusal.get("status") or refusal.get("how") or refusal.get("error") or ""
     return f"{refusal.kind} {detail} at {seconds(refusal.at_s)}".replace("  ", " ")
 
 
-def never_reconnects(
-    context: Context, settings: NeverReconnects, expectation: Expectation
-) -> Finding:
+def never_reconnects(context: Context, _settings: NeverReconnects, scope: Scope) -> Judgement:
     """Judge that no client makes an attempt after it was refused, until the end of the run.
 
     The refusal is the first Close frame, FIN, RST, refused handshake or refused attempt that reached the client at
     or after the entry took effect (or the Close frame it sent itself, where the entry told it to close).
     INCONCLUSIVE when what is left of the run is shorter than twice the client's longest backoff: it may still wait.
     """
-    index = speaks_of(context.scenario, expectation)
-    assert index is not None, "this check always speaks of an entry"
-    entry, rows = context.entry(index), context.occurrences[index]
-    if not rows:
-        return inconclusive(settings.word, f"{label(entry)} never took effect")
-    since_s = rows[0].start_s
-    parts = [_judge_absence(context, client, rows[0]) for client in context.concerned(entry)]
-    kind = "window" if entry.has_window else "instant"
-    return worst(settings.word, parts, nothing="no client to judge", after_s=since_s, entry=kind)
+    parts = (_judge_absence(context, client, scope.rows[0]) for client in scope.clients)
+    return worst(parts, nothing="no client to judge")
 
 
 def _refused_at(context: Context, client: int, since_s: float) -> Event | None:
@@ -175,39 +145,38 @@ def _refused_at(context: Context, client: int, since_s: float) -> Event | None:
 
 
 def _judge_absence(context: Context, client: int, row: Occurrence) -> Judgement:
+    more: dict[str, Measure] = {
+        "after_s": row.start_s,
+        "entry": "window" if context.entry(row.index).has_window else "instant",
+    }
     refused = _refused_at(context, client, row.start_s)
     if refused is None:
         reason = f"no refusal reached client {client} after {seconds(row.start_s)}"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason)
+        return undecided(reason, measured=more)
     what = _describe(refused)
-    later = [at for at in context.attempts.get(client, []) if at > refused.at_s]
-    measured = (
-        ("client", client),
-        ("refused_at_s", round(refused.at_s, 6)),
-        ("attempts", len(later)),
-    )
+    later = [at for at in context.attempts_of(client) if at > refused.at_s]
+    measured: dict[str, Measure] = {
+        "client": client,
+        "refused_at_s": round(refused.at_s, 6),
+        "attempts": len(later),
+        **more,
+    }
     if later:
-        first_s = later[0] - refused.at_s
-        reason = f"client {client} tried again {seconds(first_s)} after {what} (attempts in all: {len(later)})"
+        first = seconds(later[0] - refused.at_s)
         evidence = (
             window_line(context, row),
             f"{seconds(refused.at_s)}: {what}",
             *(f"{seconds(at)}: attempt" for at in later[:5]),
         )
-        return Judgement(
-            outcome=Outcome.FAIL,
-            reason=reason,
-            badness=len(later),
-            evidence=evidence,
-            measured=measured,
-        )
+        reason = f"client {client} tried again {first} after {what} (attempts in all: {len(later)})"
+        return failed(reason, badness=len(later), evidence=evidence, measured=measured)
     left_s, needed_s = context.end_s - refused.at_s, 2 * context.scenario.client.backoff.max_s
     if left_s < needed_s:
         expected = f"expected at least {seconds(needed_s)}, twice backoff.max"
         reason = f"only {seconds(left_s)} were left after {what}; {expected}"
-        return Judgement(outcome=Outcome.INCONCLUSIVE, reason=reason, measured=measured)
+        return undecided(reason, measured=measured)
     reason = f"client {client} made no attempt in {seconds(left_s)} after {what}"
-    return Judgement(outcome=Outcome.PASS, reason=reason, badness=-left_s, measured=measured)
+    return passed(reason, badness=-left_s, measured=measured)
 
 
 def _describe(event: Event) -> str:

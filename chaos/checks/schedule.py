@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from chaos.checks.connections import Connection, close_code, is_close_frame
-from chaos.checks.context import Context
-from chaos.checks.entries import concerns
+from chaos.checks.context import Context, concerns
 from chaos.checks.paths import client_round_trip_s, delays_after, path_hides_client
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import Policy, Reaction
@@ -49,11 +48,9 @@ class Delay:
 def reaction_to(policy: Policy, connection: Connection) -> Reaction:
     """Return how the policy answers to what ended this connection or attempt."""
     refusal = connection.refusal()
-    if refusal is None:
-        return Reaction.BACKOFF
-    if refusal.kind == "response":
+    if refusal is not None and refusal.kind == "response":
         return policy.on_status(int(refusal.get("status", 0)))
-    if is_close_frame(refusal):
+    if refusal is not None and is_close_frame(refusal):
         return policy.on_close(close_code(refusal))
     return Reaction.BACKOFF
 
@@ -63,12 +60,10 @@ def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[fl
 
     None when the next attempt began without either.
     """
-    own = connection.ending_by("client")
-    refusal = connection.refusal()
-    socket_s = connection.client_socket_end_s()
     # on a connection that never was open, a Close frame cannot come, so these are FIN, RST and refusals
-    signs = [event.at_s for event in (own, refusal) if event is not None]
-    signs = [at_s for at_s in (*signs, socket_s) if at_s <= before_s]
+    ends = (connection.ending_by("client"), connection.refusal())
+    times = [event.at_s for event in ends if event is not None]
+    signs = [at_s for at_s in (*times, connection.client_socket_end_s()) if at_s <= before_s]
     if not signs:
         return None
     first_s = min(signs)
@@ -131,34 +126,18 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     sockets of its own, do not. Where one attempt in the window was recorded, all were. An attempt whose SYN is lost
     below the link is seen by nobody, unless a later SYN gets through; a failed name is recorded by the resolver.
     """
-    if any(
-        _loses_attempts(context, entry, client, start_s, end_s)
-        for entry in range(len(context.scenario.timeline))
-    ):
-        return True
-    if context.scenario.client.use == "reference":
-        return False
-    seen = context.attempts.get(client, [])
-    for index, words in enumerate(context.words):
-        if not words.refuses:
-            continue
+    seen = context.attempts_of(client)
+    records_all = context.scenario.client.use == "reference"
+    for index, word in enumerate(context.words):
+        loses = word.hides_client() and concerns(context.entry(index), client)
         for row in context.occurrences[index]:
-            overlaps = row.start_s < end_s and row.end_s > start_s
-            if overlaps and not any(row.start_s < at_s < row.end_s for at_s in seen):
+            late_s = delays_after(context, row) if loses else 0.0
+            if row.start_s >= end_s or row.end_s + late_s <= start_s:
+                continue
+            unseen = word.refuses and not any(row.start_s < at_s < row.end_s for at_s in seen)
+            if loses or (unseen and not records_all):
                 return True
     return False
-
-
-def _loses_attempts(
-    context: Context, index: int, client: int, start_s: float, end_s: float
-) -> bool:
-    entry = context.entry(index)
-    if not context.words[index].hides_client() or not concerns(entry, client):
-        return False
-    return any(
-        row.start_s < end_s and row.end_s + delays_after(context, row) > start_s
-        for row in context.occurrences[index]
-    )
 
 
 def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | None:
@@ -166,11 +145,10 @@ def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | Non
 
     A client that gave up a silent connection may count its life to the end, or only to the last frame it got.
     """
-    opened = connection.open_s
+    opened, refusal = connection.open_s, connection.refusal()
     if opened is None:
         return None
     oldest_s = ended_s - opened
-    refusal = connection.refusal()
     if refusal is not None and refusal.at_s <= ended_s:
         return oldest_s, oldest_s
     heard = [e.at_s for e in connection.delivered_frames() if e.delivered_to("client")]

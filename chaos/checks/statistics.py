@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import combinations
 
 ALPHA = 1e-7
 
@@ -72,10 +73,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 def slope(values: Sequence[float]) -> float:
     """Return the Theil–Sen slope per step: the median of the slopes between all pairs, robust against outliers."""
-    count = len(values)
     slopes = [
         (values[later] - values[earlier]) / (later - earlier)
-        for earlier in range(count)
-        for later in range(earlier + 1, count)
+        for earlier, later in combinations(range(len(values)), 2)
     ]
     return quantile(slopes, 0.5) if slopes else 0.0

@@ -1,10 +1,15 @@
-"""What a run amounts to: outcomes, findings and verdicts, as data that goes to JSON and back."""
+"""What a run amounts to: outcomes, judgements, findings and verdicts.
+
+A check gives a `Judgement`, often the worst of several: one for each client or occurrence. `chaos.checks.judge` makes
+a `Finding` of it, and a `Verdict` of all findings. Findings and verdicts go to JSON and back.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
+from functools import partial
 from typing import Any
 
 Measure = float | int | str
@@ -17,6 +22,43 @@ class Outcome(Enum):
     FAIL = "FAIL"
     INCONCLUSIVE = "INCONCLUSIVE"
     SKIPPED = "SKIPPED"
+
+
+WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What a check says, or one part of it (one client, one occurrence).
+
+    `badness` compares parts with the same outcome. `evidence` is the chain of causes, each with its time; `measured`
+    the figures behind the outcome.
+    """
+
+    outcome: Outcome
+    reason: str
+    _: KW_ONLY
+    badness: float = 0.0
+    evidence: tuple[str, ...] = ()
+    measured: Mapping[str, Measure] = field(default_factory=dict)
+
+
+passed = partial(Judgement, Outcome.PASS)
+failed = partial(Judgement, Outcome.FAIL)
+undecided = partial(Judgement, Outcome.INCONCLUSIVE)
+
+
+def worst(parts: Iterable[Judgement | None], *, nothing: str) -> Judgement:
+    """Return the worst of these parts; a None among them says nothing.
+
+    INCONCLUSIVE parts matter only where nothing failed; with no parts at all the answer is INCONCLUSIVE, for the
+    reason `nothing`.
+    """
+    return min(
+        (part for part in parts if part is not None),
+        key=lambda part: (WORST_FIRST.index(part.outcome), -part.badness),
+        default=undecided(nothing),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +76,6 @@ class Finding:
     measured: Mapping[str, Measure] = field(default_factory=dict)
     line: int = 0
     guard: bool = False
-
-    def on_line(self, line: int) -> Finding:
-        """Return the same finding, of an expectation on this line."""
-        return Finding(
-            check=self.check,
-            outcome=self.outcome,
-            reason=self.reason,
-            evidence=self.evidence,
-            measured=self.measured,
-            line=line,
-            guard=self.guard,
-        )
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -135,10 +165,7 @@ def combine(findings: Iterable[Finding]) -> Outcome:
     Guards come first: `chaos.checks.judge` has by then turned each failure that a guard forbids into INCONCLUSIVE.
     """
     outcomes = {finding.outcome for finding in findings}
-    for outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS):
-        if outcome in outcomes:
-            return outcome
-    return Outcome.INCONCLUSIVE
+    return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.INCONCLUSIVE)
 
 
 def skipped(*, scenario: str, path: str, network: str, seed: int, reason: str) -> Verdict:
