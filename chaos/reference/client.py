@@ -244,22 +244,17 @@ class ReferenceClient:
         """Carry out the timeline's actions until the channel is closed; what takes time runs in `nursery`."""
         async for command in commands:
             parameters = command.parameters
-            if command.action == "close" and not command.ends:
-                self.close(parameters.get("code", 1000), parameters.get("reason", ""))
-            elif command.action == "offline":
-                (self.online if command.ends else self.offline)()
-            elif command.action == "send":
-                nursery.start_soon(self._burst, parameters)
-
-    async def _burst(self, parameters: Any) -> None:
-        if self.traffic is None:
-            report("note", text="nothing sent: not open")
-            return
-        try:
-            size, binary = parameters.get("size", 64), parameters.get("binary", False)
-            await self.traffic.send_one(size, binary=binary)
-        except ConnectionLost:
-            report("note", text="nothing sent: the connection was lost")
+            match command.action, command.ends:
+                case "close", False:
+                    self.close(parameters.get("code", 1000), parameters.get("reason", ""))
+                case "offline", False:
+                    self.offline()
+                case "offline", True:
+                    self.online()
+                case "send", False if self.traffic is not None:
+                    nursery.start_soon(self.traffic.send_asked, parameters)
+                case "send", False:
+                    report("note", text="nothing sent: not open")
 
 
 @subject(sends=True, actions=("close", "offline", "send"))

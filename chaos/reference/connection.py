@@ -10,7 +10,9 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import Literal
 
 import trio
 from trio_websocket import ConnectionClosed, WebSocketConnection
@@ -241,13 +243,11 @@ class Connection:
         with self.tap.while_alive(goodbye.wait_s):
             self._sent_close = goodbye
             self._readers.closing = True
-            try:
+            with suppress(ConnectionClosed, LocalProtocolError):
                 if goodbye.echo:
                     await websocket.aclose(goodbye.code, goodbye.reason)
                 else:
                     await websocket._send(CloseConnection(goodbye.code, goodbye.reason))
-            except (ConnectionClosed, LocalProtocolError):
-                pass
 
     def _complaint(self) -> _Goodbye | None:
         """Return the Close that a peer gets whose bytes broke the protocol; wsproto leaves it unsent."""
@@ -273,16 +273,12 @@ class Connection:
         if self._unknown_code:
             return Ended(code=1014, by="peer")
         clean = self.websocket._wsproto.state is ConnectionState.CLOSED
-        ours = self._sent_close
-        if ours is not None:
+        if (ours := self._sent_close) is not None:
             return Ended(code=ours.code, reason=ours.reason, clean=clean, by="us")
         closed = self.websocket.closed
-        if closed is None or int(closed.code) == 1006:
-            goodbye = self._goodbye
-            if goodbye is not None:
-                return Ended(code=goodbye.code, reason=goodbye.reason, by="us")
-            return Ended(code=1006, by="network")
-        reason = closed.reason or ""
-        return Ended(
-            code=int(closed.code), reason=reason, clean=clean, by="peer" if clean else "us"
-        )
+        if closed is not None and int(closed.code) != 1006:
+            by: Literal["peer", "us"] = "peer" if clean else "us"
+            return Ended(code=int(closed.code), reason=closed.reason or "", clean=clean, by=by)
+        if (asked := self._goodbye) is not None:
+            return Ended(code=asked.code, reason=asked.reason, by="us")
+        return Ended(code=1006, by="network")

@@ -9,10 +9,10 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import TypeVar, cast
 from urllib.parse import urlsplit
 
 import trio
@@ -36,6 +36,7 @@ from chaos.reference.tap import READ_BYTES, Tap
 from chaos.wire.head import ResponseHead
 
 OpenStream = Callable[[], Awaitable[trio.abc.Stream]]
+MaybeConnection = TypeVar("MaybeConnection", Connection, Connection | None)
 Answer = Callable[[WebSocketRequest], Awaitable[WebSocketConnection | None]]
 
 
@@ -86,54 +87,45 @@ async def open_tcp(target: Target, context: ssl.SSLContext | None = None) -> tri
     stream = await trio.open_tcp_stream(target.host, target.port)
     if not target.tls:
         return stream
-    secure = trio.SSLStream(
+    return await secure(stream, context or ssl.create_default_context(), target.host)
+
+
+async def secure(
+    stream: trio.abc.Stream, context: ssl.SSLContext, server_name: str | None = None
+) -> trio.abc.Stream:
+    """Return a stream over TLS, handshake done: as a client of `server_name`, or as a server without one.
+
+    If the handshake fails, the stream below is closed.
+    """
+    secured = trio.SSLStream(
         stream,
-        context or ssl.create_default_context(),
-        server_hostname=target.host,
+        context,
+        server_hostname=server_name,
+        server_side=server_name is None,
         https_compatible=True,
     )
     try:
-        await secure.do_handshake()
+        await secured.do_handshake()
     except BaseException:
         await trio.aclose_forcefully(stream)
         raise
-    return secure
+    return secured
 
 
 @asynccontextmanager
-async def connect(
-    open_stream: OpenStream,
-    target: Target,
-    *,
-    headers: Mapping[str, str],
-    subprotocols: tuple[str, ...] = (),
-    connect_timeout_s: float = 10.0,
-    close_timeout_s: float = 2.0,
-) -> AsyncIterator[Connection]:
-    """Open a connection, and close it for good at the end of the block.
+async def _live_in_nursery(
+    establish: Callable[[trio.Nursery], Awaitable[MaybeConnection]],
+) -> AsyncIterator[MaybeConnection]:
+    """Give what `establish` returns, whose tasks live in a nursery of its own; close it for good after the block.
 
-    Args:
-        open_stream: gives the stream to use, TLS handshake done; the stream is closed here.
-        connect_timeout_s: from calling `open_stream` to the 101.
-        close_timeout_s: bounds the closing handshake.
-
-    Raises:
-        HandshakeRefused: if no connection came about. What the block raises comes out as it is.
+    What `establish` or the block raises comes out as it is, not in a group of the nursery.
     """
     failure: Exception | None = None
     async with trio.open_nursery() as nursery:
         connection: Connection | None = None
         try:
-            connection = await _open(
-                nursery,
-                open_stream,
-                target,
-                headers=headers,
-                subprotocols=subprotocols,
-                connect_timeout_s=connect_timeout_s,
-                close_timeout_s=close_timeout_s,
-            )
-            yield connection
+            connection = established = await establish(nursery)
+            yield established
         except Exception as error:
             failure = error
         finally:
@@ -149,48 +141,60 @@ async def connect(
             del failure  # or its traceback would keep this frame, and the connection, alive
 
 
-async def _open(
-    nursery: trio.Nursery,
+def connect(
     open_stream: OpenStream,
     target: Target,
     *,
     headers: Mapping[str, str],
-    subprotocols: tuple[str, ...],
-    connect_timeout_s: float,
-    close_timeout_s: float,
-) -> Connection:
-    """Return an open connection, or raise HandshakeRefused with nothing left open."""
-    tap: Tap | None = None
-    head = ResponseHead()
-    websocket: WebSocketConnection | None = None
-    died = False
-    patience = trio.move_on_after(connect_timeout_s)
-    try:
-        with patience:
-            tap = Tap(await open_stream(), head=head)
-            tap.join(patience)
-            readers = ReaderNursery(nursery, tap)
-            websocket = await wrap_client_stream(
-                cast("trio.Nursery", readers),
-                cast("trio.SocketStream", tap),
-                target.authority,
-                target.resource,
-                subprotocols=subprotocols,
-                extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
-                message_queue_size=QUEUE_MESSAGES,
-                max_message_size=MESSAGE_BYTES_MAX,
-                receive_buffer_size=READ_BYTES,
-            )
-            return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
-    except (OSError, trio.BrokenResourceError) as error:
-        raise HandshakeRefused(_not_dialed(error)) from error
-    finally:
-        if tap is not None:
-            tap.leave(patience)
-            died = tap.dead.is_set()
-            if websocket is None:
-                await tap.abort()
-    raise HandshakeRefused(_refused(tap, head, timed_out=not died))
+    subprotocols: tuple[str, ...] = (),
+    connect_timeout_s: float = 10.0,
+    close_timeout_s: float = 2.0,
+) -> AbstractAsyncContextManager[Connection]:
+    """Open a connection, and close it for good at the end of the block.
+
+    Args:
+        open_stream: gives the stream to use, TLS handshake done; the stream is closed here.
+        connect_timeout_s: from calling `open_stream` to the 101.
+        close_timeout_s: bounds the closing handshake.
+
+    Raises:
+        HandshakeRefused: if no connection came about. What the block raises comes out as it is.
+    """
+
+    async def establish(nursery: trio.Nursery) -> Connection:
+        tap: Tap | None = None
+        head = ResponseHead()
+        websocket: WebSocketConnection | None = None
+        died = False
+        scope = trio.move_on_after(connect_timeout_s)
+        try:
+            with scope:
+                tap = Tap(await open_stream(), head=head)
+                tap.join(scope)
+                readers = ReaderNursery(nursery, tap)
+                websocket = await wrap_client_stream(
+                    cast("trio.Nursery", readers),
+                    cast("trio.SocketStream", tap),
+                    target.authority,
+                    target.resource,
+                    subprotocols=subprotocols,
+                    extra_headers=[(k.encode(), v.encode()) for k, v in headers.items()],
+                    message_queue_size=QUEUE_MESSAGES,
+                    max_message_size=MESSAGE_BYTES_MAX,
+                    receive_buffer_size=READ_BYTES,
+                )
+                return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
+        except (OSError, trio.BrokenResourceError) as error:
+            raise HandshakeRefused(_not_dialed(error)) from error
+        finally:
+            if tap is not None:
+                tap.leave(scope)
+                died = tap.dead.is_set()
+                if websocket is None:
+                    await tap.abort()
+        raise HandshakeRefused(_refused(tap, head, timed_out=not died))
+
+    return _live_in_nursery(establish)
 
 
 def _not_dialed(error: Exception) -> Refused:
@@ -218,61 +222,37 @@ def _refused(tap: Tap | None, head: ResponseHead, *, timed_out: bool) -> Refused
     return Refused(kind="closed", detail="no whole answer")
 
 
-@asynccontextmanager
-async def accept(
+def accept(
     stream: trio.abc.Stream,
     answer: Answer,
     *,
     close_timeout_s: float,
-) -> AsyncIterator[Connection | None]:
+) -> AbstractAsyncContextManager[Connection | None]:
     """Answer a handshake on a stream that was accepted; give the connection, or None if there is none.
 
-    `answer` accepts or rejects the request. The stream is closed at the end of the block, whatever happened:
-    garbage, an RST in between, a rejection. How long a request may take to come is the caller's to bound.
+    `answer` accepts or rejects the request. The stream is closed at the end of the block at the latest, whatever
+    happened: garbage, an RST in between, a rejection. How long a request may take to come is the caller's to bound.
     """
-    failure: Exception | None = None
-    async with trio.open_nursery() as nursery:
+
+    async def establish(nursery: trio.Nursery) -> Connection | None:
         tap = Tap(stream)
-        connection: Connection | None = None
+        readers = ReaderNursery(nursery, tap)
+        websocket: WebSocketConnection | None = None
         try:
-            connection = await _answer(nursery, tap, answer, close_timeout_s)
-            yield connection
-        except Exception as error:
-            failure = error
+            with tap.while_alive(), suppress(ConnectionClosed, LocalProtocolError):
+                request = await wrap_server_stream(
+                    cast("trio.Nursery", readers),
+                    tap,
+                    message_queue_size=QUEUE_MESSAGES,
+                    max_message_size=MESSAGE_BYTES_MAX,
+                    receive_buffer_size=READ_BYTES,
+                )
+                websocket = await answer(request)
         finally:
-            try:
-                if connection is None:
-                    await tap.abort()
-                else:
-                    await connection.finish()
-            finally:
-                nursery.cancel_scope.cancel()
-    if failure is not None:
-        try:
-            raise failure
-        finally:
-            del failure
-
-
-async def _answer(
-    nursery: trio.Nursery,
-    tap: Tap,
-    answer: Answer,
-    close_timeout_s: float,
-) -> Connection | None:
-    readers = ReaderNursery(nursery, tap)
-    with tap.while_alive():
-        try:
-            request = await wrap_server_stream(
-                cast("trio.Nursery", readers),
-                tap,
-                message_queue_size=QUEUE_MESSAGES,
-                max_message_size=MESSAGE_BYTES_MAX,
-                receive_buffer_size=READ_BYTES,
-            )
-            websocket = await answer(request)
-        except (ConnectionClosed, LocalProtocolError):
+            if websocket is None:
+                await tap.abort()
+        if websocket is None:
             return None
-        if websocket is not None:
-            return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
-    return None
+        return Connection(websocket, tap, readers, close_timeout_s=close_timeout_s)
+
+    return _live_in_nursery(establish)

@@ -7,28 +7,15 @@ than a peer needs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 from chaos.scenario.model import BackoffPlan, Heartbeat, Workload
 from chaos.vocabulary.policies import POLICIES, Policy
 
-_NAMES: dict[type, frozenset[str]] = {}  # of the fields of each class below
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
-    @classmethod
-    def parse(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return the options that these arguments hold. Raises TypeError for one that is missing."""
-        known = _NAMES.get(cls)
-        if known is None:
-            known = _NAMES[cls] = frozenset(one.name for one in fields(cls))
-        return cls(**{name: value for name, value in arguments.items() if name in known})
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerOptions(_Options):
+class PeerOptions:
     """What client and server have in common. `close_timeout_s` bounds the closing handshake with a live peer."""
 
     seed: int = 0
@@ -39,21 +26,31 @@ class PeerOptions(_Options):
 
     @classmethod
     def parse(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return the options, with the nested ones parsed as well."""
-        plain = dict(arguments)
-        if plain.get("heartbeat") is not None:
-            plain["heartbeat"] = Heartbeat.model_construct(**plain["heartbeat"])
-        plain["workload"] = tuple(
-            Workload.model_construct(**one) for one in plain.get("workload") or ()
-        )
-        return super(PeerOptions, cls).parse(plain)
+        """Return the options that these arguments hold; what is missing or None has its default.
+
+        Raises ValueError for a policy or a reaction that does not exist.
+        """
+        given = {
+            name: arguments[name]
+            for name in cls.__dataclass_fields__
+            if arguments.get(name) is not None
+        }
+        for name, model in (("heartbeat", Heartbeat), ("backoff", BackoffPlan)):
+            if name in given:
+                given[name] = model.model_construct(**given[name])
+        if "policy" in given:
+            given["policy"] = Policy.parse(given["policy"])
+        if "subprotocols" in given:
+            given["subprotocols"] = tuple(given["subprotocols"])
+        rows = given.get("workload", ())
+        return cls(**given | {"workload": tuple(Workload.model_construct(**row) for row in rows)})
 
     def lines_of(self, sender: str) -> tuple[Workload, ...]:
         """Return the workload that this side sends."""
         return tuple(line for line in self.workload if line.sender == sender)
 
     def resumes(self, sender: str) -> bool:
-        """Whether what this side sends is replayed after a reconnection."""
+        """Return whether what this side sends is replayed after a reconnection."""
         return any(line.delivery == "resume" for line in self.lines_of(sender))
 
 
@@ -74,12 +71,3 @@ class ClientOptions(PeerOptions):
     subprotocols: tuple[str, ...] = ()
     policy: Policy = POLICIES["rfc"]
     pending: Literal["cancel", "resend"] = "cancel"
-
-    @classmethod
-    def parse(cls, arguments: Mapping[str, Any]) -> Self:
-        """Return the options. Raises ValueError for a policy or a reaction that does not exist."""
-        plain = dict(arguments)
-        plain["backoff"] = BackoffPlan.model_construct(**plain.get("backoff") or {})
-        plain["policy"] = Policy.parse(plain.get("policy", "rfc"))
-        plain["subprotocols"] = tuple(plain.get("subprotocols") or ())
-        return super(ClientOptions, cls).parse(plain)

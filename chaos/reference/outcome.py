@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Literal
 
@@ -19,8 +19,6 @@ from chaos.vocabulary.policies import Policy, Reaction
 RETRY_AFTER_S_MAX = 3_600.0
 # One retry after an answer that is not WebSocket: a proxy may have been restarting. The same again is a mistake.
 PROTOCOL_REFUSALS_MAX = 1
-
-Kind = Literal["http", "network", "timeout", "tls", "protocol", "closed"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +48,7 @@ class Refused:
     `protocol` that the answer is not a WebSocket handshake; `closed` that the connection ended before an answer.
     """
 
-    kind: Kind
+    kind: Literal["http", "network", "timeout", "tls", "protocol", "closed"]
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     retry_after_s: float | None = None
@@ -88,11 +86,8 @@ def parse_retry_after(value: str, now_s: float) -> float | None:
     text = value.strip()
     if re.fullmatch(r"[0-9]{1,18}", text):
         return min(float(text), RETRY_AFTER_S_MAX)
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    return min(max(0.0, _as_utc(date).timestamp() - now_s), RETRY_AFTER_S_MAX)
+    date_s = _parse_date_s(text)
+    return None if date_s is None else min(max(0.0, date_s - now_s), RETRY_AFTER_S_MAX)
 
 
 def format_retry_after(seconds: float) -> str:
@@ -105,20 +100,16 @@ def refused_by_http(status: int, headers: Mapping[str, str], now_s: float) -> Re
 
     A date in Retry-After is counted from the server's own Date where it sent one: its clock may be wrong.
     """
-    retry_after_s = None
-    if "retry-after" in headers:
-        retry_after_s = parse_retry_after(headers["retry-after"], _date_s(headers) or now_s)
+    base_s = _parse_date_s(headers.get("date", "")) or now_s
+    retry_after_s = parse_retry_after(headers.get("retry-after", ""), base_s)
     return Refused(kind="http", status=status, headers=headers, retry_after_s=retry_after_s)
 
 
-def _date_s(headers: Mapping[str, str]) -> float | None:
+def _parse_date_s(text: str) -> float | None:
+    """Return the seconds since the epoch of an HTTP date, or None if it is none."""
     try:
-        date = parsedate_to_datetime(headers.get("date", ""))
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    return _as_utc(date).timestamp()
-
-
-def _as_utc(date: datetime) -> datetime:
     # RFC 9110 §5.6.7: an HTTP date is in UTC even where its zone is missing
-    return date.replace(tzinfo=UTC) if date.tzinfo is None else date
+    return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()

@@ -15,8 +15,8 @@ import trio
 from trio_websocket import WebSocketConnection, WebSocketRequest
 
 from chaos.recorder import report
-from chaos.reference.connection import Connection, ConnectionLost
-from chaos.reference.handshake import accept
+from chaos.reference.connection import Connection
+from chaos.reference.handshake import accept, secure
 from chaos.reference.options import PeerOptions
 from chaos.reference.outcome import format_retry_after
 from chaos.reference.traffic import Traffic
@@ -109,7 +109,7 @@ class ReferenceServer:
             self._handshakes.add(handshake)
             try:
                 if self.ssl_context is not None:
-                    stream = await _secured(stream, self.ssl_context)
+                    stream = await secure(stream, self.ssl_context)
                 async with accept(
                     stream,
                     self._answer,
@@ -214,27 +214,8 @@ class ReferenceServer:
             case "reject", ends:
                 self.rejecting = None if ends else parameters
             case "send", False:
-                size, binary = parameters.get("size", 64), parameters.get("binary", False)
                 for traffic in tuple(self.connections):
-                    nursery.start_soon(_burst, traffic, size, binary)
-
-
-async def _secured(stream: trio.abc.Stream, context: ssl.SSLContext) -> trio.abc.Stream:
-    """Return a stream over TLS, handshake done; if that fails the one below is closed."""
-    secure = trio.SSLStream(stream, context, server_side=True, https_compatible=True)
-    try:
-        await secure.do_handshake()
-    except BaseException:
-        await trio.aclose_forcefully(stream)
-        raise
-    return secure
-
-
-async def _burst(traffic: Traffic, size: int, binary: bool) -> None:
-    try:
-        await traffic.send_one(size, binary=binary)
-    except ConnectionLost:
-        report("note", text=f"nothing sent to client {traffic.to}: the connection was lost")
+                    nursery.start_soon(traffic.send_asked, parameters)
 
 
 def client_number(path: str) -> int:

@@ -83,13 +83,13 @@ class Tap(trio.abc.Stream):
         return WhileAlive(self, timeout_s)
 
     def join(self, scope: trio.CancelScope) -> None:
-        """Have a scope cancelled when the stream dies, at once if it has died."""
+        """Cancel a scope when the stream dies, at once if it has died."""
         self._scopes.add(scope)
         if self.dead.is_set():
             scope.cancel()
 
     def leave(self, scope: trio.CancelScope) -> None:
-        """Have it cancelled no more."""
+        """Do not cancel this scope any longer when the stream dies."""
         self._scopes.discard(scope)
 
     async def receive_some(self, max_bytes: int | None = None) -> bytes:

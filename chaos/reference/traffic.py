@@ -6,8 +6,9 @@ and two peers that send from their reading loops can block each other for ever.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import trio
 
@@ -79,6 +80,14 @@ class Traffic:
         else:
             await self._send_once(message)
 
+    async def send_asked(self, parameters: Mapping[str, Any]) -> None:
+        """Send the message that an action of the timeline asks for; note it if the connection is lost before."""
+        try:
+            await self.send_one(parameters.get("size", 64), binary=parameters.get("binary", False))
+        except ConnectionLost:
+            whom = "" if self.to is None else f" to client {self.to}"
+            report("note", text=f"nothing sent{whom}: the connection was lost")
+
     async def _watch(self) -> None:
         assert self.options.heartbeat is not None, "started with a heartbeat only"
         await until_dead(self.connection.ping, self.options.heartbeat, self.options.misses)
@@ -138,10 +147,8 @@ class Traffic:
         self._report_sent(message)
 
     def _report_sent(self, message: Message) -> None:
-        if self.to is None:
-            report("send", id=message.id)
-        else:
-            report("send", id=message.id, to=self.to)
+        to = {} if self.to is None else {"to": self.to}
+        report("send", id=message.id, **to)
 
     async def _listen(self, nursery: trio.Nursery) -> None:
         def take(data: str | bytes) -> None:
