@@ -141,10 +141,11 @@ PARENT = """
 import pickle, sys, threading, time
 from chaos.running.pool.worker import Worker, fork, launch
 from chaos.running.process import run_job
-worker = Worker({start})
-run = threading.Thread(target=worker.run, args=(run_job, pickle.load(sys.stdin.buffer)))
+worker, begun = Worker({start}), threading.Event()
+job = pickle.load(sys.stdin.buffer)
+run = threading.Thread(target=lambda: worker.run(run_job, job, told=lambda *_: begun.set()))
 run.start()
-run.join({wait_s})
+{wait}
 print(worker.pid, flush=True)
 time.sleep(3600)
 """
@@ -157,17 +158,23 @@ def test_a_worker_ends_when_its_parent_is_killed(
 ) -> None:
     given = job() if idle else job("idles", "60s", "embedded")
     with subprocess.Popen(
-        [sys.executable, "-c", PARENT.format(start=start, wait_s=None if idle else 5.0)],
+        [
+            sys.executable,
+            "-c",
+            PARENT.format(start=start, wait="run.join()" if idle else "begun.wait()"),
+        ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     ) as parent:
         assert parent.stdin is not None
         assert parent.stdout is not None
-        parent.stdin.write(pickle.dumps(given))
-        parent.stdin.close()
-        pid = int(parent.stdout.readline())
-        os.kill(pid, 0)
-        parent.kill()
+        try:
+            parent.stdin.write(pickle.dumps(given))
+            parent.stdin.close()
+            pid = int(parent.stdout.readline())
+            os.kill(pid, 0)
+        finally:
+            parent.kill()
     deadline = time.monotonic() + 5
     while Path(f"/proc/{pid}").exists():
         assert time.monotonic() < deadline, "it outlived its parent"
