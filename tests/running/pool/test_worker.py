@@ -141,14 +141,17 @@ PARENT = """
 import pickle, sys, threading, time
 from chaos.running.pool.worker import Worker, fork, launch
 from chaos.running.process import run_job
-worker, begun = Worker({start}), threading.Event()
+worker = Worker({start})
 job = pickle.load(sys.stdin.buffer)
-run = threading.Thread(target=lambda: worker.run(run_job, job, told=lambda *_: begun.set()))
+run = threading.Thread(target=lambda: worker.run(run_job, job))
 run.start()
 {wait}
 print(worker.pid, flush=True)
 time.sleep(3600)
 """
+
+
+WAIT_FOR_ITS_START = "while worker.pid is None: time.sleep(0.01)\ntime.sleep(2)"
 
 
 @pytest.mark.parametrize("start", ["fork", "launch"])
@@ -161,7 +164,7 @@ def test_a_worker_ends_when_its_parent_is_killed(
         [
             sys.executable,
             "-c",
-            PARENT.format(start=start, wait="run.join()" if idle else "begun.wait()"),
+            PARENT.format(start=start, wait="run.join()" if idle else WAIT_FOR_ITS_START),
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
