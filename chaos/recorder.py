@@ -1,4 +1,4 @@
-"""Where events are written down: the recorder of a run, and `chaos.report` for subjects.
+"""Records the events of a run, and those that subjects report with `chaos.report`.
 
 The clock is an argument (a function that gives seconds), so the same recorder serves real and virtual time.
 """

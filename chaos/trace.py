@@ -1,4 +1,4 @@
-"""What happened in a run: events, in order. The one thing that checks and reports read.
+"""Holds what happened in a run: its events, in order. Checks judge nothing else.
 
 On disk a trace is JSON Lines: the header first, then one event per line. Sizes, opcodes, close codes and
 message numbers are kept, never raw bytes: WebSocket masks are random (RFC 6455 §5.3), and payloads may be secret.
@@ -17,7 +17,7 @@ Side = Literal["client", "server"]
 Stream = Literal["upstream", "downstream"]
 
 FORMAT_VERSION = 1
-# what each peer sends passes upstream or downstream
+# the stream of what each peer sends
 STREAM_FROM: Mapping[Side, Stream] = {"client": "upstream", "server": "downstream"}
 _SENT = frozenset((side, stream) for side, stream in STREAM_FROM.items())
 # made once: json.dumps makes a new encoder for each line whose options are not the default ones

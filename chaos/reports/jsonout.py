@@ -1,4 +1,4 @@
-"""A whole run as JSON: for programs, and for judging again what was judged before."""
+"""Renders a whole run as JSON, for programs, and reads it back, so that its verdicts can be judged again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run as JUnit XML, for CI systems: one suite per run, one test case per scenario.
+"""Renders a run as JUnit XML, for CI systems: one suite per run, one test case per scenario.
 
 A failure becomes `<failure>`, an inconclusive scenario and an invalid file `<error>`, a skipped one `<skipped>`: the
 elements that every reader of the format knows (https://github.com/testmoapp/junitxml).

@@ -1,4 +1,4 @@
-"""The vocabulary as tables: for `trio-chaos list` and for the reference pages."""
+"""Renders the vocabulary as tables, for `trio-chaos list` and for the reference pages."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ def _codes(policy: Policy, reaction: Reaction) -> str:
     """Return the close codes that get this reaction, runs of them as ranges."""
     codes = [code for code in range(1000, 5000) if policy.on_close(code) is reaction]
     runs = []
-    # in a run of consecutive codes, each is as far from its position as the others
+    # consecutive codes are all as far from their positions in the list
     for _, members in groupby(enumerate(codes), key=lambda row: row[1] - row[0]):
         run = [code for _, code in members]
         runs.append(str(run[0]) if len(run) == 1 else f"{run[0]}–{run[-1]}")

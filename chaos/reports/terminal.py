@@ -1,4 +1,4 @@
-"""What a person reads on a terminal: one line per scenario, the chain of causes where it did not pass, a summary.
+"""Renders what a person reads on a terminal: a line per scenario, the causes where it did not pass, a summary.
 
 `render_run` and `render_verdict` give plain text, `markup_verdict` the same with rich's console markup. None prints.
 """

@@ -1,4 +1,4 @@
-"""From text to a plan: the model of a scenario file, its loader with positions, and the list of steps.
+"""Turns the text of a scenario file into a plan: the model, the loader with positions, the rules, the list of steps.
 
-Pure but for reading a file's text. May import errors, trace, vocabulary and faults.
+Pure: who calls the loader reads the files. It may import errors, trace, vocabulary and faults.
 """

@@ -1,4 +1,4 @@
-"""What a key may hold, in words: the one source of `expected …` in messages and of the reference tables."""
+"""Says in words what a key may hold: `expected …` in messages and the reference tables take their texts from here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from chaos.vocabulary.base import (
 )
 
 Schema = Mapping[str, Any]
-# texts with a unit
+# what a text with a unit is, by its pattern
 _WITH_UNIT = {
     DURATION_PATTERN: f"a duration such as {DURATION_EXAMPLES}",
     BANDWIDTH_PATTERN: f"a bandwidth such as {BANDWIDTH_EXAMPLES}",
@@ -58,11 +58,11 @@ def describe(schema: Schema) -> str:
         return join_or([str(word) for word in schema.get("enum", [schema.get("const")])])
     kind = schema.get("type")
     if kind in ("integer", "number"):
-        return ("a whole number" if kind == "integer" else "a number") + _range(schema)
+        return ("a whole number" if kind == "integer" else "a number") + _describe_range(schema)
     if kind == "string":
-        return _text(schema)
+        return _describe_text(schema)
     if kind == "array":
-        return _list(schema)
+        return _describe_list(schema)
     return "true or false" if kind == "boolean" else "a mapping"
 
 
@@ -71,23 +71,23 @@ def join_or(options: list[str]) -> str:
     return options[0] if len(options) == 1 else f"{', '.join(options[:-1])} or {options[-1]}"
 
 
-def _range(schema: Schema) -> str:
+def _describe_range(schema: Schema) -> str:
     low, high = schema.get("minimum"), schema.get("maximum")
     if "exclusiveMinimum" in schema:
         return f" above {schema['exclusiveMinimum']:g}"
     if low is not None and high is not None:
-        return f" from {_number(low)} to {_number(high)}"
-    return f" of at least {_number(low)}" if low is not None else ""
+        return f" from {_format_number(low)} to {_format_number(high)}"
+    return f" of at least {_format_number(low)}" if low is not None else ""
 
 
-def _number(value: float) -> str:
+def _format_number(value: float) -> str:
     if value != int(value):
         return f"{value:g}"
     # close codes and the like read best as they are written
     return f"{value:,}".replace(",", " ") if abs(value) >= 10_000 else f"{value:.0f}"
 
 
-def _text(schema: Schema) -> str:
+def _describe_text(schema: Schema) -> str:
     pattern = schema.get("pattern")
     if schema.get("format") == "path":
         return "the name of a file"
@@ -98,7 +98,7 @@ def _text(schema: Schema) -> str:
     return f"text of at most {longest} characters" if longest else "text"
 
 
-def _list(schema: Schema) -> str:
+def _describe_list(schema: Schema) -> str:
     items = schema.get("items", {})
     if "enum" in items:
         return f"a list of {join_or([str(word) for word in items['enum']])}"

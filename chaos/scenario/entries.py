@@ -1,4 +1,7 @@
-"""The surface of `timeline` and `expect`: nodes to entries and expectations."""
+"""Turns the nodes of `timeline` and `expect` into entries and expectations.
+
+Every mistake in a node is noted; an entry or expectation with a mistake has no value, so that no rule judges it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from chaos.scenario.nodes import (
     Mistakes,
     Node,
     Scalar,
-    given,
+    drop_empty,
     nearest_word,
     to_plain,
 )
@@ -69,19 +72,19 @@ def parse_entry(node: Node, mistakes: Mistakes) -> Parsed:
         return Parsed(node=node, parameters=node)
     name_node = node.values.get("name")
     name = name_node.text if isinstance(name_node, Scalar) else None
-    kind = _kind(node, mistakes)
-    word = _word(kind, node, mistakes) if kind is not None else None
-    _check_when(node, mistakes)
+    kind = _find_kind(node, mistakes)
+    word = _find_word(kind, node, mistakes) if kind is not None else None
+    _validate_start(node, mistakes)
     if kind is None or word is None:
         return Parsed(node=node, parameters=node, name=name)
-    _check_keys(node, kind, word, mistakes)
-    place, parameters = _parameters(node, kind, word, mistakes)
-    entry = _entry(node, kind, word, parameters, mistakes)
+    _note_unknown_keys(node, kind, word, mistakes)
+    place, parameters = _parse_parameters(node, kind, word, mistakes)
+    entry = _make_entry(node, kind, word, parameters, mistakes)
     good = entry if len(mistakes) == before else None
     return Parsed(node=node, parameters=place, value=good, name=name)
 
 
-def _kind(node: Mapping, mistakes: Mistakes) -> Kind | None:
+def _find_kind(node: Mapping, mistakes: Mistakes) -> Kind | None:
     present: list[Kind] = [kind for kind in KINDS if kind in node.values]
     if "fault" in present and "action" in present:
         word = node.values["fault"]
@@ -105,7 +108,7 @@ def _kind(node: Mapping, mistakes: Mistakes) -> Kind | None:
     return None
 
 
-def _word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
+def _find_word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
     value = node.values[kind]
     if not isinstance(value, Scalar):
         mistakes.add(
@@ -134,7 +137,7 @@ def _word(kind: Kind, node: Mapping, mistakes: Mistakes) -> str | None:
     return None
 
 
-def _check_keys(node: Mapping, kind: Kind, word: str, mistakes: Mistakes) -> None:
+def _note_unknown_keys(node: Mapping, kind: Kind, word: str, mistakes: Mistakes) -> None:
     """Note keys that this word does not take, each with the reason where there is one."""
     known = entry_keys(kind, word)
     for key, mark, _ in node.modelled():
@@ -157,7 +160,7 @@ def _key_hint(key: str, kind: Kind, word: str) -> str | None:
     return hints.get(key)
 
 
-def _check_when(node: Mapping, mistakes: Mistakes) -> None:
+def _validate_start(node: Mapping, mistakes: Mistakes) -> None:
     """Note keys that say when an entry acts and do not go together, each at the last of those that are there."""
     at, on, then, every = (key in node.keys for key in ("at", "on", "then", "every"))
     times = node.values.get("times")
@@ -180,13 +183,13 @@ def _check_when(node: Mapping, mistakes: Mistakes) -> None:
             mistakes.add(mark, message, expected=expected)
 
 
-def _parameters(
+def _parse_parameters(
     node: Mapping, kind: Kind, word: str, mistakes: Mistakes
 ) -> tuple[Node, dict[str, Any]]:
     """Return where the parameters stand, and their values as they are kept."""
     model = WORDS[kind][word]
     if kind == "toxic":
-        place = given(node.values.get("attributes")) or Mapping(mark=node.mark)
+        place = drop_empty(node.values.get("attributes")) or Mapping(mark=node.mark)
         what = f"the attributes of `{word}`"
     else:
         place, what = node.only(keys_of(model)), f"`{kind}: {word}`"
@@ -203,7 +206,7 @@ def plain_settings(settings: Parameters | None) -> dict[str, Any]:
     return settings.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _entry(
+def _make_entry(
     node: Mapping, kind: Kind, word: str, parameters: dict[str, Any], mistakes: Mistakes
 ) -> Entry | None:
     model = WORDS[kind][word]
@@ -212,7 +215,7 @@ def _entry(
     if kind == "toxic" and "stream" not in node.keys:
         known["stream"] = "downstream"
     peers: tuple[Peer, ...] = getattr(model, "peers", ())
-    if len(peers) == 1 and given(node.values.get("by")) is None:
+    if len(peers) == 1 and drop_empty(node.values.get("by")) is None:
         known["by"] = peers[0]
     return parse_settings(
         node.only(own - {"attributes"}),
@@ -230,16 +233,16 @@ def parse_expectation(node: Node, mistakes: Mistakes) -> Parsed:
     place: Node = Mapping(mark=node.mark)
     value: Expectation | None = None
     if isinstance(node, Scalar) and isinstance(node.value, str):
-        value = _check(node.text, node.mark, place, node, mistakes)
+        value = _parse_check(node.text, node.mark, place, node, mistakes)
     elif isinstance(node, Mapping) and "use" in node.keys:
         place = node
-        value = _own_check(node, mistakes)
+        value = _parse_own_check(node, mistakes)
     elif isinstance(node, Mapping) and (keys := list(node.modelled())):
         word, mark, inner = keys[0]
-        place = given(inner) or place
+        place = drop_empty(inner) or place
         if len(keys) > 1:
             _note_another(word, keys[1][0], keys[1][1], mistakes)
-        value = _check(word, mark, place, node, mistakes)
+        value = _parse_check(word, mark, place, node, mistakes)
     else:
         mistakes.add(
             node.mark,
@@ -263,7 +266,7 @@ def _note_another(word: str, key: str, mark: Mark, mistakes: Mistakes) -> None:
     )
 
 
-def _check(
+def _parse_check(
     word: str, mark: Mark, place: Node, node: Node, mistakes: Mistakes
 ) -> Expectation | None:
     if word not in CHECKS:
@@ -287,10 +290,10 @@ def _check(
     inner = place.only(place.keys.keys() - {"tolerance"})
     settings = parse_settings(inner, CHECKS[word], mistakes, what=f"`{word}`", also=("tolerance",))
     known = {"check": word, "parameters": plain_settings(settings), "line": node.mark.line}
-    return _expectation(place, known, mistakes)
+    return _make_expectation(place, known, mistakes)
 
 
-def _own_check(node: Mapping, mistakes: Mistakes) -> Expectation | None:
+def _parse_own_check(node: Mapping, mistakes: Mistakes) -> Expectation | None:
     use = node.values["use"]
     if not isinstance(use, Scalar) or not isinstance(use.value, str) or ":" not in use.text:
         note_value(mistakes, "use", use, "`my.module:check` or `path/to/file.py:check`")
@@ -298,10 +301,12 @@ def _own_check(node: Mapping, mistakes: Mistakes) -> Expectation | None:
         key: to_plain(value) for key, _, value in node.modelled() if key not in ("use", "tolerance")
     }
     known = {"check": "use", "use": to_plain(use), "parameters": parameters}
-    return _expectation(node, {**known, "line": node.mark.line}, mistakes)
+    return _make_expectation(node, {**known, "line": node.mark.line}, mistakes)
 
 
-def _expectation(place: Mapping, known: dict[str, Any], mistakes: Mistakes) -> Expectation | None:
+def _make_expectation(
+    place: Mapping, known: dict[str, Any], mistakes: Mistakes
+) -> Expectation | None:
     """Return the expectation of what is known and of the `tolerance` that stands here."""
     surface = place.only({"tolerance"})
     return parse_settings(surface, Expectation, mistakes, what="the expectation", given=known)

@@ -1,4 +1,7 @@
-"""Scenario files in, scenarios out: one per matrix cell, or every mistake of the file at once."""
+"""Turns the text of a scenario file into scenarios, one per matrix cell.
+
+A file is taken whole or not at all: where something is wrong, every mistake is raised at once, each with its place.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from chaos.errors import InvalidScenario, Mistake
 from chaos.scenario.describe import keys_of
 from chaos.scenario.entries import Parsed, parse_entry, parse_expectation
 from chaos.scenario.model import Client, Scenario, Server, Workload
-from chaos.scenario.nodes import Mapping, Mistakes, Node, Scalar, Sequence, descend, given
+from chaos.scenario.nodes import Mapping, Mistakes, Node, Scalar, Sequence, descend, drop_empty
 from chaos.scenario.problems import find_problems
 from chaos.scenario.read import read_text
 from chaos.scenario.rules import Problem
@@ -48,13 +51,13 @@ def load_text(
         )
     cells = read_cells(root, mistakes)
     loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
-    found = _merge(mistakes.sorted(), cells, [mine for _, mine in loaded])
+    found = _merge_mistakes(mistakes.sorted(), cells, [mine for _, mine in loaded])
     if found:
         raise InvalidScenario(found)
     return tuple(scenario for scenario, _ in loaded if scenario is not None)
 
 
-def _merge(
+def _merge_mistakes(
     common: tuple[Mistake, ...], cells: list[Cell], each: list[tuple[Mistake, ...]]
 ) -> tuple[Mistake, ...]:
     """Return the mistakes of all cells, each once; those of some cells only say of which."""
@@ -102,7 +105,7 @@ def _load_cell(
     broken = [parsed for parsed in parts.entries if parsed.value is None]
     names = frozenset(parsed.name for parsed in broken if parsed.name is not None)
     for problem in find_problems(parts.scenario, wrong=parts.wrong, broken_names=names):
-        _note(problem, parts, mistakes)
+        _note_problem(problem, parts, mistakes)
     return None if len(mistakes) else parts.scenario, mistakes.sorted()
 
 
@@ -115,8 +118,10 @@ def _parse(root: Mapping, cell: Cell, path: str, mistakes: Mistakes) -> _Parts |
         sections[name] = parse(root, mistakes)
         if len(mistakes) > before:
             wrong.add(name)
-    entries = [parse_entry(item, mistakes) for item in _items(root, "timeline", mistakes)]
-    expectations = [parse_expectation(item, mistakes) for item in _items(root, "expect", mistakes)]
+    entries = [parse_entry(item, mistakes) for item in _items_of(root, "timeline", mistakes)]
+    expectations = [
+        parse_expectation(item, mistakes) for item in _items_of(root, "expect", mistakes)
+    ]
     top: Scenario | None = sections.pop("top")
     if top is None:
         return None
@@ -153,7 +158,7 @@ def _parse_top(root: Mapping, mistakes: Mistakes) -> Scenario | None:
 def _parse_subject(
     root: Mapping, mistakes: Mistakes, *, name: str, model: type[Server] | type[Client]
 ) -> Server | Client:
-    node = given(root.values.get(name))
+    node = drop_empty(root.values.get(name))
     found: Server | Client | None = None
     if node is not None:
         found = parse_settings(node, model, mistakes, what=f"`{name}`", hints=_HINTS[model])
@@ -165,7 +170,7 @@ def _parse_subject(
 
 
 def _parse_workload(root: Mapping, mistakes: Mistakes) -> tuple[Workload, ...]:
-    items = _items(root, "workload", mistakes)
+    items = _items_of(root, "workload", mistakes)
     rows = [parse_settings(item, Workload, mistakes, what="`workload`") for item in items]
     return tuple(row for row in rows if row is not None)
 
@@ -178,8 +183,8 @@ _PARSERS: dict[str, Callable[[Mapping, Mistakes], Any]] = {
 }
 
 
-def _items(root: Mapping, key: str, mistakes: Mistakes) -> tuple[Node, ...]:
-    node = given(root.values.get(key))
+def _items_of(root: Mapping, key: str, mistakes: Mistakes) -> tuple[Node, ...]:
+    node = drop_empty(root.values.get(key))
     if isinstance(node, Sequence):
         return node.items
     if node is not None:
@@ -189,7 +194,7 @@ def _items(root: Mapping, key: str, mistakes: Mistakes) -> tuple[Node, ...]:
     return ()
 
 
-def _note(problem: Problem, parts: _Parts, mistakes: Mistakes) -> None:
+def _note_problem(problem: Problem, parts: _Parts, mistakes: Mistakes) -> None:
     """Note a problem at the place where its value stands, or as close above it as there is something."""
     path = list(problem.where)
     node: Node = parts.root

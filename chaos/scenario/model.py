@@ -1,4 +1,4 @@
-"""The scenario file as frozen data. Keys in YAML are the aliases; names here carry units.
+"""Models the scenario file as frozen data. Its keys in YAML are the aliases; names here carry units.
 
 What a single value may be stands here and in the vocabulary; what only holds between values (an expectation that
 names an entry, a fault after the end) is checked in `rules.py`; where a mistake stands in the file is found in

@@ -1,4 +1,4 @@
-"""Nodes of a YAML document with their places, and the list in which mistakes are collected."""
+"""Defines the nodes of a YAML document, each with its place, and collects the mistakes that are found in them."""
 
 from __future__ import annotations
 
@@ -110,17 +110,17 @@ class Mistakes:
         return len(self._found)
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
+def nearest_name(word: str, known: Iterable[str]) -> str | None:
     """Return the known name that is most alike, if one is alike enough."""
     return next(iter(get_close_matches(word, list(known), n=1)), None)
 
 
 def nearest_word(word: str, known: Iterable[str]) -> str | None:
     """Return the known word that this one was probably meant to be."""
-    return nearest(word.lower().replace("-", "_")[:100], known)
+    return nearest_name(word.lower().replace("-", "_")[:100], known)
 
 
-def given(node: Node | None) -> Node | None:
+def drop_empty(node: Node | None) -> Node | None:
     """Return the node, or None where there is none or nothing stands there."""
     return None if isinstance(node, Scalar) and node.value is None else node
 

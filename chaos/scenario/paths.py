@@ -1,4 +1,4 @@
-"""What the network is like without any fault: the delays, bandwidths, queues and losses of a scenario's `paths`.
+"""Models the network without any fault: the delays, bandwidths, queues and losses of a scenario's `paths`.
 
 `reach_s` and its kin say by when a packet has certainly come, for checks that must allow for it. What is drawn has no
 certain end: there the quantile is meant that one packet in a million exceeds.

@@ -1,4 +1,4 @@
-"""From a scenario to a plan: the steps of its timeline, in the order in which they are due.
+"""Turns a scenario into a plan: the steps of its timeline, in the order in which they are due.
 
 Repetition is written out, windows become an `on` and an `off` step. Nothing is drawn here: every random choice
 is made where it applies, by a generator that `generator` derives from the seed and the name of the choice, so

@@ -1,4 +1,4 @@
-"""All rules between values, each a pure function from a scenario to its problems, and the table that runs them.
+"""Holds the rules between values, each a pure function from a scenario to its problems, and the table that runs them.
 
 First come the rules of the peers, then those of the timeline, then those of `paths`; the rules of expectations that
 name timeline entries stand in `rules.py`. A new rule is a generator of problems and a row of `RULES`.
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from chaos.scenario.model import Entry, Scenario
-from chaos.scenario.nodes import nearest
+from chaos.scenario.nodes import nearest_name
 from chaos.scenario.paths import LEGS, QUEUE_BYTES_MIN, WAYS, Direction
 from chaos.scenario.rules import (
     EPSILON_S,
@@ -21,11 +21,11 @@ from chaos.scenario.rules import (
     Problem,
     Rule,
     Where,
-    expectation_problems,
     label,
     last_end_s,
     last_start_s,
     show_s,
+    validate_expectations,
 )
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.base import format_duration, format_size
@@ -38,7 +38,7 @@ STEPS_MAX = 20_000
 _PEERS: tuple[Peer, Peer] = ("server", "client")
 
 
-def _one_way_to_run(draft: Draft) -> Iterator[Problem]:
+def _validate_ways_to_run(draft: Draft) -> Iterator[Problem]:
     for side in _PEERS:
         subject = draft.subject(side)
         ways = [key for key in ("use", "command", "url") if getattr(subject, key, None) is not None]
@@ -54,11 +54,11 @@ def _one_way_to_run(draft: Draft) -> Iterator[Problem]:
                 (side, "use"),
                 f"`use` of `{side}` names nothing that can be run",
                 "`reference`, `my.module:name` or `path/to/file.py:name`",
-                nearest(use, ["reference"]),
+                nearest_name(use, ["reference"]),
             )
 
 
-def _url(draft: Draft) -> Iterator[Problem]:
+def _validate_url(draft: Draft) -> Iterator[Problem]:
     url = draft.scenario.server.url
     if url is None:
         return
@@ -75,8 +75,8 @@ def _url(draft: Draft) -> Iterator[Problem]:
         )
 
 
-def _positive_times(draft: Draft) -> Iterator[Problem]:
-    """Times that would make a peer spin if they were zero."""
+def _validate_positive_times(draft: Draft) -> Iterator[Problem]:
+    """Refuse times that would make a peer spin because they are zero."""
     times: dict[Where, float] = {
         ("client", "connect_timeout"): draft.scenario.client.connect_timeout_s
     }
@@ -93,7 +93,7 @@ def _positive_times(draft: Draft) -> Iterator[Problem]:
             yield Problem(where, f"`{where[-1]}` must not be zero", "more than 0s, such as 5s")
 
 
-def _backoff(draft: Draft) -> Iterator[Problem]:
+def _validate_backoff(draft: Draft) -> Iterator[Problem]:
     caps: dict[Where, tuple[float, float]] = {}
     if "client" not in draft.wrong:
         plan = draft.scenario.client.backoff
@@ -110,7 +110,7 @@ def _backoff(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def _policy(draft: Draft) -> Iterator[Problem]:
+def _validate_policy(draft: Draft) -> Iterator[Problem]:
     policy = draft.scenario.client.policy
     if isinstance(policy, str):
         if policy not in POLICIES:
@@ -118,7 +118,7 @@ def _policy(draft: Draft) -> Iterator[Problem]:
                 ("client", "policy"),
                 "unknown policy",
                 f"one of {', '.join(POLICIES)}",
-                nearest(policy, POLICIES),
+                nearest_name(policy, POLICIES),
             )
         return
     reactions = [reaction.value for reaction in Reaction]
@@ -130,14 +130,14 @@ def _policy(draft: Draft) -> Iterator[Problem]:
             yield Problem(where, f"unknown reaction to {code}", f"one of {', '.join(reactions)}")
 
 
-def _times_of_the_scenario(draft: Draft) -> Iterator[Problem]:
+def _validate_times(draft: Draft) -> Iterator[Problem]:
     scenario = draft.scenario
     end = format_duration(scenario.duration_s)
     judged = "settle_s" in scenario.model_fields_set or any(
         row.check == "delivers" for row in scenario.expect
     )
     if judged and scenario.settle_s >= scenario.duration_s:
-        # `settle` may be the default, then the place is the top of the file
+        # where `settle` is the default, the place is the top of the file
         yield Problem(
             ("settle",),
             f"`settle` leaves nothing of the scenario: `duration` is {end}",
@@ -153,7 +153,7 @@ def _times_of_the_scenario(draft: Draft) -> Iterator[Problem]:
         yield Problem(("networks",), "`networks` is empty", "at least one, or no key")
 
 
-def _senders(draft: Draft) -> Iterator[Problem]:
+def _validate_senders(draft: Draft) -> Iterator[Problem]:
     for position, row in enumerate(draft.scenario.workload):
         how = _runs_outside_by(draft, row.sender)
         if how is not None:
@@ -172,15 +172,15 @@ def _runs_outside_by(draft: Draft, side: Peer) -> str | None:
     return "url" if getattr(subject, "url", None) is not None else None
 
 
-def _actions(draft: Draft) -> Iterator[Problem]:
+def _validate_actions(draft: Draft) -> Iterator[Problem]:
     for position, entry in enumerate(draft.scenario.timeline):
         if entry.kind == "action":
-            yield from _who_acts(draft, position, entry)
-        yield from _values(position, entry)
-        yield from _clients(draft, position, entry)
+            yield from _validate_actor(draft, position, entry)
+        yield from _validate_parameters(position, entry)
+        yield from _validate_clients(draft, position, entry)
 
 
-def _who_acts(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
+def _validate_actor(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
     action = ACTIONS[entry.word]
     where: Where = ("timeline", position, "by")
     if entry.by is None:
@@ -212,8 +212,8 @@ def _who_acts(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
         )
 
 
-def _values(position: int, entry: Entry) -> Iterator[Problem]:
-    """Parameters of one word that do not go together."""
+def _validate_parameters(position: int, entry: Entry) -> Iterator[Problem]:
+    """Refuse parameters of one word that do not go together."""
     given = entry.parameters
     if entry.kind == "action" and entry.word == "reject":
         ways = [key for key in ("code", "status") if given.get(key) is not None]
@@ -239,7 +239,7 @@ def _values(position: int, entry: Entry) -> Iterator[Problem]:
             )
 
 
-def _clients(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
+def _validate_clients(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
     where: Where = ("timeline", position, "clients")
     if entry.clients is not None and not entry.clients:
         yield Problem(where, "`clients` is empty", "at least one, or no key")
@@ -253,18 +253,18 @@ def _clients(draft: Draft, position: int, entry: Entry) -> Iterator[Problem]:
             )
 
 
-def _checks_of_peers(draft: Draft) -> Iterator[Problem]:
+def _validate_checks(draft: Draft) -> Iterator[Problem]:
     for position, expectation in enumerate(draft.scenario.expect):
         given = expectation.parameters
         if expectation.check == "detects_dead_peer":
-            yield from _needs_heartbeat(draft, position, given)
+            yield from _require_heartbeat(draft, position, given)
         elif expectation.check == "no_leaks":
-            yield from _needs_callable(draft, position, given)
+            yield from _require_callable(draft, position, given)
         elif expectation.check in ("delivers", "single_handler"):
-            yield from _needs_workload(draft, position, expectation.check, given)
+            yield from _require_workload(draft, position, expectation.check, given)
 
 
-def _needs_heartbeat(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _require_heartbeat(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
     side = given.get("by", "client")
     subject = draft.subject(side)
     if side not in draft.wrong and subject.use == "reference" and subject.heartbeat is None:
@@ -275,7 +275,7 @@ def _needs_heartbeat(draft: Draft, position: int, given: Mapping[str, Any]) -> I
         )
 
 
-def _needs_callable(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
+def _require_callable(draft: Draft, position: int, given: Mapping[str, Any]) -> Iterator[Problem]:
     peers: tuple[Peer, Peer] = ("client", "server")
     inside = [side for side in peers if not _runs_outside_by(draft, side)]
     for side in peers if given.get("by", "both") == "both" else (given["by"],):
@@ -288,7 +288,7 @@ def _needs_callable(draft: Draft, position: int, given: Mapping[str, Any]) -> It
             return
 
 
-def _needs_workload(
+def _require_workload(
     draft: Draft, position: int, check: str, given: Mapping[str, Any]
 ) -> Iterator[Problem]:
     sender = given.get("from", "both")
@@ -307,7 +307,7 @@ def _needs_workload(
         )
 
 
-def _bounds(draft: Draft) -> Iterator[Problem]:
+def _validate_bounds(draft: Draft) -> Iterator[Problem]:
     """A `delivers`, `handshake`, `herd` or `cost` without a bound would pass whatever happens."""
     for position, expectation in enumerate(draft.scenario.expect):
         if expectation.check not in ("delivers", "handshake", "herd", "cost"):
@@ -325,7 +325,7 @@ def _bounds(draft: Draft) -> Iterator[Problem]:
             )
 
 
-def _names(draft: Draft) -> Iterator[Problem]:
+def _validate_names(draft: Draft) -> Iterator[Problem]:
     taken: set[str] = set()
     for position, entry in enumerate(draft.scenario.timeline):
         if entry.name in taken:
@@ -338,12 +338,12 @@ def _names(draft: Draft) -> Iterator[Problem]:
             taken.add(entry.name)
 
 
-def _against_the_end(draft: Draft) -> Iterator[Problem]:
+def _validate_end(draft: Draft) -> Iterator[Problem]:
     for position, entry in enumerate(draft.scenario.timeline):
-        yield from _entry_against_the_end(draft.scenario.duration_s, position, entry)
+        yield from _validate_end_of(draft.scenario.duration_s, position, entry)
 
 
-def _entry_against_the_end(duration_s: float, position: int, entry: Entry) -> Iterator[Problem]:
+def _validate_end_of(duration_s: float, position: int, entry: Entry) -> Iterator[Problem]:
     end = show_s(duration_s)
     before = f"a time before `duration`, {end}"
     start, last = last_start_s(entry), last_end_s(entry, duration_s)
@@ -374,7 +374,7 @@ def _entry_against_the_end(duration_s: float, position: int, entry: Entry) -> It
         )
 
 
-def _repetition(draft: Draft) -> Iterator[Problem]:
+def _validate_repetition(draft: Draft) -> Iterator[Problem]:
     for position, entry in enumerate(draft.scenario.timeline):
         where = ("timeline", position, "every")
         if entry.every_s is None:
@@ -406,8 +406,8 @@ def _count_steps(scenario: Scenario) -> int:
     return sum(entry.times for entry in scenario.timeline)
 
 
-def _overlaps(draft: Draft) -> Iterator[Problem]:
-    """Windows of one word that cannot be stacked, on the same connections, at the same time."""
+def _validate_overlaps(draft: Draft) -> Iterator[Problem]:
+    """Refuse two windows of a word that cannot both hold, on the same connections, at the same time."""
     scenario = draft.scenario
     if _count_steps(scenario) > STEPS_MAX:
         return
@@ -423,10 +423,12 @@ def _overlaps(draft: Draft) -> Iterator[Problem]:
             if entry.at_s is not None and entry.has_window
             for start_s in entry.starts_s()
         )
-        yield from _overlaps_of(scenario, windows)
+        yield from _find_overlaps(scenario, windows)
 
 
-def _overlaps_of(scenario: Scenario, windows: list[tuple[float, float, int]]) -> Iterator[Problem]:
+def _find_overlaps(
+    scenario: Scenario, windows: list[tuple[float, float, int]]
+) -> Iterator[Problem]:
     """Yield a problem for each entry of which a window begins in one of another entry's, in order of their starts."""
     active: list[tuple[float, int]] = []
     told: set[int] = set()
@@ -463,7 +465,7 @@ def _share_connections(one: Entry, other: Entry) -> bool:
     )
 
 
-def _after_a_crash(draft: Draft) -> Iterator[Problem]:
+def _validate_crashes(draft: Draft) -> Iterator[Problem]:
     """A peer that crashed stays down: only `restart` brings it back."""
     scenario = draft.scenario
     timed = sorted(
@@ -495,7 +497,7 @@ def _after_a_crash(draft: Draft) -> Iterator[Problem]:
             crashed.append(position)
 
 
-def _queues(draft: Draft) -> Iterator[Problem]:
+def _validate_queues(draft: Draft) -> Iterator[Problem]:
     """A queue waits for a bandwidth, and must hold a packet."""
     paths = draft.scenario.paths
     for leg in LEGS:
@@ -524,7 +526,7 @@ def _queues(draft: Draft) -> Iterator[Problem]:
                 )
 
 
-def _clients_of_a_shared_leg(draft: Draft) -> Iterator[Problem]:
+def _validate_shared_leg(draft: Draft) -> Iterator[Problem]:
     for position, entry in enumerate(draft.scenario.timeline):
         shared = entry.kind == "fault" and entry.parameters.get("leg") == "server"
         if shared and entry.clients is not None:
@@ -537,24 +539,24 @@ def _clients_of_a_shared_leg(draft: Draft) -> Iterator[Problem]:
 
 # Each rule with the sections that it leans on: where one of them has a mistake of its own, the rule is left out.
 RULES: Mapping[Rule, frozenset[str]] = {
-    _one_way_to_run: frozenset(),
-    _url: frozenset(),
-    _positive_times: frozenset(),
-    _backoff: frozenset(),
-    _policy: frozenset(),
-    _times_of_the_scenario: frozenset({"top"}),
-    _senders: frozenset({"workload", "server", "client"}),
-    _actions: frozenset(),
-    _checks_of_peers: frozenset({"workload", "timeline"}),
-    _bounds: frozenset(),
-    _names: frozenset(),
-    _against_the_end: frozenset({"top"}),
-    _repetition: frozenset(),
-    _overlaps: frozenset({"top"}),
-    _after_a_crash: frozenset({"timeline"}),
-    _queues: frozenset({"top"}),
-    _clients_of_a_shared_leg: frozenset(),
-    expectation_problems: frozenset(),
+    _validate_ways_to_run: frozenset(),
+    _validate_url: frozenset(),
+    _validate_positive_times: frozenset(),
+    _validate_backoff: frozenset(),
+    _validate_policy: frozenset(),
+    _validate_times: frozenset({"top"}),
+    _validate_senders: frozenset({"workload", "server", "client"}),
+    _validate_actions: frozenset(),
+    _validate_checks: frozenset({"workload", "timeline"}),
+    _validate_bounds: frozenset(),
+    _validate_names: frozenset(),
+    _validate_end: frozenset({"top"}),
+    _validate_repetition: frozenset(),
+    _validate_overlaps: frozenset({"top"}),
+    _validate_crashes: frozenset({"timeline"}),
+    _validate_queues: frozenset({"top"}),
+    _validate_shared_leg: frozenset(),
+    validate_expectations: frozenset(),
 }
 
 

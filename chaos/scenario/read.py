@@ -1,4 +1,4 @@
-"""YAML text to nodes: every key and value with its line and column, nothing interpreted twice.
+"""Turns YAML text into nodes: every key and value has its line and column, and is interpreted once.
 
 Built on ruamel.yaml's event stream, which does not recurse, so that depth, aliases, tags and duplicate keys are
 bounded and reported here. Plain scalars follow the core schema of YAML 1.2 (https://yaml.org/spec/1.2.2/ §10.3.2).
@@ -71,7 +71,7 @@ class _Places:
         self._starts = [0, *(match.end() for match in line_ends)]
         self._stops = [*(match.start() for match in line_ends), len(text)]
         if len(self._starts) > 1 and self._starts[-1] == len(text):
-            # after the last line end there is no line: that place is shown at the end of the one before
+            # no line follows the last line end: that place is shown at the end of the line before
             del self._starts[-1], self._stops[-1]
 
     def mark(self, offset: int) -> Mark:
@@ -81,7 +81,7 @@ class _Places:
 
 
 @dataclass(slots=True)
-class _Open:
+class _Collection:
     """A list or mapping that is being read."""
 
     mark: Mark
@@ -96,25 +96,28 @@ class _Open:
     depth: int = 1
 
 
-class _TooMuch(Exception):
-    """Reading on would only do harm: the mistake that says so is noted."""
+class _StopReading(Exception):
+    """Ends the reading of a file; the mistake that says why is noted already."""
 
 
 class _Reader:
+    """Reads one document: it builds nodes from ruamel.yaml's events, with a stack of what is still open."""
+
     def __init__(self, text: str, mistakes: Mistakes) -> None:
         self._text = text
         self._places = _Places(text)
         self._mistakes = mistakes
-        self._open: list[_Open] = []
+        self._stack: list[_Collection] = []
         self._anchors: dict[str, Node | None] = {}
         self._root: Node | None = None
         self._documents = 0
 
     def read(self) -> Node | None:
+        """Return the document's node, or None when it could not be read; the mistakes say why."""
         try:
             for event in self._events():
-                self._take(event)
-        except _TooMuch:
+                self._read_event(event)
+        except _StopReading:
             return None
         if len(self._mistakes) == 0 and self._root is None:
             self._mistakes.add(Mark(1, 1), "the file is empty", expected="a scenario")
@@ -139,13 +142,13 @@ class _Reader:
             last = self._places.mark(event.end_mark.index)
             yield event
 
-    def _mark(self, event: Any) -> Mark:
+    def _mark_of(self, event: Any) -> Mark:
         return self._places.mark(event.start_mark.index)
 
     def _stop(self, mark: Mark, message: str, **details: Any) -> NoReturn:
         """Note a mistake after which reading on would only do harm."""
         self._mistakes.add(mark, message, **details)
-        raise _TooMuch from None
+        raise _StopReading from None
 
     def _stop_at_syntax(self, error: YAMLError) -> NoReturn:
         if isinstance(error, ReaderError):
@@ -158,7 +161,9 @@ class _Reader:
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
         mark, start = getattr(error, "problem_mark", None), getattr(error, "context_mark", None)
         if mark is None or "end of stream" in problem or "<stream end>" in problem:
-            mark = start or mark  # what was never closed says more than the end of the file
+            mark = (
+                start or mark
+            )  # the place of what was never closed says more than the end of the file
         problem = problem.replace(r"'\x00'", "the end of the file")
         hint = None
         if mark is not None and self._text[mark.index : mark.index + 1] == "\t":
@@ -168,44 +173,44 @@ class _Reader:
         tail = f", {context}" if context and hint is None else ""
         self._stop(where, f"this is not YAML: {problem}{tail}", expected=hint)
 
-    def _take(self, event: Any) -> None:
+    def _read_event(self, event: Any) -> None:
         if isinstance(event, events.DocumentStartEvent):
             self._documents += 1
             if self._documents > 1:
                 self._stop(
-                    self._mark(event),
+                    self._mark_of(event),
                     "a second document in the file",
                     expected="one scenario per file",
                 )
         elif isinstance(event, events.AliasEvent):
-            self._alias(event)
+            self._place_alias(event)
         elif isinstance(event, events.ScalarEvent):
             self._check_tag(event, {"!", "tag:yaml.org,2002:str"})
-            self._finish(self._scalar(event), event.anchor)
+            self._finish(self._read_scalar(event), event.anchor)
         elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
-            self._start(event)
+            self._open_collection(event)
         elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
-            self._end()
+            self._close_collection()
 
     def _check_tag(self, event: Any, allowed: set[str]) -> None:
         if event.tag is not None and str(event.tag) not in allowed:
             tag = shorten(str(event.tag))
             self._mistakes.add(
-                self._mark(event), "tags are not allowed", value=tag, expected="plain YAML"
+                self._mark_of(event), "tags are not allowed", value=tag, expected="plain YAML"
             )
 
-    def _start(self, event: Any) -> None:
+    def _open_collection(self, event: Any) -> None:
         is_mapping = isinstance(event, events.MappingStartEvent)
         self._check_tag(event, {"tag:yaml.org,2002:map" if is_mapping else "tag:yaml.org,2002:seq"})
-        mark = self._mark(event)
-        if len(self._open) >= DEPTH_MAX:
+        mark = self._mark_of(event)
+        if len(self._stack) >= DEPTH_MAX:
             self._stop(mark, "nested too deeply", expected=f"at most {DEPTH_MAX} levels of nesting")
         if event.anchor:
             self._anchors[event.anchor] = None
-        self._open.append(_Open(mark, is_mapping, event.anchor))
+        self._stack.append(_Collection(mark, is_mapping, event.anchor))
 
-    def _end(self) -> None:
-        done = self._open.pop()
+    def _close_collection(self) -> None:
+        done = self._stack.pop()
         common: dict[str, Any] = {"mark": done.mark, "size": done.size, "depth": done.depth}
         node: Node = Sequence(items=tuple(done.items), **common)
         if done.is_mapping:
@@ -218,8 +223,8 @@ class _Reader:
             self._anchors[anchor] = node
         self._place(node, node.mark)
 
-    def _alias(self, event: Any) -> None:
-        mark = self._mark(event)
+    def _place_alias(self, event: Any) -> None:
+        mark = self._mark_of(event)
         name = event.anchor
         if name not in self._anchors:
             self._stop(
@@ -235,13 +240,13 @@ class _Reader:
 
     def _place(self, node: Node, mark: Mark) -> None:
         """Put a finished node where it belongs: into the list or mapping that is open."""
-        if not self._open:
+        if not self._stack:
             self._root = node
             return
-        parent = self._open[-1]
+        parent = self._stack[-1]
         parent.size += node.size
         parent.depth = max(parent.depth, node.depth + 1)
-        if parent.size > NODES_MAX or len(self._open) + node.depth > DEPTH_MAX:
+        if parent.size > NODES_MAX or len(self._stack) + node.depth > DEPTH_MAX:
             self._stop(
                 mark,
                 "the document is too large once its aliases are written out",
@@ -255,9 +260,9 @@ class _Reader:
             parent.values.setdefault(key, node)
             parent.key = ()
         else:
-            parent.key = (self._key(parent, node, mark), mark)
+            parent.key = (self._read_key(parent, node, mark), mark)
 
-    def _key(self, parent: _Open, node: Node, mark: Mark) -> str:
+    def _read_key(self, parent: _Collection, node: Node, mark: Mark) -> str:
         ignored = f"x-{len(parent.keys)}"
         if not isinstance(node, Scalar) or type(node.value) not in (str, int):
             self._mistakes.add(
@@ -278,8 +283,8 @@ class _Reader:
             self._mistakes.add(mark, f"the key `{shorten(node.text)}` stands here twice, {place}")
         return node.text
 
-    def _scalar(self, event: Any) -> Scalar:
-        mark = self._mark(event)
+    def _read_scalar(self, event: Any) -> Scalar:
+        mark = self._mark_of(event)
         text = event.value
         if any("\ud800" <= letter <= "\udfff" for letter in text):
             self._mistakes.add(mark, "half of a surrogate pair is not a character")

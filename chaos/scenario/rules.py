@@ -1,4 +1,4 @@
-"""Which timeline entry an expectation means, and the rules that follow; what every rule is given and returns.
+"""Finds the timeline entry that an expectation means, and holds the rules of expectations and the types of all rules.
 
 Pure functions over the model. All other rules stand in `problems.py`. Where a problem stands in a file is `load.py`'s
 business: here `where` is a path of keys and list positions. Checks ask `speaks_of` too.
@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server
-from chaos.scenario.nodes import nearest
+from chaos.scenario.nodes import nearest_name
 from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.word import Peer
@@ -130,8 +130,8 @@ def speaks_of(scenario: Scenario, expectation: Expectation) -> int | None:
     return resolve_entry(scenario, name, window_required=key == "during")
 
 
-def expectation_problems(draft: Draft) -> Iterator[Problem]:
-    """Expectations that name no entry, or the wrong one, or reach past the end."""
+def validate_expectations(draft: Draft) -> Iterator[Problem]:
+    """Refuse expectations that name no entry, or the wrong one, or reach past the end."""
     for position, expectation in enumerate(draft.scenario.expect):
         key = _entry_key(expectation)
         name = None if key is None else expectation.parameters.get(key)
@@ -147,7 +147,7 @@ def expectation_problems(draft: Draft) -> Iterator[Problem]:
             yield _lookup_problem(draft, position, key, name, str(error))
         else:
             if entry is not None and "top" not in draft.wrong:
-                yield from _within(draft.scenario, position, expectation, entry)
+                yield from _validate_within(draft.scenario, position, expectation, entry)
 
 
 def _lookup_problem(
@@ -168,16 +168,16 @@ def _lookup_problem(
             if names
             else f"`{key}`, and entries with a `name`",
         )
-    meant = nearest(name, names)
+    meant = nearest_name(name, names)
     kind = "an entry with a window" if key == "during" else "the name of an entry"
     expected = f"one of {', '.join(names[:20])}" if names else f"{kind} (none has a `name`)"
     return Problem(where, message, None if meant else expected, meant)
 
 
-def _within(
+def _validate_within(
     scenario: Scenario, position: int, expectation: Expectation, entry_position: int
 ) -> Iterator[Problem]:
-    """A bound that reaches past the end cannot be judged."""
+    """Refuse a bound that reaches past the end: it cannot be judged."""
     settings = CHECKS[expectation.check].model_validate(expectation.parameters)
     within_s: float | None = getattr(settings, "within_s", None)
     entry = scenario.timeline[entry_position]

@@ -1,7 +1,7 @@
-"""The JSON Schema of scenario files, for editors; generated from the models and the vocabulary.
+"""Generates the JSON Schema of scenario files, for editors, from the models and the vocabulary.
 
-It knows keys, words and values, not what holds between values: `trio-chaos validate` has the last word.
-`python -m chaos.scenario.schema [FILE]` writes it.
+The schema knows keys, words and values, not what holds between values: `trio-chaos validate` has the last word.
+`trio-chaos schema` prints it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ _SCALAR = {"type": ["string", "number", "boolean"]}
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a scenario file."""
     keys = top_keys()
-    properties = {key: _value(schema) for key, schema in keys_of(Scenario).items() if key in keys}
+    properties = {
+        key: _value_schema(schema) for key, schema in keys_of(Scenario).items() if key in keys
+    }
     for section, (items, description) in _SECTIONS.items():
         properties[section] = {
             "description": description,
@@ -42,14 +44,14 @@ def json_schema() -> dict[str, Any]:
         }
     for section in ("server", "client"):
         properties[section] = {"$ref": f"#/$defs/{section}"}
-    properties["variables"] = _variables()
-    properties["matrix"] = _matrix()
+    properties["variables"] = _variables_schema()
+    properties["matrix"] = _matrix_schema()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "$id": SCHEMA_ID,
         "title": "trio-chaos scenario",
         "description": "Who talks to whom, which faults hit when, and what must hold.",
-        **_mapping({key: properties[key] for key in keys}, required_of(Scenario)),
+        **_mapping_schema({key: properties[key] for key in keys}, required_of(Scenario)),
         "$defs": _definitions(),
     }
 
@@ -69,20 +71,22 @@ def _definitions() -> dict[str, Any]:
             "type": "string",
             "pattern": r"\$\{",
         },
-        "server": _model(Server),
-        "client": _model(Client),
-        "workload": _model(Workload),
-        "Paths": _model(Paths),
+        "server": _model_schema(Server),
+        "client": _model_schema(Client),
+        "workload": _model_schema(Workload),
+        "Paths": _model_schema(Paths),
     }
     for model in (Server, Client, Entry, Paths):
         for name, schema in schema_of(model).get("$defs", {}).items():
-            definitions[name] = _plain_definition(schema)
+            definitions[name] = _definition(schema)
     for key, schema in keys_of(Entry).items():
         if key not in ("kind", "word", "parameters"):
-            definitions[f"entry-{key}"] = _value(schema)
-    entries = {f"{kind}-{word}": _entry(kind, word) for kind in KINDS for word in WORDS[kind]}
-    checks = {f"check-{word}": _check(word) for word in CHECKS}
-    one_of_checks = [_bare_checks(), *_references(checks), _own_check()]
+            definitions[f"entry-{key}"] = _value_schema(schema)
+    entries = {
+        f"{kind}-{word}": _entry_schema(kind, word) for kind in KINDS for word in WORDS[kind]
+    }
+    checks = {f"check-{word}": _check_schema(word) for word in CHECKS}
+    one_of_checks = [_bare_checks_schema(), *_references(checks), _own_check_schema()]
     return {
         **definitions,
         **entries,
@@ -96,7 +100,7 @@ def _references(names: Iterable[str]) -> list[dict[str, Any]]:
     return [{"$ref": f"#/$defs/{name}"} for name in names]
 
 
-def _mapping(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+def _mapping_schema(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     return {
         "type": "object",
         "properties": properties,
@@ -106,17 +110,17 @@ def _mapping(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
     }
 
 
-def _model(model: type[BaseModel]) -> dict[str, Any]:
-    return _plain_definition(schema_of(model))
+def _model_schema(model: type[BaseModel]) -> dict[str, Any]:
+    return _definition(schema_of(model))
 
 
-def _plain_definition(schema: dict[str, Any]) -> dict[str, Any]:
-    properties = {key: _value(value) for key, value in schema["properties"].items()}
+def _definition(schema: dict[str, Any]) -> dict[str, Any]:
+    properties = {key: _value_schema(value) for key, value in schema["properties"].items()}
     description = {"description": schema["description"]} if "description" in schema else {}
-    return {**description, **_mapping(properties, schema.get("required", []))}
+    return {**description, **_mapping_schema(properties, schema.get("required", []))}
 
 
-def _value(schema: dict[str, Any]) -> dict[str, Any]:
+def _value_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """Return the schema of a value, to which a variable may refer wherever it is a single one."""
     schema = deepcopy(schema)
     schema.pop("title", None)
@@ -125,44 +129,44 @@ def _value(schema: dict[str, Any]) -> dict[str, Any]:
     ):
         schema["default"] = format_duration(schema["default"])
     if "anyOf" in schema:
-        schema["anyOf"] = [*map(_plain_value, schema["anyOf"]), _VARIABLE]
+        schema["anyOf"] = [*map(_part_schema, schema["anyOf"]), _VARIABLE]
         return schema
     if "$ref" in schema or schema.get("type") in ("array", "object"):
-        return _plain_value(schema)
+        return _part_schema(schema)
     notes: dict[str, Any] = {
         key: schema.pop(key) for key in ("description", "default") if key in schema
     }
     return {**notes, "anyOf": [schema, _VARIABLE]}
 
 
-def _plain_value(schema: dict[str, Any]) -> dict[str, Any]:
+def _part_schema(schema: dict[str, Any]) -> dict[str, Any]:
     if schema.get("type") == "array" and "items" in schema:
-        return {**schema, "items": _value(schema["items"])}
+        return {**schema, "items": _value_schema(schema["items"])}
     if "prefixItems" in schema:
-        return {**schema, "prefixItems": [_value(item) for item in schema["prefixItems"]]}
+        return {**schema, "prefixItems": [_value_schema(item) for item in schema["prefixItems"]]}
     if isinstance(schema.get("additionalProperties"), dict):
-        return {**schema, "additionalProperties": _value(schema["additionalProperties"])}
+        return {**schema, "additionalProperties": _value_schema(schema["additionalProperties"])}
     return schema
 
 
-def _entry(kind: Kind, word: str) -> dict[str, Any]:
+def _entry_schema(kind: Kind, word: str) -> dict[str, Any]:
     model = WORDS[kind][word]
     parameters = keys_of(model)
     properties: dict[str, Any] = {kind: {"const": word, "description": what_of(model)}}
     for key in entry_keys(kind, word):
         if key == "attributes":
-            attributes = {name: _value(schema) for name, schema in parameters.items()}
+            attributes = {name: _value_schema(schema) for name, schema in parameters.items()}
             properties[key] = {
-                **_mapping(attributes, required_of(model)),
+                **_mapping_schema(attributes, required_of(model)),
                 "type": ["object", "null"],
             }
         elif kind != "toxic" and key in parameters:
-            properties[key] = _value(parameters[key])
+            properties[key] = _value_schema(parameters[key])
         else:
             properties[key] = {"$ref": f"#/$defs/entry-{key}"}
     required = [kind, *([] if kind == "toxic" else required_of(model))]
     when = [{"required": ["at"]}, {"required": ["on"]}]
-    return {"description": what_of(model), **_mapping(properties, required), "oneOf": when}
+    return {"description": what_of(model), **_mapping_schema(properties, required), "oneOf": when}
 
 
 def what_of(model: type[BaseModel]) -> str:
@@ -170,33 +174,33 @@ def what_of(model: type[BaseModel]) -> str:
     return " ".join((model.__doc__ or "").split())
 
 
-def _check(word: str) -> dict[str, Any]:
+def _check_schema(word: str) -> dict[str, Any]:
     model = CHECKS[word]
-    properties = {key: _value(schema) for key, schema in keys_of(model).items()}
-    properties["tolerance"] = _value(keys_of(Expectation)["tolerance"])
-    inner = _mapping(properties, required_of(model))
+    properties = {key: _value_schema(schema) for key, schema in keys_of(model).items()}
+    properties["tolerance"] = _value_schema(keys_of(Expectation)["tolerance"])
+    inner = _mapping_schema(properties, required_of(model))
     if not required_of(model):
         inner["type"] = ["object", "null"]
     inner["description"] = what_of(model)
-    return _mapping({word: inner}, [word])
+    return _mapping_schema({word: inner}, [word])
 
 
-def _bare_checks() -> dict[str, Any]:
+def _bare_checks_schema() -> dict[str, Any]:
     words = [word for word, model in CHECKS.items() if not required_of(model)]
     return {"description": "a check without parameters", "enum": words}
 
 
-def _own_check() -> dict[str, Any]:
+def _own_check_schema() -> dict[str, Any]:
     use = {"type": "string", "pattern": ":", "description": "`my.module:check`"}
     return {
         "description": "a check of your own, with its parameters",
         "type": "object",
-        "properties": {"use": use, "tolerance": _value(keys_of(Expectation)["tolerance"])},
+        "properties": {"use": use, "tolerance": _value_schema(keys_of(Expectation)["tolerance"])},
         "required": ["use"],
     }
 
 
-def _variables() -> dict[str, Any]:
+def _variables_schema() -> dict[str, Any]:
     return {
         "description": "values by name, filled in where `${name}` stands",
         "type": ["object", "null"],
@@ -205,7 +209,7 @@ def _variables() -> dict[str, Any]:
     }
 
 
-def _matrix() -> dict[str, Any]:
+def _matrix_schema() -> dict[str, Any]:
     rows = {"type": "array", "items": {"type": "object", "additionalProperties": _SCALAR}}
     return {
         "description": "the scenario once for each combination of these values of variables",

@@ -1,4 +1,8 @@
-"""Nodes to settings: pydantic judges the values, this file says where each mistake stands and what was expected."""
+"""Turns nodes into settings.
+
+pydantic judges the values; this file finds where each mistake stands, what was expected there, and what was probably
+meant.
+"""
 
 from __future__ import annotations
 
@@ -76,7 +80,7 @@ def parse_settings(
     try:
         return model.model_validate(values, strict=True)
     except ValidationError as error:
-        # what holds between keys follows from a key that is wrong, and is not told beside it
+        # a mistake between keys is not told beside that of a key: it may follow from it
         wrong = _note(error, node, model, mistakes, what, whole=len(mistakes) == before)
     kept = {key: value for key, value in values.items() if key not in wrong}
     try:

@@ -1,4 +1,4 @@
-"""The first scenario of a newcomer: valid, explained line by line, over in twenty seconds."""
+"""Writes the first scenario of a newcomer: it is valid, explained line by line, and over in twenty seconds."""
 
 from __future__ import annotations
 

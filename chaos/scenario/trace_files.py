@@ -1,6 +1,6 @@
-"""Trace files of delays: their rows take the place of their name, so that the scenario has them wherever it goes.
+"""Reads trace files of delays: their rows replace their names, so that a scenario carries them with it.
 
-Who loads a scenario says how a file that it names is read.
+The caller of the loader says how a file that a scenario names is read.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def no_file(name: str) -> bytes:
     raise FileNotFoundError(name)
 
 
-# stands for a trace that could not be read: its mistake is noted, and what follows from it need not be
-_NOTHING = [(0.0, 0.0)]
+# This takes the place of a trace that could not be read, so that no further mistake follows from it.
+_NO_DELAY = [(0.0, 0.0)]
 
 
 def read_traces(node: Node, read_file: ReadFile, mistakes: Mistakes) -> Node:
@@ -38,13 +38,13 @@ def read_traces(node: Node, read_file: ReadFile, mistakes: Mistakes) -> Node:
     if isinstance(delay, Mapping):
         trace = delay.values.get("trace")
         if isinstance(trace, Scalar) and isinstance(trace.value, str):
-            rows = _read(trace, read_file, mistakes)
+            rows = _read_rows(trace, read_file, mistakes)
             inner = {**delay.values, "trace": _as_nodes(rows, trace.mark)}
             values["delay"] = replace(delay, values=inner)
     return replace(node, values=values)
 
 
-def _read(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[float, float]]:
+def _read_rows(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[float, float]]:
     value: Node | str | None = name
     try:
         content = read_file(name.text)
@@ -63,7 +63,7 @@ def _read(name: Scalar, read_file: ReadFile, mistakes: Mistakes) -> list[tuple[f
         message = f"the trace file {shorten(name.text)} is wrong in {place}"
         expected, value = what or "the name of a file", got or None
     mistakes.add(name.mark, message, value=value, expected=expected)
-    return _NOTHING
+    return _NO_DELAY
 
 
 def _as_nodes(rows: list[tuple[float, float]], mark: Mark) -> Sequence:

@@ -1,4 +1,4 @@
-"""Variables and the matrix: `${name}` filled in, one scenario per cell."""
+"""Fills in variables: `${name}` becomes its value, in one scenario for each cell of the matrix."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from chaos.scenario.nodes import (
     Node,
     Scalar,
     Sequence,
-    given,
+    drop_empty,
     nearest_word,
 )
 
 CELLS_MAX = 256
-# cells times values of the file: what one file may cost to load
+# cells times values of the file: the limit of what one file may cost to load
 WORK_MAX = 200_000
 LENGTH_MAX = 8_192
 _REFERENCE = re.compile(r"\$(\$?)\{([^{}]*)\}")
@@ -41,9 +41,9 @@ class Cell:
 
 def read_cells(root: Mapping, mistakes: Mistakes) -> list[Cell]:
     """Return the cells of a file, at least one; mistakes in `variables` and `matrix` are noted."""
-    variables = _scalars(root.values.get("variables"), "variables", mistakes)
+    variables = _read_scalars(root.values.get("variables"), "variables", mistakes)
     node = root.values.get("matrix")
-    rows = [] if node is None else _matrix(node, set(variables), mistakes)
+    rows = [] if node is None else _read_matrix(node, set(variables), mistakes)
     if node is not None and root.size * len(rows) > WORK_MAX:
         mistakes.add(
             node.mark,
@@ -51,15 +51,15 @@ def read_cells(root: Mapping, mistakes: Mistakes) -> list[Cell]:
             expected=f"at most {WORK_MAX} values in all cells together",
         )
         rows = rows[:1]
-    cells = [Cell(_title(row), {**variables, **row}) for row in rows or [{}]]
-    names = _declared(root)
+    cells = [Cell(_title_of(row), {**variables, **row}) for row in rows or [{}]]
+    names = _declared_names(root)
     return [
         Cell(cell.name, done := resolve(cell.variables, mistakes), frozenset(names - set(done)))
         for cell in cells
     ]
 
 
-def _declared(root: Mapping) -> set[str]:
+def _declared_names(root: Mapping) -> set[str]:
     """Return the names that `variables` and `matrix` declare, whatever their values."""
     names: set[str] = set()
     for section in ("variables", "matrix"):
@@ -69,13 +69,13 @@ def _declared(root: Mapping) -> set[str]:
     return names - {"include", "exclude"}
 
 
-def _title(row: Map[str, Scalar]) -> str:
+def _title_of(row: Map[str, Scalar]) -> str:
     return ",".join(f"{name}={value.text}" for name, value in row.items())
 
 
-def _scalars(node: Node | None, what: str, mistakes: Mistakes) -> dict[str, Scalar]:
+def _read_scalars(node: Node | None, what: str, mistakes: Mistakes) -> dict[str, Scalar]:
     """Return a mapping of names to single values; what is not one is noted and left out."""
-    node = given(node)
+    node = drop_empty(node)
     found: dict[str, Scalar] = {}
     for key, mark, value in node.modelled() if isinstance(node, Mapping) else ():
         if not _is_name(key, mark, mistakes):
@@ -104,7 +104,7 @@ def _is_name(key: str, mark: Mark, mistakes: Mistakes) -> bool:
     return good
 
 
-def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[str, Scalar]]:
+def _read_matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[str, Scalar]]:
     if not isinstance(node, Mapping):
         mistakes.add(
             node.mark, "`matrix` must be a mapping", value=node, expected="`name: [values]` pairs"
@@ -114,10 +114,12 @@ def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[st
         key: values
         for key, mark, value in node.modelled()
         if key not in ("include", "exclude") and _is_name(key, mark, mistakes)
-        if (values := _axis(key, value, mistakes))
+        if (values := _read_axis(key, value, mistakes))
     }
-    excluded = list(_rows(node.values.get("exclude"), "exclude", set(axes), mistakes))
-    included = list(_rows(node.values.get("include"), "include", variables | set(axes), mistakes))
+    excluded = list(_read_rows(node.values.get("exclude"), "exclude", set(axes), mistakes))
+    included = list(
+        _read_rows(node.values.get("include"), "include", variables | set(axes), mistakes)
+    )
     # one more than allowed is enough to know
     rows = (
         dict(zip(axes, values, strict=True)) for values in (product(*axes.values()) if axes else ())
@@ -128,13 +130,13 @@ def _matrix(node: Node, variables: set[str], mistakes: Mistakes) -> list[dict[st
         mistakes.add(node.mark, "the matrix has too many cells", expected=f"at most {CELLS_MAX}")
     elif not kept and not len(mistakes):
         mistakes.add(node.mark, "the matrix has no cell", expected="at least one")
-    for title, count in Counter(map(_title, kept)).items():
+    for title, count in Counter(map(_title_of, kept)).items():
         if count > 1:
             mistakes.add(node.mark, "the matrix has the same cell twice", value=title[:60])
     return kept[:CELLS_MAX]
 
 
-def _axis(key: str, value: Node, mistakes: Mistakes) -> tuple[Scalar, ...]:
+def _read_axis(key: str, value: Node, mistakes: Mistakes) -> tuple[Scalar, ...]:
     if not isinstance(value, Sequence) or not value.items:
         mistakes.add(
             value.mark, f"`{key}` of the matrix must be a list", value=value, expected="[5s, 10s]"
@@ -153,7 +155,7 @@ def _axis(key: str, value: Node, mistakes: Mistakes) -> tuple[Scalar, ...]:
     return tuple(good)
 
 
-def _rows(
+def _read_rows(
     node: Node | None, key: str, known: set[str], mistakes: Mistakes
 ) -> Iterator[dict[str, Scalar]]:
     if node is not None and not isinstance(node, Sequence):
@@ -161,7 +163,7 @@ def _rows(
             node.mark, f"`{key}` must be a list of mappings", value=node, expected="[{beat: 5s}]"
         )
     for item in node.items if isinstance(node, Sequence) else ():
-        row = _scalars(item, key, mistakes)
+        row = _read_scalars(item, key, mistakes)
         for name in row:
             if name not in known and isinstance(item, Mapping):
                 meant = nearest_word(name, known)
@@ -190,7 +192,7 @@ def resolve(variables: Map[str, Scalar], mistakes: Mistakes) -> dict[str, Scalar
             known = done.keys() | broken
             waiting = [
                 other
-                for other in _names(variables[name])
+                for other in _names_in(variables[name])
                 if other in variables and other not in known
             ]
             if not waiting:
@@ -211,7 +213,7 @@ def resolve(variables: Map[str, Scalar], mistakes: Mistakes) -> dict[str, Scalar
     return done
 
 
-def _names(node: Scalar) -> list[str]:
+def _names_in(node: Scalar) -> list[str]:
     if not isinstance(node.value, str):
         return []
     return [match[2] for match in _REFERENCE.finditer(node.value) if not match[1]]
@@ -236,10 +238,10 @@ def fill_scalar(node: Scalar, cell: Cell, mistakes: Mistakes) -> Scalar:
     """Return the scalar with variables filled in: a lone `${name}` keeps the type, else it becomes text."""
     if not isinstance(node.value, str) or "${" not in node.value:
         return node
-    unknown = [name for name in _names(node) if name not in cell.variables]
+    unknown = [name for name in _names_in(node) if name not in cell.variables]
     if unknown:
         if unknown[0] not in cell.broken:
-            _unknown_variable(node, unknown[0], cell, mistakes)
+            _note_unknown(node, unknown[0], cell, mistakes)
         mistakes.silence(node.mark)
         return node
     alone = _REFERENCE.fullmatch(node.value)
@@ -255,7 +257,7 @@ def fill_scalar(node: Scalar, cell: Cell, mistakes: Mistakes) -> Scalar:
     return replace(node, value=text, text=text, template=node.text)
 
 
-def _unknown_variable(node: Scalar, name: str, cell: Cell, mistakes: Mistakes) -> None:
+def _note_unknown(node: Scalar, name: str, cell: Cell, mistakes: Mistakes) -> None:
     nearest = nearest_word(name, cell.variables)
     mistakes.add(
         node.mark,

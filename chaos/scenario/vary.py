@@ -1,4 +1,4 @@
-"""One scenario, many timelines: fault times, window lengths and which faults there are, drawn from a seed.
+"""Varies a scenario: fault times, window lengths and which faults there are, drawn from a seed.
 
 Pure. What is fair as written stays fair:
 
@@ -102,7 +102,7 @@ class _Row:
         return self.entry.for_s is not None and self.entry.has_window
 
 
-def _rows(scenario: Scenario) -> list[_Row]:
+def _movable_rows(scenario: Scenario) -> list[_Row]:
     spoken = _spoken_of(scenario)
     rows: list[_Row] = []
     for position, entry in enumerate(scenario.timeline):
@@ -132,27 +132,27 @@ def _bounds_of(scenario: Scenario, numbers: list[int]) -> tuple[float, float]:
     return within_s["during"], within_s["after"]
 
 
-def _join(rows: list[_Row]) -> None:
+def _group_coinciding(rows: list[_Row]) -> None:
     """Give entries with a boundary in common one group: they move together."""
     at: dict[int, int] = {}
     for row in rows:
         for boundary in row.boundaries:
             group = at.setdefault(round(boundary.at_s / SAME_S), row.group)
             if group != row.group:
-                _rename(rows, at, row.group, group)
+                _merge_groups(rows, at, row.group, group)
 
 
-def _join_overlapping(rows: list[_Row]) -> None:
+def _group_overlapping(rows: list[_Row]) -> None:
     """Give entries that overlap one group: what happens in a window takes its share of it."""
     for row in rows:
         for other in rows:
             begin_s = other.boundaries[0].at_s
             overlap = row.boundaries[0].at_s <= begin_s <= row.boundaries[-1].at_s
             if row.group != other.group and overlap:
-                _rename(rows, {}, other.group, row.group)
+                _merge_groups(rows, {}, other.group, row.group)
 
 
-def _rename(rows: list[_Row], at: dict[int, int], old: int, new: int) -> None:
+def _merge_groups(rows: list[_Row], at: dict[int, int], old: int, new: int) -> None:
     for row in rows:
         if row.group == old:
             row.group = new
@@ -160,12 +160,12 @@ def _rename(rows: list[_Row], at: dict[int, int], old: int, new: int) -> None:
 
 
 def _move(scenario: Scenario, seed: int, bounds: Bounds) -> Scenario:
-    rows = [] if _is_fixed(scenario) else _rows(scenario)
+    rows = [] if _is_fixed(scenario) else _movable_rows(scenario)
     if not rows or sum(len(row.boundaries) for row in rows) > BOUNDARIES_MAX:
         return scenario
-    _join(rows)
+    _group_coinciding(rows)
     if _needs_length(scenario):
-        _join_overlapping(rows)
+        _group_overlapping(rows)
     space = _Space(scenario, rows)
     timeline = list(scenario.timeline)
     furthest_s = 0.0
@@ -209,7 +209,7 @@ def _needs_length(scenario: Scenario) -> bool:
     return any(row.check in _NOT_SHORTER or _needs_faults(row) for row in scenario.expect)
 
 
-def _floor(seconds: float) -> float:
+def _cut_to_grain(seconds: float) -> float:
     """Return a distance cut to whole milliseconds."""
     return int(seconds / GRAIN_S + SAME_S) * GRAIN_S
 
@@ -231,41 +231,45 @@ class _Space:
         own = [boundary for row in members for boundary in row.boundaries]
         rows = {boundary.row for boundary in own}
         if draw < 0 and min(boundary.at_s for boundary in own) > self._first_s + SAME_S:
-            return -_floor(-draw * share * min(self._before(boundary, rows) for boundary in own))
-        return _floor(abs(draw) * share * min(self._after(boundary, rows) for boundary in own))
+            return -_cut_to_grain(
+                -draw * share * min(self._room_before(boundary, rows) for boundary in own)
+            )
+        return _cut_to_grain(
+            abs(draw) * share * min(self._room_after(boundary, rows) for boundary in own)
+        )
 
     def stretch(self, row: _Row, draw: float, share: float) -> float:
         """Return by how much the windows of an entry become longer (or shorter, below zero)."""
         length_s = row.entry.for_s or 0.0
         ends = row.boundaries[1::2]
         if draw >= 0 and self._may_grow:
-            room_s = min(self._after(end, set()) for end in ends)
-            return _floor(draw * share * min(length_s, room_s))
+            room_s = min(self._room_after(end, set()) for end in ends)
+            return _cut_to_grain(draw * share * min(length_s, room_s))
         if draw < 0 and self._may_shrink and WORDS[row.entry.kind][row.entry.word].shrinkable:
-            room_s = min(self._before(end, {row.group, row.boundaries[0].row}) for end in ends)
+            room_s = min(self._room_before(end, {row.group, row.boundaries[0].row}) for end in ends)
             spare_s = length_s - row.detect_s
-            return -_floor(min(-draw * share * min(length_s, room_s), max(0.0, spare_s)))
+            return -_cut_to_grain(min(-draw * share * min(length_s, room_s), max(0.0, spare_s)))
         return 0.0
 
-    def _after(self, boundary: _Boundary, without: set[int]) -> float:
+    def _room_after(self, boundary: _Boundary, without: set[int]) -> float:
         """Return the room up to the next boundary of other entries, the time that a bound needs left out."""
         rooms = [
-            _room(boundary, other)
+            _room_between(boundary, other)
             for other in self._all
             if other.row not in without and other.at_s > boundary.at_s + SAME_S
         ]
         return min([*rooms, self._duration_s - boundary.at_s])
 
-    def _before(self, boundary: _Boundary, without: set[int]) -> float:
+    def _room_before(self, boundary: _Boundary, without: set[int]) -> float:
         rooms = [
-            _room(other, boundary)
+            _room_between(other, boundary)
             for other in self._all
             if other.row not in without and other.at_s < boundary.at_s - SAME_S
         ]
         return min([*rooms, boundary.at_s])
 
 
-def _room(earlier: _Boundary, later: _Boundary) -> float:
+def _room_between(earlier: _Boundary, later: _Boundary) -> float:
     gap_s = later.at_s - earlier.at_s
     return gap_s - earlier.clear_s if gap_s >= earlier.clear_s else gap_s
 
@@ -290,7 +294,7 @@ def _needs_faults(expectation: Expectation) -> bool:
     """Whether an expectation needs faults, or their full length, without naming one entry."""
     kind = CHECKS.get(expectation.check)
     if expectation.use is not None or kind is None:
-        return True  # who knows what it reads
+        return True  # it may read anything of the trace
     if expectation.check in _ANY_FAULT:
         return not any(expectation.parameters.get(key) for key in kind.entries)
     return expectation.check == "no_leaks" and expectation.parameters.get("cycles") is not None
@@ -310,11 +314,11 @@ def _removable(scenario: Scenario) -> list[int]:
     return [
         place
         for place, entry in enumerate(scenario.timeline)
-        if entry not in spoken and not any(_touch(scenario, entry, other) for other in spoken)
+        if entry not in spoken and not any(_touches(scenario, entry, other) for other in spoken)
     ]
 
 
-def _touch(scenario: Scenario, entry: Entry, other: Entry) -> bool:
+def _touches(scenario: Scenario, entry: Entry, other: Entry) -> bool:
     """Whether one entry is in force, or its consequences last, while the other is."""
     after_s = scenario.client.backoff.max_s + scenario.client.connect_timeout_s
     ends_s = [(last_end_s(row, scenario.duration_s) or 0.0) + after_s for row in (entry, other)]
@@ -330,7 +334,7 @@ def _leave_out(scenario: Scenario, seed: int) -> Scenario:
     if not gone or len(gone) == len(scenario.timeline):
         return scenario
     timeline = tuple(
-        # what nobody speaks of may have needed what is gone
+        # an entry that no expectation names may have needed one that is left out to be felt
         entry.model_copy(update={"allow_unfelt": True}) if place in places else entry
         for place, entry in enumerate(scenario.timeline)
         if place not in gone

@@ -1,4 +1,7 @@
-"""Settings: frozen, strict, documented parameters; and the duration type with its units."""
+"""Defines what all models share: frozen, strict settings, and durations, bandwidths and sizes with their units.
+
+A text with a unit becomes a number of seconds, bytes per second or bytes; `format_…` gives the text back exactly.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +55,7 @@ def parse_duration(value: Any) -> float:
     return seconds
 
 
-@lru_cache(4096)  # every run of a sweep reads the same few
+@lru_cache(4096)  # every run of a sweep reads the same few texts
 def _seconds_of(text: str) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text)
     if match is None:

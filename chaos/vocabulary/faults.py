@@ -18,7 +18,7 @@ from chaos.vocabulary.word import (
     Peer,
     Streams,
     Word,
-    but,
+    except_on,
 )
 
 Opcode = Literal["text", "binary", "continuation", "close", "ping", "pong"]
@@ -35,7 +35,9 @@ class Fault(Word):
 
     kind = "fault"
     served = True
-    support = but(EVERYWHERE, toxiproxy=("exact", "applied by the link in front of Toxiproxy"))
+    support = except_on(
+        EVERYWHERE, toxiproxy=("exact", "applied by the link in front of Toxiproxy")
+    )
 
 
 class PathFault(Fault):
@@ -76,7 +78,7 @@ class Down(Fault):
 
     exclusive = deadly = refuses = True
     served = False  # it is the API's own `enabled: false`
-    support = but(EVERYWHERE, toxiproxy=("exact", "Toxiproxy's own `enabled: false`"))
+    support = except_on(EVERYWHERE, toxiproxy=("exact", "Toxiproxy's own `enabled: false`"))
     draws = (Draw(rank=20),)
 
 
@@ -98,7 +100,7 @@ class Refuse(Fault):
 class SlowAccept(Fault):
     """Leave a new connection waiting for `delay` before anything of it is read or dialed."""
 
-    support = but(EVERYWHERE, embedded=_ONLY_THE_ANSWER, toxiproxy=_ONLY_THE_ANSWER)
+    support = except_on(EVERYWHERE, embedded=_ONLY_THE_ANSWER, toxiproxy=_ONLY_THE_ANSWER)
     draws = (
         Draw(
             rank=80, strengths=({"delay": "500ms"}, {"delay": "2s"}, {"delay": "20s"}), greets=True
@@ -339,7 +341,7 @@ class HostFreeze(_OnHost):
     """A host's programs stop; its kernel still accepts and acknowledges until its buffers are full."""
 
     resent = True
-    support = but(
+    support = except_on(
         ON_PATHS,
         simulated=(
             "approximate",

@@ -1,4 +1,4 @@
-"""Close-code and handshake policies: what a client does after each ending. Data, not code.
+"""Holds close-code and handshake policies: what a client does after each ending, as data.
 
 A policy is asked for a close code, or for an HTTP status, and answers with a reaction. Exact numbers win over
 ranges, later ranges over earlier ones.

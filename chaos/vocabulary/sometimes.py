@@ -1,4 +1,4 @@
-"""States that a sweep should reach at least once: a fault that never catches anybody in the act tests little.
+"""Names the states that a sweep should reach at least once: a fault that meets no connection at work tests little.
 
 Each is a predicate over a trace. `sometimes:` in a scenario names those without which its sweep is not convincing.
 """
@@ -38,7 +38,7 @@ def _windows(trace: Trace) -> list[tuple[int, str, float, float]]:
     return sorted(found, key=lambda row: row[2])
 
 
-def _during(trace: Trace, kind: str, word: str | None = None) -> bool:
+def _happened_during(trace: Trace, kind: str, word: str | None = None) -> bool:
     """Whether an event of this kind happened in a window (of this word)."""
     windows = [row for row in _windows(trace) if word is None or row[1].split()[-1] == word]
     return any(
@@ -48,7 +48,7 @@ def _during(trace: Trace, kind: str, word: str | None = None) -> bool:
     )
 
 
-def _two_at_once(trace: Trace) -> bool:
+def _windows_overlap(trace: Trace) -> bool:
     windows = _windows(trace)
     until_s = float("-inf")
     for _, _, start_s, end_s in windows:
@@ -58,13 +58,13 @@ def _two_at_once(trace: Trace) -> bool:
     return False
 
 
-def _opens(trace: Trace) -> dict[tuple[int | None, int | None], float]:
+def _open_times(trace: Trace) -> dict[tuple[int | None, int | None], float]:
     return {(event.client, event.connection): event.at_s for event in trace.select("open")}
 
 
 def _reset_in_handshake(trace: Trace) -> bool:
-    """An RST on a connection between its attempt and its 101."""
-    opened = _opens(trace)
+    """Whether an RST met a connection between its attempt and its 101."""
+    opened = _open_times(trace)
     asked = {(event.client, event.connection) for event in trace.select("attempt")}
     return any(
         key in asked and event.at_s < opened.get(key, float("inf"))
@@ -73,19 +73,19 @@ def _reset_in_handshake(trace: Trace) -> bool:
     )
 
 
-def _died_young(trace: Trace) -> bool:
-    """A connection that ended before it carried a message."""
+def _died_before_message(trace: Trace) -> bool:
+    """Whether a connection ended before it carried a message."""
     ended = {(event.client, event.connection) for event in trace.select("closed")}
     spoke = {
         (event.client, event.connection)
         for event in trace.select("frame")
         if event.get("opcode") in ("text", "binary")
     }
-    return bool((ended & _opens(trace).keys()) - spoke)
+    return bool((ended & _open_times(trace).keys()) - spoke)
 
 
 def _gave_up(trace: Trace, side: Side) -> bool:
-    """This peer was the first to end a connection, inside a window."""
+    """Whether this peer was the first to end a connection, inside a window."""
     told: set[tuple[int | None, int | None]] = set()
     windows = _windows(trace)
     for event in trace.select("fin", "rst", "frame") if windows else ():
@@ -99,8 +99,8 @@ def _gave_up(trace: Trace, side: Side) -> bool:
     return False
 
 
-def _replayed(trace: Trace) -> bool:
-    """The same message crossed the link on two connections."""
+def _was_replayed(trace: Trace) -> bool:
+    """Whether the same message crossed the link on two connections."""
     seen: dict[tuple[object, ...], int | None] = {}
     for event in trace.select("frame"):
         if event.get("id") is None or event.get("sender") is None:
@@ -111,8 +111,8 @@ def _replayed(trace: Trace) -> bool:
     return False
 
 
-def _waits(trace: Trace) -> Iterator[float]:
-    """Give how long each client waited between the end of an attempt and its next one."""
+def _waits_between_attempts(trace: Trace) -> Iterator[float]:
+    """Yield how long each client waited between the end of an attempt and its next one."""
     over: dict[int | None, float] = {}
     for event in trace.select("attempt", "closed", "refused"):
         if event.kind != "attempt":
@@ -121,16 +121,16 @@ def _waits(trace: Trace) -> Iterator[float]:
             yield event.at_s - over.pop(event.client)
 
 
-def _at_cap(trace: Trace) -> bool:
-    """A client waited nearly as long as its longest backoff."""
+def _waited_at_cap(trace: Trace) -> bool:
+    """Whether a client waited nearly as long as its longest backoff."""
     from chaos.vocabulary.base import parse_duration  # noqa: PLC0415 - pydantic, which --help must not load
 
     cap_s = parse_duration(str(trace.header.scenario["client"]["backoff"]["max"]))
-    return any(wait_s >= _AT_CAP * cap_s for wait_s in _waits(trace))
+    return any(wait_s >= _AT_CAP * cap_s for wait_s in _waits_between_attempts(trace))
 
 
-def _both_close(trace: Trace) -> bool:
-    """Both peers sent a Close on one connection before the other's arrived."""
+def _both_closed(trace: Trace) -> bool:
+    """Whether both peers sent a Close on one connection before the other's arrived."""
     sent: dict[tuple[int | None, int | None], set[str]] = {}
     got: set[tuple[int | None, int | None, str]] = set()
     for event in trace.select("frame", opcode="close"):
@@ -142,7 +142,7 @@ def _both_close(trace: Trace) -> bool:
     return any(len(sides) == 2 for sides in sent.values())
 
 
-def _after_first(trace: Trace) -> bool:
+def _reconnected(trace: Trace) -> bool:
     clients = [event.client for event in trace.select("open")]
     return len(clients) > len(set(clients))
 
@@ -150,7 +150,7 @@ def _after_first(trace: Trace) -> bool:
 STATES: Mapping[str, State] = {
     row.word: row
     for row in (
-        State(word="reconnected", what="a client was connected again", reached=_after_first),
+        State(word="reconnected", what="a client was connected again", reached=_reconnected),
         State(
             word="detected_by_client",
             what="the client was the first to give a connection up, in a window",
@@ -164,15 +164,17 @@ STATES: Mapping[str, State] = {
         State(
             word="attempt_during_outage",
             what="a client tried to connect while a window was open",
-            reached=lambda trace: _during(trace, "attempt"),
+            reached=lambda trace: _happened_during(trace, "attempt"),
         ),
         State(
             word="reconnected_during_drain",
             what="a connection opened while the server drained",
-            reached=lambda trace: _during(trace, "open", "drain"),
+            reached=lambda trace: _happened_during(trace, "open", "drain"),
         ),
         State(
-            word="two_faults_at_once", what="two windows were open together", reached=_two_at_once
+            word="two_faults_at_once",
+            what="two windows were open together",
+            reached=_windows_overlap,
         ),
         State(
             word="reset_in_handshake",
@@ -187,22 +189,22 @@ STATES: Mapping[str, State] = {
         State(
             word="died_before_first_message",
             what="a connection ended before it carried a message",
-            reached=_died_young,
+            reached=_died_before_message,
         ),
         State(
             word="message_replayed",
             what="a message crossed the link on two connections",
-            reached=_replayed,
+            reached=_was_replayed,
         ),
         State(
             word="backoff_at_cap",
             what="a client waited nearly its longest backoff",
-            reached=_at_cap,
+            reached=_waited_at_cap,
         ),
         State(
             word="closed_while_closing",
             what="both peers sent a Close before the other's arrived",
-            reached=_both_close,
+            reached=_both_closed,
         ),
     )
 }

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
-from chaos.vocabulary.word import EACH_WAY, EVERYWHERE, Draw, Streams, Word, but
+from chaos.vocabulary.word import EACH_WAY, EVERYWHERE, Draw, Streams, Word, except_on
 
 # One day in milliseconds: beyond it a toxic is a mistake in units. Go overflows at far larger values.
 MS_MAX = 86_400_000
@@ -66,7 +66,7 @@ class Latency(Toxic):
     """Delay each chunk by `latency` ± `jitter`, in order. FIN follows the last byte at once."""
 
     shrinkable = True
-    support = but(
+    support = except_on(
         EVERYWHERE,
         toxiproxy=(
             "approximate",
@@ -106,7 +106,7 @@ class Bandwidth(Toxic):
     """Limit each connection's stream to `rate`; 0 holds everything, and nothing is lost."""
 
     shrinkable = True
-    support = but(
+    support = except_on(
         EVERYWHERE, toxiproxy=("approximate", "9 % slow at 100 MB/s, exact below 10 MB/s")
     )
     draws = (
@@ -168,7 +168,7 @@ class ResetPeer(Toxic):
 
     go_name = "ResetToxic"
     deadly = True
-    support = but(
+    support = except_on(
         EVERYWHERE,
         toxiproxy=("approximate", "a connection older than the toxic gets FIN instead of RST"),
     )
@@ -190,7 +190,9 @@ class Slicer(Toxic):
 
     go_type = "int"
     shrinkable = True
-    support = but(EVERYWHERE, toxiproxy=("approximate", "pieces depend on how reads coalesce"))
+    support = except_on(
+        EVERYWHERE, toxiproxy=("approximate", "pieces depend on how reads coalesce")
+    )
     draws = (
         Draw(
             rank=120,

@@ -24,11 +24,11 @@ EXACT: tuple[Support, str] = ("exact", "")
 How = tuple[Support, str]
 EVERYWHERE: Mapping[str, How] = dict.fromkeys(NETWORKS, EXACT)
 _NO_PATHS: How = ("unsupported", "acts below sockets: simulated TCP only")
-# of faults below the link; a scenario's `paths` are no fault, and supported just where those are
+# This is the support of faults below the link, and of a scenario's `paths`, which are no fault.
 ON_PATHS: Mapping[str, How] = {"embedded": _NO_PATHS, "toxiproxy": _NO_PATHS, "simulated": EXACT}
 
 
-def but(support: Mapping[str, How], **networks: How) -> Mapping[str, How]:
+def except_on(support: Mapping[str, How], **networks: How) -> Mapping[str, How]:
     """Return how well each network applies a word, with other values for some networks."""
     return {**support, **networks}
 

@@ -1,4 +1,4 @@
-"""Passive decoding of one direction of a connection: handshake heads and WebSocket frames, as trace events.
+"""Decodes one direction of a connection, only watching: handshake heads and WebSocket frames become trace events.
 
 wsproto's frame decoder does the work (permessage-deflate included, RFC 7692), so an observer sees what a peer
 would; the plainest frames are read without it. A stream that is no WebSocket is watched for its head only.
@@ -56,7 +56,7 @@ class Observer:
         self.broken: str | None = None
 
     def feed(self, payload: bytes) -> Iterator[Observation]:
-        """Take the next bytes and give what they complete."""
+        """Take the next bytes and yield what they complete."""
         if self.broken is not None:
             return
         if self._head is not None:
@@ -74,12 +74,12 @@ class Observer:
 
     @property
     def waiting(self) -> int:
-        """Bytes that came behind the request before it was answered with 101."""
+        """The number of bytes that came behind the request before it was answered with 101."""
         return len(self._waiting)
 
     def upgrade(self, extension: str | None) -> Iterator[Observation]:
         """Start to decode frames: a 101 has passed. Gives what was already waiting."""
-        self._decoder = _decoder(self._stream, extension)
+        self._decoder = _make_decoder(self._stream, extension)
         self.at_rest = self._plain = extension is None
         waiting, self._waiting = self._waiting, b""
         yield from self._read_frames(waiting)
@@ -101,8 +101,8 @@ class Observer:
         if retry_after.isdigit():
             fields["retry_after_s"] = int(retry_after)
         if status == 101:
-            self.extension = _deflate(headers.get("sec-websocket-extensions", ""))
-            self._decoder = _decoder("downstream", self.extension)
+            self.extension = _agreed_deflate(headers.get("sec-websocket-extensions", ""))
+            self._decoder = _make_decoder("downstream", self.extension)
             self.at_rest = self._plain = self.extension is None
         elif 100 <= status < 200:
             self._head = rest  # the real answer is still to come (RFC 9110 §15.2)
@@ -146,7 +146,7 @@ class Observer:
         fields = {
             "opcode": _NAMES[self._opcode],
             "bytes": self._bytes,
-            **_content(self._opcode, bytes(self._parts[:_ID_BYTES])),
+            **_content_of(self._opcode, bytes(self._parts[:_ID_BYTES])),
         }
         self._opcode = None
         self._bytes = 0
@@ -167,7 +167,7 @@ def read_plain(payload: bytes, start: int, *, masked: bool) -> tuple[int, Observ
     length = second & 0x7F
     if opcode is None or (second >> 7) != masked:
         return None
-    if length > 125 and (opcode.iscontrol() or not _minimal(payload, start)):
+    if length > 125 and (opcode.iscontrol() or not _is_minimal(payload, start)):
         return None
     body = start + 2 + {126: 2, 127: 8}.get(length, 0)
     content = payload[body + 4 * masked : min(end, body + 4 * masked + _ID_BYTES)]
@@ -178,12 +178,12 @@ def read_plain(payload: bytes, start: int, *, masked: bool) -> tuple[int, Observ
     fields = {
         "opcode": _NAMES[opcode],
         "bytes": end - body - 4 * masked,
-        **_content(opcode, content),
+        **_content_of(opcode, content),
     }
     return end, ("frame", fields)
 
 
-def _minimal(payload: bytes, start: int) -> bool:
+def _is_minimal(payload: bytes, start: int) -> bool:
     """Tell whether an extended length is one that a shorter form could not say (RFC 6455 §5.2)."""
     if payload[start + 1] & 0x7F == 126:
         return int.from_bytes(payload[start + 2 : start + 4], "big") > 125
@@ -197,27 +197,27 @@ def _unmask(content: bytes, key: bytes) -> bytes:
     return number.to_bytes(len(content), "big")
 
 
-def _content(opcode: Opcode, payload: bytes) -> dict[str, Any]:
+def _content_of(opcode: Opcode, payload: bytes) -> dict[str, Any]:
     """Return what checks need of a payload: a close code, or a workload message's number and sender."""
     if opcode is Opcode.CLOSE:
         # a Close without a body means 1005 (RFC 6455 §7.1.5)
         return {"code": int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005}
     if opcode not in (Opcode.TEXT, Opcode.BINARY) or not payload.startswith(b"{"):
         return {}
-    return _message(payload) if len(payload) < _ID_BYTES else _searched(payload)
+    return _parse_message(payload) if len(payload) < _ID_BYTES else _search_message(payload)
 
 
-def _searched(payload: bytes) -> dict[str, Any]:
+def _search_message(payload: bytes) -> dict[str, Any]:
     number, sender = _ID.search(payload), _SENDER.search(payload)
     fields: dict[str, Any] = {"id": int(number[1])} if number else {}
     return fields | ({"sender": sender[1].decode()} if sender else {})
 
 
-def _message(payload: bytes) -> dict[str, Any]:
+def _parse_message(payload: bytes) -> dict[str, Any]:
     try:
         row = json.loads(payload)
     except RecursionError:  # how deep Python reads differs between its releases
-        return _searched(payload)
+        return _search_message(payload)
     except ValueError:
         return {}
     return {
@@ -227,7 +227,7 @@ def _message(payload: bytes) -> dict[str, Any]:
     }
 
 
-def _decoder(stream: Stream, extension: str | None) -> FrameDecoder:
+def _make_decoder(stream: Stream, extension: str | None) -> FrameDecoder:
     extensions: list[Extension] = []
     if extension is not None:
         deflate = PerMessageDeflate()
@@ -237,6 +237,6 @@ def _decoder(stream: Stream, extension: str | None) -> FrameDecoder:
     return FrameDecoder(client=stream == "downstream", extensions=extensions)
 
 
-def _deflate(value: str) -> str | None:
+def _agreed_deflate(value: str) -> str | None:
     offers = (offer.strip() for offer in value.split(","))
     return next((offer for offer in offers if offer.startswith("permessage-deflate")), None)
