@@ -37,7 +37,7 @@ from chaos.vocabulary.word import ON_PATHS, Network
 from chaos.vocabulary.words import WORDS
 
 SUFFIXES = (".yaml", ".yml")
-# What must hold of a subject that nothing happens to, whatever the scenario is about.
+# What every subject must do while no fault is in force, whatever the scenario is about.
 BASELINE_CHECKS = ("no_false_alarm", "never_sends_before_open")
 
 
@@ -173,6 +173,18 @@ class Selection:
                 return f"{word} on {self.network}: {reason}"
         return None
 
+    def job(self, scenario: Scenario, seed: int, out: str | Path | None) -> Job:
+        """Return a run of a scenario to make; its results go to the folder `out`."""
+        return make_job(
+            scenario,
+            network=self.network,
+            seed=seed,
+            out=None if out is None else str(out),
+            client=self.client,
+            server=self.server,
+            toxiproxy=self.toxiproxy,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selected:
@@ -204,20 +216,8 @@ class Selected:
                 folder = None if out is None else out / folder_name(row.title)
                 if folder is not None and repeat > 1:
                     folder /= f"{number + 1}"
-                found.append(self._job(row, seed + number, folder))
+                found.append(self.selection.job(row, seed + number, folder))
         return found
-
-    def _job(self, scenario: Scenario, seed: int, folder: Path | None) -> Job:
-        chosen = self.selection
-        return make_job(
-            scenario,
-            network=chosen.network,
-            seed=seed,
-            out=None if folder is None else str(folder),
-            client=chosen.client,
-            server=chosen.server,
-            toxiproxy=chosen.toxiproxy,
-        )
 
 
 def read_all(files: Sequence[Path]) -> tuple[list[Scenario], tuple[Mistake, ...]]:
@@ -286,17 +286,17 @@ class Done:
     interrupted: bool = False
 
 
-class Unheard(Account):
-    """An account of runs that nobody listens to; what a display overrides."""
+class SilentAccount(Account):
+    """An account of runs that nobody reads."""
 
     def started(self, job: Job) -> None:
-        """A run has started."""
+        """Ignore that a run has started."""
 
     def progress(self, job: Job, at_s: float, what: str, opens: int) -> None:
-        """A run has come this far."""
+        """Ignore how far a run has come."""
 
     def finished(self, job: Job, verdict: Verdict) -> None:
-        """A run is over."""
+        """Ignore that a run is over."""
 
 
 def run_jobs(
@@ -311,7 +311,7 @@ def run_jobs(
     At most `at_most` at once, by default as many as this machine carries. Ctrl-C and SIGTERM stop the runs, which
     still hand in what they have.
     """
-    suite = Suite(jobs, account or Unheard(), at_most or default_slots(), fail_fast=fail_fast)
+    suite = Suite(jobs, account or SilentAccount(), at_most or default_slots(), fail_fast=fail_fast)
     verdicts = run_suite(suite)
     return Done(verdicts=verdicts, interrupted=suite.interrupted)
 
@@ -351,15 +351,7 @@ def run(
     reason = selection.why_not(scenario)
     if reason is not None:
         raise UsageError(f"{scenario.title} cannot run: {reason}")
-    job = make_job(
-        scenario,
-        network=network,
-        seed=seed,
-        client=client,
-        server=server,
-        out=None if out is None else str(out),
-    )
-    return run_alone(job)
+    return run_alone(selection.job(scenario, seed, out))
 
 
 # judge

@@ -56,7 +56,7 @@ def usable_spans(context: Context, connection: Connection) -> list[Span]:
         if not words.silences():
             continue
         if words.on_path:
-            # paths do not know connections: who shares the host shares the silence
+            # a path belongs to a host: all connections of that host are silent
             for row in rows if concerns(entry, connection.client) else ():
                 spans = without(spans, (row.start_s, row.end_s))
             continue

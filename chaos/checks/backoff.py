@@ -27,7 +27,7 @@ SPREAD_FROM = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Law:
-    """A reading of the schedule. `shift` 1: a first delay of its own precedes the schedule, else 0.
+    """A reading of the schedule: with `shift` 1 a first delay of its own precedes the schedule, with 0 none does.
 
     Clients differ in whether the random first delay (RFC 6455 §7.2.3) is the schedule's first step or stands
     before it. A client is right under either reading, if it keeps to one.

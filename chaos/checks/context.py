@@ -40,28 +40,24 @@ def label(entry: Entry) -> str:
     return f"`{entry.word}` ({entry.name})" if entry.name else f"`{entry.word}`"
 
 
-def events_of(trace: Trace, kind: str, index: int) -> list[Event]:
-    """Return the `apply` or `felt` events of the entry with this index."""
-    return [event for event in trace.events if event.kind == kind and event.get("entry") == index]
-
-
 def occurrences_of(trace: Trace, index: int, entry: Entry, end_s: float) -> tuple[Occurrence, ...]:
     """Return each time the entry was in force before `end_s`, as recorded, in order."""
     found: list[Occurrence] = []
     windowed = entry.has_window
-    for event in events_of(trace, "apply", index):
+    for event in trace.select("apply", entry=index):
         if event.at_s > end_s:
             continue
         if _ends_window(event, found, windowed):
             _close(found, event)
             continue
-        number = int(event.get("occurrence", len(found) + 1))
-        stop_s = end_s if windowed else event.at_s
-        found.append(
-            Occurrence(
-                index=index, number=number, start_s=event.at_s, end_s=stop_s, ended=not windowed
-            )
+        begun = Occurrence(
+            index=index,
+            number=int(event.get("occurrence", len(found) + 1)),
+            start_s=event.at_s,
+            end_s=end_s if windowed else event.at_s,
+            ended=not windowed,
         )
+        found.append(begun)
     return tuple(found)
 
 
@@ -181,7 +177,7 @@ class Context:
 
     def felt(self, index: int) -> list[Event]:
         """Return the events in which an entry touched something."""
-        return events_of(self.trace, "felt", index)
+        return self.trace.select("felt", entry=index)
 
     def tolerance_s(self, expectation: Expectation) -> float:
         """Return what is added to each bound: the tolerance on real clocks, rounding only on virtual time."""

@@ -21,7 +21,7 @@ from chaos.checks.context import (
     window_line,
 )
 from chaos.checks.guards import acting_peer
-from chaos.checks.paths import added_latency_s, delays_after, heartbeat_timeout_s, is_killer
+from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s, is_killer
 from chaos.checks.verdict import Judgement, failed, passed, undecided, worst
 from chaos.trace import Event, Side
 from chaos.vocabulary.checks import DetectsDeadPeer, NoFalseAlarm
@@ -292,7 +292,7 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
             continue
         opened, lasting = connection.open_s or 0.0, context.words[index].lasting
         for row in context.occurrences[index]:
-            until_s = row.end_s + delays_after(context, row) + grace_s
+            until_s = row.end_s + delay_after_s(context, row) + grace_s
             met = lasting and row.end_s >= opened
             if row.start_s <= event.at_s and (event.at_s <= until_s or met):
                 return True

@@ -50,7 +50,7 @@ def client_lateness_s(context: Context) -> tuple[float, float]:
     return leg.round_trip_s() + down_s, up_s
 
 
-def delays_after(context: Context, row: Occurrence) -> float:
+def delay_after_s(context: Context, row: Occurrence) -> float:
     """Return for how long after its window an entry may still hold bytes back.
 
     TCP sends what a path lost again at doubling intervals: the next time may come as long after the window as the

@@ -11,7 +11,7 @@ from itertools import pairwise
 
 from chaos.checks.connections import Connection, close_code, is_close_frame
 from chaos.checks.context import Context, concerns
-from chaos.checks.paths import client_round_trip_s, delays_after, path_hides_client
+from chaos.checks.paths import client_round_trip_s, delay_after_s, path_hides_client
 from chaos.scenario.model import Client
 from chaos.vocabulary.policies import Policy, Reaction
 
@@ -19,7 +19,7 @@ from chaos.vocabulary.policies import Policy, Reaction
 AGE_MARGIN_S = 0.5
 # the probe that measures the loop's lag may run this much after what was late
 LAG_MARGIN_S = 0.1
-# who waits out the whole close timeout cuts its socket just after it
+# a client that waits for the whole close timeout cuts its socket just after it
 END_MARGIN_S = 0.1
 
 
@@ -81,40 +81,40 @@ def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[fl
 
 def read_delays(context: Context, client: int) -> list[Delay]:
     """Return the delays of one client in order. Series whose start is uncertain are left out."""
-    settings = context.scenario.client
-    policy = Policy.parse(settings.policy)
-    delays: list[Delay] = []
-    step, certain, long_wait, connected = 0, True, False, False
     if path_hides_client(context):
         return []
-    margin_s = AGE_MARGIN_S + client_round_trip_s(context)
-    connections = context.of_client(client)
-    for connection, following in pairwise(connections):
-        ends = ends_of(connection, settings, following.attempt_s)
-        ages = _ages_s(connection, ends[0] if ends else following.attempt_s)
+    settings = context.scenario.client
+    policy, margin_s = Policy.parse(settings.policy), AGE_MARGIN_S + client_round_trip_s(context)
+    delays: list[Delay] = []
+    step, certain, long_wait, connected = 0, True, False, False
+    for connection, following in pairwise(context.of_client(client)):
+        next_s = following.attempt_s
+        ends = ends_of(connection, settings, next_s)
+        ages = _ages_s(connection, ends[0] if ends else next_s)
         connected = connected or ages is not None
         if ages is not None and ages[0] >= settings.stable_after_s + margin_s:
             step, certain, long_wait = 0, True, False
         elif ages is not None and ages[1] > settings.stable_after_s - margin_s:
             certain = False  # nobody can tell from here whether this one was stable
-        if ends is not None and _hidden(context, client, ends[0], following.attempt_s):
-            certain = False
-        reaction = reaction_to(policy, connection)
+        reaction, refusal = reaction_to(policy, connection), connection.refusal()
         long_wait = long_wait or reaction is Reaction.LONG
+        if ends is not None:
+            certain = certain and not _hidden(context, client, ends[0], next_s)
         if ends is not None and certain:
-            delays.append(
-                _delay(
-                    connection,
-                    following,
-                    step=step,
-                    ends=ends,
-                    reaction=reaction,
-                    long_wait=long_wait,
-                    cold=not connected,
-                    lag_s=_lag_s(context, ends[0], following.attempt_s),
-                )
+            told = refusal is not None and refusal.get("retry_after_s") is not None
+            delay = Delay(
+                client=client,
+                step=step,
+                start_s=ends[0],
+                next_s=next_s,
+                long_s=next_s - ends[0],
+                short_s=max(0.0, next_s - ends[1] - _lag_s(context, ends[0], next_s)),
+                exempt=told or reaction in (Reaction.NOW, Reaction.AUTH, Reaction.NEVER),
+                long_wait=long_wait,
+                cold=not connected,
             )
-        # at once is no step of the schedule
+            delays.append(delay)
+        # a reconnection at once is no step of the schedule
         step += reaction is not Reaction.NOW
     return delays
 
@@ -131,7 +131,7 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     for index, word in enumerate(context.words):
         loses = word.hides_client() and concerns(context.entry(index), client)
         for row in context.occurrences[index]:
-            late_s = delays_after(context, row) if loses else 0.0
+            late_s = delay_after_s(context, row) if loses else 0.0
             if row.start_s >= end_s or row.end_s + late_s <= start_s:
                 continue
             unseen = word.refuses and not any(row.start_s < at_s < row.end_s for at_s in seen)
@@ -159,29 +159,3 @@ def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | Non
 def _lag_s(context: Context, start_s: float, end_s: float) -> float:
     """Return by how much the event loop was late in this time, all in all."""
     return sum(lag_s for at_s, lag_s in context.lags if start_s <= at_s <= end_s + LAG_MARGIN_S)
-
-
-def _delay(
-    connection: Connection,
-    following: Connection,
-    *,
-    step: int,
-    ends: tuple[float, float],
-    reaction: Reaction,
-    long_wait: bool,
-    cold: bool,
-    lag_s: float,
-) -> Delay:
-    refusal = connection.refusal()
-    told = refusal is not None and refusal.get("retry_after_s") is not None
-    return Delay(
-        client=connection.client,
-        step=step,
-        start_s=ends[0],
-        next_s=following.attempt_s,
-        long_s=following.attempt_s - ends[0],
-        short_s=max(0.0, following.attempt_s - ends[1] - lag_s),
-        exempt=told or reaction in (Reaction.NOW, Reaction.AUTH, Reaction.NEVER),
-        long_wait=long_wait,
-        cold=cold,
-    )

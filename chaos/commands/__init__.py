@@ -1,1 +1,1 @@
-"""The command line: one file per command. Importing this package imports nothing."""
+"""The command line: a file for each command, or for a few that belong together. This file imports nothing."""

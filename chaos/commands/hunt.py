@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from chaos.commands.live import Screen
     from chaos.explore.finds import Find
     from chaos.explore.hunt import Hunt, Progress
-    from chaos.explore.schedules import Ground
+    from chaos.explore.schedules import SearchSpace
 
 HUNTS = Path("hunts")
 # Between two lines of progress where nothing can be overwritten, such as in a log.
@@ -69,19 +69,19 @@ def hunt(
     """Search for a schedule of faults under which SCENARIO fails, and make it small."""
     from chaos.api import load
     from chaos.commands.live import open_display
-    from chaos.explore.hunt import Hunt, ground_of
+    from chaos.explore.hunt import Hunt, search_space_of
     from chaos.running.pool.suite import Bench
 
     scenarios = load(scenario)
-    ground = ground_of(scenarios[0], client=client, server=server)
+    space = search_space_of(scenarios[0], client=client, server=server)
     if len(scenarios) > 1:
         click.echo(f"{len(scenarios)} matrix cells; hunting in the first, {scenarios[0].title}")
-    if _earlier_finds_fail(finds, ground, client, server):
+    if _earlier_finds_fail(finds, space, client, server):
         return EXIT_FAILED
-    click.echo(f"hunting in {ground.scenario.title} for {budget_s:g} s, seed {seed}")
+    click.echo(f"hunting in {space.scenario.title} for {budget_s:g} s, seed {seed}")
     interrupted = False
     with Bench() as bench:
-        search = Hunt(ground=ground, bench=bench, budget_s=budget_s, seed=seed)
+        search = Hunt(space=space, bench=bench, budget_s=budget_s, seed=seed)
         with open_display(
             lambda: screen_of(search.progress, budget_s), every_s=LINE_EVERY_S
         ) as display:
@@ -107,7 +107,7 @@ def hunt(
 
 
 def _earlier_finds_fail(
-    finds: Path, ground: Ground, client: str | None, server: str | None
+    finds: Path, space: SearchSpace, client: str | None, server: str | None
 ) -> bool:
     """Run what earlier hunts found; tell whether something of it still fails."""
     from chaos.api import run
@@ -116,7 +116,7 @@ def _earlier_finds_fail(
     from chaos.reports.terminal import render_verdict
 
     still = False
-    for path, scenario in kept_finds(finds, ground.scenario.name):
+    for path, scenario in kept_finds(finds, space.scenario.name):
         verdict = run(scenario, network="simulated", client=client, server=server)
         if verdict.outcome is Outcome.FAIL:
             still = True
@@ -130,7 +130,7 @@ def _earlier_finds_fail(
 
 def _report(search: Hunt, find: Find, path: Path, finds: Path, interrupted: bool) -> None:
     from chaos.api import load, run
-    from chaos.explore.finds import failed, write
+    from chaos.explore.finds import failed_checks, write
     from chaos.reports.terminal import render_verdict
 
     write(find, path)
@@ -142,7 +142,7 @@ def _report(search: Hunt, find: Find, path: Path, finds: Path, interrupted: bool
     )
     verdict = find.verdict if interrupted else run(load(path)[0], network="simulated")
     click.echo(render_verdict(verdict))
-    if failed(verdict) != find.checks:
+    if failed_checks(verdict) != find.checks:
         click.echo(f"\nit failed on {', '.join(find.checks)} among other runs, but not alone:")
         click.echo("what the subject keeps in its module from run to run may be the cause")
     if find.reference_fails:

@@ -74,7 +74,7 @@ class Display:
         self._write(Text.from_markup(markup).plain)
 
     def tick(self, *, news: bool = False) -> None:
-        """Show what is new. Costs next to nothing where nothing is to be shown yet; `news` shows it at once."""
+        """Show what is new. This costs next to nothing while nothing is due; `news` makes it due."""
         now_s = self._clock()
         if self._every_s is not None and (news or now_s - self._said_s >= self._every_s):
             self._said_s = now_s
@@ -121,6 +121,21 @@ class TerminalDisplay(Display):
             self._live.refresh()
 
 
+class DisplayOwner:
+    """The base of what shows something: a context manager that opens and closes its display."""
+
+    def __init__(self, display: Display) -> None:
+        """Show nothing yet."""
+        self._display = display
+
+    def __enter__(self) -> Self:
+        self._display.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._display.__exit__(*exc)
+
+
 def open_display(
     screen: Callable[[], Screen],
     *,
@@ -141,10 +156,8 @@ def render(screen: Screen, width: int) -> RenderableType:
     """Return a screen as rich draws it in so many columns: rows first, the status under them."""
     bar = width // BAR_SHARE if width >= BAR_COLUMNS_MIN else 0
     rows = Table.grid(padding=(0, 1), expand=True)
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
-    rows.add_column(no_wrap=True)
-    rows.add_column(no_wrap=True, overflow="ellipsis", ratio=1)
+    for ratio in (None, 1, None, 1):
+        rows.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
     for row in screen.rows[:ROWS_MAX]:
         drawn = _bar(row.done, bar) if row.done is not None else ""
         word, title = Text(f"  {row.word}", style=row.style), Text(row.title)

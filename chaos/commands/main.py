@@ -10,8 +10,7 @@ import click
 
 from chaos.commands.hunt import hunt
 from chaos.commands.play import play
-from chaos.commands.recheck import recheck
-from chaos.commands.replay import replay
+from chaos.commands.replay import recheck, replay
 from chaos.commands.run import run
 from chaos.commands.sweep import sweep
 from chaos.commands.toxiproxy_server import toxiproxy_server
@@ -79,7 +78,7 @@ def run_cli(command: Callable[[], Any]) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # who read our output has gone; nothing more can be said to them
+        # whoever read our output has gone: nothing more can be printed
         sys.stderr.close()
         return EXIT_PASSED
     except Exception:

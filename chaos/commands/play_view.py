@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Self
-
 import trio
 from rich.markup import escape
 
-from chaos.commands.live import Display, Row, Screen, TerminalDisplay, open_display
+from chaos.commands.live import Display, DisplayOwner, Row, Screen, TerminalDisplay, open_display
 from chaos.errors import one_line
 from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
@@ -21,22 +19,17 @@ _WORDS = {"on": "begins", "off": "ends", "instant": "happens"}
 _COLOURS = {"coming": "dim", "in force": "bold yellow", "over": "green"}
 
 
-class PlayView:
+class PlayView(DisplayOwner):
     """Shows a timeline that plays. A context manager."""
 
     def __init__(self, timeline: Timeline, ground: Ground, display: Display | None = None) -> None:
         """Show nothing yet."""
+        # drawn by our own task: a thread would read what is being changed
+        super().__init__(
+            display or open_display(self.screen, every_s=LINE_EVERY_S, by_itself=False)
+        )
         self.timeline = timeline
         self.ground = ground
-        # drawn by our own task: a thread would read what is being changed
-        self._display = display or open_display(self.screen, every_s=LINE_EVERY_S, by_itself=False)
-
-    def __enter__(self) -> Self:
-        self._display.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._display.__exit__(*exc)
 
     def say(self, line: str) -> None:
         """Show a line that stays."""

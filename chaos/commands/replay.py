@@ -1,8 +1,9 @@
-"""The command `replay`: a run again, from what it left behind."""
+"""The commands on runs that are over: `replay` runs them again, `recheck` only judges their traces again."""
 
 from __future__ import annotations
 
 import shlex
+import sys
 from pathlib import Path
 
 import click
@@ -47,3 +48,25 @@ def replay(folder: Path, anyway: bool, verbose: bool) -> int:
     for line in again.lines(verbose=verbose):
         click.echo(line)
     return EXIT_PASSED if again.same else EXIT_FAILED
+
+
+@click.command()
+@click.argument("traces", nargs=-1, required=True, type=values.PATH)
+@values.verbose
+@values.as_json("verdicts")
+def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
+    """Judge runs again from their trace.jsonl alone."""
+    from dataclasses import replace
+
+    from chaos import api
+    from chaos.reports.jsonout import render_json
+    from chaos.reports.terminal import render_run
+
+    verdicts = [
+        replace(
+            api.judge(api.read_trace(path)), again=shlex.join(("trio-chaos", "replay", str(path)))
+        )
+        for path in traces
+    ]
+    sys.stdout.write(render_json(verdicts) if as_json else render_run(verdicts, verbose=verbose))
+    return api.exit_code(verdicts)

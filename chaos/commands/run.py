@@ -204,7 +204,7 @@ def _verify(
 ) -> int:
     """Run each scenario twice per seed, as written, and return 0 when all traces agree, else 1."""
     from chaos.commands.sweep import select_sweepable
-    from chaos.explore.determinism import verify
+    from chaos.explore.replay import verify
 
     if selection.network != "simulated":
         raise UsageError(

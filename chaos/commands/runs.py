@@ -5,11 +5,9 @@ from __future__ import annotations
 import time
 from collections import Counter
 from dataclasses import dataclass
-from typing import Self
 
-from chaos.api import Unheard
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.commands.live import Row, Screen, open_display
+from chaos.commands.live import DisplayOwner, Row, Screen, open_display
 from chaos.reports.terminal import markup_verdict
 from chaos.running.job import Job
 from chaos.scenario.model import Entry, Scenario
@@ -22,8 +20,8 @@ _WORDS = {
 }
 
 
-class RunsDisplay(Unheard):
-    """An account of runs that a person can see. A context manager.
+class RunsDisplay(DisplayOwner):
+    """Shows an account of runs to a person (`chaos.running.pool.suite.Account`). A context manager.
 
     Args:
         total: how many runs there are.
@@ -42,6 +40,7 @@ class RunsDisplay(Unheard):
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
+        super().__init__(open_display(self._screen, silent=silent))
         self._total = total
         self._mute = mute
         self._quiet = quiet
@@ -50,14 +49,6 @@ class RunsDisplay(Unheard):
         self._running: dict[int, _Run] = {}
         self._outcomes: Counter[Outcome] = Counter()
         self._finished = 0
-        self._display = open_display(self._screen, silent=silent)
-
-    def __enter__(self) -> Self:
-        self._display.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._display.__exit__(*exc)
 
     def started(self, job: Job) -> None:
         """Add a row."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from chaos.api import Selected, Selection
-    from chaos.explore.determinism import Difference
+    from chaos.explore.replay import Difference
     from chaos.explore.sweep import Question, Sweep
 
 
@@ -110,9 +110,8 @@ def sweep(
     **options: Any,
 ) -> int:
     """Run scenarios over many seeds on the simulated network, with fault times varied by each seed."""
-    from chaos.commands.sweep_report import Context, SweepDisplay
-    from chaos.explore.store import Store
-    from chaos.explore.sweep import Stops, Sweep
+    from chaos.commands.sweep_report import Reproducer, SweepDisplay
+    from chaos.explore.sweep import Stops, Store, Sweep
 
     if resume and out is None:
         raise UsageError("--resume goes on with the results in --out; expected --out DIR")
@@ -122,8 +121,8 @@ def sweep(
         )
     question = _question(**options)
     store = Store(out, resume=resume) if out is not None else None
-    context = Context(question=question, store=store)
-    with SweepDisplay(context, silent=as_json) as display:
+    reproducer = Reproducer(question=question, store=store)
+    with SweepDisplay(reproducer, silent=as_json) as display:
         swept = Sweep(
             question=question,
             stops=Stops(failures=stop_after_failures, budget_s=budget_s),
@@ -132,7 +131,7 @@ def sweep(
         )
         display.begin(len(swept.rows), len(swept.rows) + swept.left())
         differences = _sweep(swept, jobs, dask, verify_determinism)
-    _report(swept, context, differences, as_json=as_json, verified=verify_determinism)
+    _report(swept, reproducer, differences, as_json=as_json, verified=verify_determinism)
     if swept.interrupted:
         return values.interrupted()
     return EXIT_FAILED if differences else _exit_code(swept)
@@ -179,7 +178,7 @@ def select_sweepable(selection: Selection) -> Selected:
 
 
 def _sweep(swept: Sweep, jobs: int | None, dask: str | None, verify: bool) -> list[Difference]:
-    from chaos.explore.determinism import Twins
+    from chaos.explore.replay import Twins
     from chaos.running.environment import cores
     from chaos.running.pool.crew import Crew, Dask, Workers
 
@@ -195,7 +194,7 @@ def _sweep(swept: Sweep, jobs: int | None, dask: str | None, verify: bool) -> li
 
 def _report(
     swept: Sweep,
-    context: Any,
+    reproducer: Any,
     differences: Sequence[Difference],
     *,
     as_json: bool,
@@ -205,12 +204,12 @@ def _report(
 
     tally, left = swept.tally, swept.left()
     if as_json:
-        data = sweep_to_json(tally, context, left=left, why=swept.why)
+        data = sweep_to_json(tally, reproducer, left=left, why=swept.why)
         if verified:
             data["differences"] = [difference.to_json() for difference in differences]
         click.echo(json.dumps(data, indent=2, ensure_ascii=False))
         return
-    click.echo(render_summary(tally, context, left=left, why=swept.why), nl=False)
+    click.echo(render_summary(tally, reproducer, left=left, why=swept.why), nl=False)
     for difference in differences:
         click.echo(f"\n{difference}")
     if verified and not differences:

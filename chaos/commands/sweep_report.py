@@ -6,15 +6,14 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any
 
 from rich.markup import escape
 
 from chaos.checks.verdict import Outcome
-from chaos.commands.live import Screen, open_display
+from chaos.commands.live import DisplayOwner, Screen, open_display
 from chaos.errors import one_line
-from chaos.explore.store import Store
-from chaos.explore.sweep import Question
+from chaos.explore.sweep import Question, Store
 from chaos.explore.tally import Tally, Times
 from chaos.running.result import Row
 from chaos.scenario.model import Scenario
@@ -27,8 +26,8 @@ LINE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
-    """What the lines that reproduce a run need to know."""
+class Reproducer:
+    """Knows how a run of a sweep is made again."""
 
     question: Question
     store: Store | None = None
@@ -51,18 +50,18 @@ class Context:
         return shlex.join(words)
 
 
-def failure_lines(row: Row, context: Context) -> list[str]:
+def failure_lines(row: Row, reproducer: Reproducer) -> list[str]:
     """Return what is said about a run that did not pass, with the command that reproduces it."""
     return [
         f"{row.outcome.value}  {row.title}  seed {row.seed}  {row.reason}",
-        f"      {context.again(row)}",
+        f"      {reproducer.again(row)}",
     ]
 
 
-def render_summary(tally: Tally, context: Context, *, left: int = 0, why: str = "") -> str:
+def render_summary(tally: Tally, reproducer: Reproducer, *, left: int = 0, why: str = "") -> str:
     """Return the summary of a sweep, scenario by scenario."""
     lines: list[str] = []
-    for scenario in context.question.scenarios:
+    for scenario in reproducer.question.scenarios:
         part = tally.of_title(scenario.title)
         lines += ["", *_scenario_lines(scenario.title, part), *_missing_lines(scenario, part)]
     lines += ["", _total_line(tally, left, why)]
@@ -123,7 +122,7 @@ def _total_line(tally: Tally, left: int, why: str) -> str:
     return text + (f"; {left} not run" if left else "")
 
 
-def sweep_to_json(tally: Tally, context: Context, *, left: int, why: str) -> dict[str, Any]:
+def sweep_to_json(tally: Tally, reproducer: Reproducer, *, left: int, why: str) -> dict[str, Any]:
     """Return a sweep as plain JSON data, with every row that did not pass."""
     return {
         "sweep": FORMAT_VERSION,
@@ -132,10 +131,10 @@ def sweep_to_json(tally: Tally, context: Context, *, left: int, why: str) -> dic
         "counts": _counts(tally),
         "scenarios": {
             scenario.title: _scenario_json(scenario, tally.of_title(scenario.title))
-            for scenario in context.question.scenarios
+            for scenario in reproducer.question.scenarios
         },
         "not_passed": [
-            {**row.to_json(), "again": context.again(row)} for row in tally.not_passed()
+            {**row.to_json(), "again": reproducer.again(row)} for row in tally.not_passed()
         ],
         "digests": {f"{row.title} {row.seed}": row.digest for row in tally},
     }
@@ -158,28 +157,21 @@ def _counts(tally: Tally) -> dict[str, int]:
     return {outcome.value: counts[outcome] for outcome in judged}
 
 
-class SweepDisplay:
+class SweepDisplay(DisplayOwner):
     """Shows how far a sweep is: what did not pass as it comes, and the rate in seeds per second."""
 
-    def __init__(self, context: Context, *, silent: bool = False) -> None:
+    def __init__(self, reproducer: Reproducer, *, silent: bool = False) -> None:
         """Show nothing yet; use it as a context manager."""
-        self._context = context
+        super().__init__(open_display(self._screen, silent=silent, every_s=LINE_EVERY_S))
+        self._reproducer = reproducer
         self._shown = 0
         self._before = self._done = self._total = self._failed = 0
         self._started_s = time.monotonic()
-        self._display = open_display(self._screen, silent=silent, every_s=LINE_EVERY_S)
-
-    def __enter__(self) -> Self:
-        self._display.__enter__()
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._display.__exit__(*exc)
 
     def begin(self, done: int, total: int) -> None:
         """Say how much there is, and how much of it is done already."""
         self._before, self._done, self._total = done, done, total
-        count = len(self._context.question.scenarios)
+        count = len(self._reproducer.question.scenarios)
         self._display.say(f"sweeping {count} scenario{'s' if count > 1 else ''}: {total} runs")
         if done:
             self._display.say(f"{done} of {total} were done before")
@@ -192,7 +184,7 @@ class SweepDisplay:
             return
         self._shown += 1
         if self._shown <= FAILURES_SHOWN:
-            for line in failure_lines(row, self._context):
+            for line in failure_lines(row, self._reproducer):
                 self._display.say(escape(one_line(line)))
         elif self._shown == FAILURES_SHOWN + 1:
             self._display.say("further ones are counted only; --out keeps them all")

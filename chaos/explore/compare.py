@@ -9,7 +9,7 @@ from typing import Any
 from chaos.checks.verdict import Outcome, Verdict
 
 TIMES = ("detected_s", "reconnected_s")
-# real clocks and real sockets are late by some milliseconds; below this nobody need look
+# real clocks and real sockets are late by some milliseconds: a smaller spread is not pointed out
 WORTH_S = 0.1
 
 

@@ -10,16 +10,19 @@ from hypothesis import HealthCheck, Phase, find, settings
 from hypothesis import strategies as st
 from hypothesis.errors import NoSuchExample
 
-from chaos.explore.kinds import SHARES, Kind, kind_of, make_entry
 from chaos.explore.schedules import (
     CLOCKED,
+    SHARES,
     THEN_S,
     TICK_S,
-    Ground,
+    Kind,
     Schedule,
+    SearchSpace,
     admitted,
+    changed_entry,
     fitting,
-    moved,
+    kind_of,
+    make_entry,
 )
 from chaos.scenario.model import Entry, Trigger
 
@@ -28,22 +31,22 @@ GROUPS = (1, 1, 1, 1, 2, 2, 2, 3, 3, 4)
 # One entry in so many waits for an event; of those that can, one in so many touches a share of the connections.
 WAITS_ONE_IN = 4
 SHARES_ONE_IN = 6
-# What only new connections meet comes without a cut this often, of four.
+# Of four entries that only new connections meet, so many come without a cut.
 UNCUT = 1
 # So many entries a relative of a find has at most: more would be no better than the find.
 RELATED_MAX = 3
-# A hunt ends by time, never by this.
+# A hunt ends by time: it never draws so many.
 EXAMPLES_MAX = 10_000_000
 
 
-def schedules(ground: Ground) -> st.SearchStrategy[Schedule]:
+def schedules(space: SearchSpace) -> st.SearchStrategy[Schedule]:
     """Return schedules for a scenario, the small ones more often."""
     sizes = st.sampled_from(GROUPS)
-    rows = sizes.flatmap(lambda size: st.lists(groups(ground), min_size=size, max_size=size)).map(
+    rows = sizes.flatmap(lambda size: st.lists(groups(space), min_size=size, max_size=size)).map(
         lambda rows: admitted(entry for group in rows for entry in group)
     )
     # three in four go without a last word: after it nothing more is seen of the client
-    finals = ground.finals()
+    finals = space.finals()
     last: st.SearchStrategy[Entry | None] = st.none()
     if finals:
         last = st.sampled_from([None] * (3 * len(finals)) + list(finals))
@@ -51,14 +54,14 @@ def schedules(ground: Ground) -> st.SearchStrategy[Schedule]:
 
 
 @st.composite
-def groups(draw: st.DrawFn, ground: Ground) -> tuple[Entry, ...]:
+def groups(draw: st.DrawFn, space: SearchSpace) -> tuple[Entry, ...]:
     """Draw one entry, and often a reset beside one that only a new connection can meet."""
-    entry = draw(entries(ground))
+    entry = draw(entries(space))
     waits = entry.on is not None and entry.on.event not in CLOCKED
     if not waits and not kind_of(entry).draw.greets:
         return (entry,)
     if draw(st.sampled_from([False] * UNCUT + [True] * (4 - UNCUT))):
-        at_s = ground.start_s if entry.at_s is None else entry.at_s
+        at_s = space.start_s if entry.at_s is None else entry.at_s
         ticks = int((1.0 if entry.at_s is None else entry.for_s or 0.0) / TICK_S)
         at_s += TICK_S * draw(st.integers(0, max(0, ticks - 1)))
         return (entry, make_entry("fault", "reset", {}, at_s=at_s))
@@ -66,15 +69,15 @@ def groups(draw: st.DrawFn, ground: Ground) -> tuple[Entry, ...]:
 
 
 @st.composite
-def entries(draw: st.DrawFn, ground: Ground) -> Entry:
+def entries(draw: st.DrawFn, space: SearchSpace) -> Entry:
     """Draw one entry."""
-    kinds = ground.kinds()
+    kinds = space.kinds()
     kind: Kind = draw(st.sampled_from([kind for kind in kinds for _ in range(kind.draw.weight)]))
-    parameters = draw(st.sampled_from(ground.strengths(kind)))
+    parameters = draw(st.sampled_from(space.strengths(kind)))
     stream = draw(st.sampled_from(kind.draw.streams))
-    times = draw(moments(ground))
+    times = draw(moments(space))
     if not kind.word.instant:
-        times["for_s"] = TICK_S * draw(st.integers(1, int(ground.window_s / TICK_S)))
+        times["for_s"] = TICK_S * draw(st.integers(1, int(space.window_s / TICK_S)))
     if kind.draw.shared:
         shares = [SHARES[0]] * (SHARES_ONE_IN - 1) * (len(SHARES) - 1) + list(SHARES[1:])
         times["toxicity"] = draw(st.sampled_from(shares))
@@ -82,18 +85,18 @@ def entries(draw: st.DrawFn, ground: Ground) -> Entry:
 
 
 @st.composite
-def moments(draw: st.DrawFn, ground: Ground) -> dict[str, Any]:
+def moments(draw: st.DrawFn, space: SearchSpace) -> dict[str, Any]:
     """Draw when an entry begins: at a time, or now and then at an event."""
-    triggers = ground.triggers()
+    triggers = space.triggers()
     if triggers and draw(st.sampled_from([False] * (WAITS_ONE_IN - 1) + [True])):
-        # the moment itself more often than what comes after it
+        # the moment of the event is drawn more often than a time after it
         soon = THEN_S[:1] * len(THEN_S) + THEN_S[1:]
         return {
             "on": draw(st.sampled_from(_often(triggers))),
             "then_s": draw(st.sampled_from(soon)),
         }
-    ticks = draw(st.integers(0, int(ground.span_s / TICK_S)))
-    return {"at_s": ground.start_s + TICK_S * ticks}
+    ticks = draw(st.integers(0, int(space.span_s / TICK_S)))
+    return {"at_s": space.start_s + TICK_S * ticks}
 
 
 def _often(triggers: Sequence[Trigger]) -> list[Trigger]:
@@ -109,7 +112,7 @@ def _often(triggers: Sequence[Trigger]) -> list[Trigger]:
 
 
 @st.composite
-def relatives(draw: st.DrawFn, ground: Ground, found: Schedule) -> Schedule:
+def relatives(draw: st.DrawFn, space: SearchSpace, found: Schedule) -> Schedule:
     """Draw a schedule with fewer entries than one that was found, and with much of what stands in it.
 
     What an entry does, when it begins and how long it lasts come each from any entry of the find, or are drawn anew:
@@ -117,23 +120,23 @@ def relatives(draw: st.DrawFn, ground: Ground, found: Schedule) -> Schedule:
     """
     most = len(found.entries) - 1
     size = draw(st.integers(1, min(most, RELATED_MAX)))
-    rows = draw(st.lists(_related(ground, found), min_size=size, max_size=size))
+    rows = draw(st.lists(_related(space, found), min_size=size, max_size=size))
     final = draw(st.sampled_from((None, found.final)))
     return fitting(Schedule(entries=tuple(rows), final=final))
 
 
 @st.composite
-def _related(draw: st.DrawFn, ground: Ground, found: Schedule) -> Entry:
+def _related(draw: st.DrawFn, space: SearchSpace, found: Schedule) -> Entry:
     mine = st.sampled_from(found.entries)
-    does = draw(mine | entries(ground))
-    when = draw(mine | entries(ground))
-    lasts = draw(mine | entries(ground)).for_s or TICK_S
+    does = draw(mine | entries(space))
+    when = draw(mine | entries(space))
+    lasts = draw(mine | entries(space)).for_s or TICK_S
     for_s = None if kind_of(does).word.instant else lasts
-    return moved(does, at_s=when.at_s, on=when.on, then_s=when.then_s, for_s=for_s)
+    return changed_entry(does, at_s=when.at_s, on=when.on, then_s=when.then_s, for_s=for_s)
 
 
 def search(
-    ground: Ground,
+    space: SearchSpace,
     fails: Callable[[Schedule], bool],
     seed: int,
     near: Schedule | None = None,
@@ -153,7 +156,7 @@ def search(
         suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     )
     try:
-        drawn = schedules(ground) if near is None else relatives(ground, near)
+        drawn = schedules(space) if near is None else relatives(space, near)
         return find(drawn, fails, settings=options, random=Random(seed))
     except NoSuchExample:
         return None

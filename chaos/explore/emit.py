@@ -82,25 +82,24 @@ def _subject(side: str, subject: Subject) -> list[str]:
 def _given(settings: Settings, names: Iterable[str] | None = None) -> dict[str, Any]:
     """Return what differs from the defaults, with the keys of the file and durations with their units."""
     plain = settings.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    model = type(settings)
-    found = {}
-    for name in names if names is not None else model.model_fields:
-        key = model.model_fields[name].alias or name
-        if key in plain:
-            found[key] = _whole(plain[key]) if key == "backoff" else plain[key]
-    return _whole(found)
+    fields = type(settings).model_fields
+    keys = [fields[name].alias or name for name in (fields if names is None else names)]
+    return _whole(
+        {
+            key: _whole(plain[key]) if key == "backoff" else plain[key]
+            for key in keys
+            if key in plain
+        }
+    )
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
     """Return an entry with its keys in the order in which they read best: when, how long, what, how."""
     given = _given(entry)
-    row: dict[str, Any] = {}
-    row |= {
-        key: given[key] for key in ("at", "on", "then", "every", "times", "for") if key in given
-    }
+    times = ("at", "on", "then", "every", "times", "for")
+    row: dict[str, Any] = {key: given[key] for key in times if key in given}
     row[entry.kind] = entry.word
-    default = "downstream" if entry.kind == "toxic" else "both"
-    if entry.stream != default:
+    if entry.stream != ("downstream" if entry.kind == "toxic" else "both"):
         row["stream"] = entry.stream
     row |= {key: given[key] for key in ("toxicity", "by") if key in given}
     if entry.kind == "toxic":

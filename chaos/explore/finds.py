@@ -38,10 +38,10 @@ class Find:
     @property
     def checks(self) -> tuple[str, ...]:
         """The checks that failed, each once."""
-        return failed(self.verdict)
+        return failed_checks(self.verdict)
 
 
-def failed(verdict: Verdict) -> tuple[str, ...]:
+def failed_checks(verdict: Verdict) -> tuple[str, ...]:
     """Return the names of the checks that failed, in order; none if the run did not fail."""
     if verdict.outcome is not Outcome.FAIL:
         return ()
@@ -55,7 +55,7 @@ def short_hash(scenario: Scenario) -> str:
     return hashlib.sha256(told.encode()).hexdigest()[:6]
 
 
-def as_find(
+def make_find(
     scenario: Scenario, verdict: Verdict, base: Path, correct: Verdict | None = None
 ) -> Find:
     """Return a failed run as a find: named, described, and with the expectations that say something.
@@ -63,13 +63,13 @@ def as_find(
     `correct` is the verdict on the reference peers in the same scenario: beside what failed, only expectations are
     kept that they meet and this run met, so that a subject that is repaired passes.
     """
-    right = _judged(correct) if correct is not None else _judged(verdict)
+    right = judged(correct or verdict)
     kept = [
         row
-        for row, mine, its in zip(scenario.expect, _judged(verdict), right, strict=True)
+        for row, mine, its in zip(scenario.expect, judged(verdict), right, strict=True)
         if mine.outcome is Outcome.FAIL or mine.outcome is its.outcome is Outcome.PASS
     ]
-    kept.sort(key=lambda row: row.check not in failed(verdict))
+    kept.sort(key=lambda row: row.check not in failed_checks(verdict))
     found = scenario.model_copy(
         update={
             "expect": tuple(kept),
@@ -84,7 +84,8 @@ def as_find(
     return Find(scenario=named, verdict=verdict, base=base, reference_fails=also)
 
 
-def _judged(verdict: Verdict) -> Sequence[Finding]:
+def judged(verdict: Verdict) -> Sequence[Finding]:
+    """Return the findings on what the scenario expects, without those of guards."""
     return [finding for finding in verdict.findings if not finding.guard]
 
 
@@ -92,7 +93,7 @@ def _sentence(scenario: Scenario, verdict: Verdict) -> str:
     words = [entry.word for entry in scenario.timeline]
     what = " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
     when = f"under {what}" if words else "with no fault at all"
-    return f"A hunt found that {' and '.join(failed(verdict))} fails {when}."
+    return f"A hunt found that {' and '.join(failed_checks(verdict))} fails {when}."
 
 
 def text_of(find: Find, folder: Path) -> str:

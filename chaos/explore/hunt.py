@@ -1,4 +1,4 @@
-"""The hunt: the basics are run, then schedules are drawn and run, until one fails, which is then made small.
+"""The hunt: the basic schedules are run, then others are drawn and run, until one fails, which is then made small.
 
 A hunt ends by time. What it knows by then is in the `Hunt`, whatever stopped it.
 """
@@ -10,14 +10,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
-from chaos.explore.basics import basics
-from chaos.explore.finds import Find, as_find, failed
+from chaos.explore.finds import Find, failed_checks, judged, make_find
 from chaos.explore.promises import compose
-from chaos.explore.schedules import Ground, Schedule, fitting
+from chaos.explore.schedules import (
+    Schedule,
+    SearchSpace,
+    basic_schedules,
+    fitting,
+)
 from chaos.explore.shrink import FEW, shrink
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
@@ -30,23 +33,13 @@ from chaos.vocabulary.policies import Policy
 RUN_SEED = 1
 # Once something is found, making it small may take this share of the budget beyond it.
 SHRINK_SHARE = 0.5
-# A schedule of which so many runs in a row made nothing smaller is small enough.
-PATIENCE = 100
+# A find is small enough once so many runs in a row have made nothing smaller.
+VAIN_RUNS_MAX = 100
 # With so few entries a find is kept as its own steps have left it: what is smaller has mostly been tried before.
 SMALL = 2
 
-
-class Searcher(Protocol):
-    """What draws schedules until one fails; see `draw.search`."""
-
-    def __call__(
-        self,
-        ground: Ground,
-        fails: Callable[[Schedule], bool],
-        seed: int,
-        near: Schedule | None = None,
-    ) -> Schedule | None:
-        """Return the first schedule that fails."""
+# What draws schedules until one fails; see `draw.search`.
+Search = Callable[[SearchSpace, Callable[[Schedule], bool], int, Schedule | None], Schedule | None]
 
 
 class OutOfTime(BaseException):
@@ -69,18 +62,18 @@ class Hunt:
     """A hunt in one scenario. `run` may be called once.
 
     Args:
-        ground: where to hunt, see `ground_of`.
+        space: where to hunt, see `search_space_of`.
         bench: makes the runs; the caller closes it.
-        patience: making a find small ends after so many runs in a row in vain.
+        vain_runs_max: making a find small ends after so many runs in a row in vain.
         tell: is told of progress after each run; must not take long.
         clock: gives wall time in seconds.
     """
 
-    ground: Ground
+    space: SearchSpace
     bench: Bench
     budget_s: float
     seed: int = 1
-    patience: int = PATIENCE
+    vain_runs_max: int = VAIN_RUNS_MAX
     tell: Callable[[Progress], None] = lambda _: None
     clock: Callable[[], float] = time.monotonic
     progress: Progress = field(default_factory=Progress, init=False)
@@ -89,8 +82,8 @@ class Hunt:
     others: set[tuple[str, ...]] = field(default_factory=set, init=False)
     _best_verdict: Verdict | None = field(default=None, init=False)
     _known: dict[str, bool] = field(default_factory=dict, init=False)
-    _in_vain: int = field(default=0, init=False)
-    _tireless: bool = field(default=False, init=False)
+    _vain_runs: int = field(default=0, init=False)
+    _ends_by_time: bool = field(default=False, init=False)
     _started_s: float = field(default=0.0, init=False)
     _deadline_s: float = field(default=0.0, init=False)
 
@@ -100,42 +93,41 @@ class Hunt:
         Raises:
             UsageError: the subjects cannot do what the scenario asks, or Hypothesis is missing.
         """
-        search = _searcher()
+        search = _import_search()
         self._started_s = self.clock()
         self._deadline_s = self._started_s + self.budget_s
         with suppress(OutOfTime):
-            if not any(map(self.fails, basics(self.ground, self.seed))):
-                search(self.ground, self.fails, self.seed)
+            if not any(map(self.fails, basic_schedules(self.space, self.seed))):
+                search(self.space, self.fails, self.seed, None)
         smaller = self.best
         while smaller is not None:
             with suppress(OutOfTime):
-                smaller = shrink(self.ground, smaller, self.fails)
+                smaller = shrink(self.space, smaller, self.fails)
             smaller = self._relative(search)
         return self.find()
 
-    def _relative(self, search: Searcher) -> Schedule | None:
+    def _relative(self, search: Search) -> Schedule | None:
         """Return a schedule with fewer entries that fails too, drawn from what stands in the smallest find.
 
-        This is the way out of a local minimum, where no step of shrinking leads on. It ends by patience, or only by
-        time as long as the find is more than a person reads at a glance.
+        This is the way out of a local minimum, where no step of shrinking leads on. It ends after so many runs in
+        vain, or only by time as long as the find is more than a person reads at a glance.
         """
-        best, self._in_vain = self.best, 0
+        best, self._vain_runs = self.best, 0
         if best is None or best.size <= SMALL:
             return None
-        self._tireless = best.size > FEW
+        self._ends_by_time = best.size > FEW
         found = None
         with suppress(OutOfTime):
-            found = search(self.ground, self.fails, self.seed, best)
-        self._tireless = False
+            found = search(self.space, self.fails, self.seed, best)
+        self._ends_by_time = False
         return found
 
     def find(self) -> Find | None:
         """Return the smallest find so far."""
         if self.best is None or self._best_verdict is None:
             return None
-        base = Path(self.ground.scenario.path).parent
-        scenario = compose(self.ground, self.best)
-        return as_find(scenario, self._best_verdict, base, self._correct(scenario))
+        scenario, base = compose(self.space, self.best), Path(self.space.scenario.path).parent
+        return make_find(scenario, self._best_verdict, base, self._correct(scenario))
 
     def _correct(self, scenario: Scenario) -> Verdict | None:
         """Return the verdict on the reference peers in a scenario; None if there is none."""
@@ -148,65 +140,57 @@ class Hunt:
             verdict = self.bench.run(job)
         except UsageError:
             return None
-        judged = [finding for finding in verdict.findings if not finding.guard]
-        return verdict if len(judged) == len(scenario.expect) else None
+        return verdict if len(judged(verdict)) == len(scenario.expect) else None
 
     def fails(self, drawn: Schedule) -> bool:
         """Run a schedule; tell whether it fails as the first one that failed did. Raises OutOfTime."""
         schedule = fitting(drawn)
         key = repr(schedule)
         if key not in self._known:
-            tired = self._in_vain >= self.patience and not self._tireless
-            if tired or self.clock() >= self._deadline_s:
+            enough = self._vain_runs >= self.vain_runs_max and not self._ends_by_time
+            if enough or self.clock() >= self._deadline_s:
                 raise OutOfTime
             self._known[key] = self._judge(schedule)
         return self._known[key]
 
     def _judge(self, schedule: Schedule) -> bool:
-        scenario = compose(self.ground, schedule)
+        scenario = compose(self.space, schedule)
         verdict = self.bench.run(make_job(scenario, network="simulated", seed=RUN_SEED))
-        checks, progress = failed(verdict), self.progress
+        checks, progress = failed_checks(verdict), self.progress
         progress.tried += 1
         progress.inconclusive += verdict.outcome is Outcome.INCONCLUSIVE
         progress.elapsed_s = self.clock() - self._started_s
         if checks and not progress.found:
-            self._start_shrinking(checks)
+            progress.found, self.found_at_s = checks, progress.elapsed_s
+            shrink_s = max(self.budget_s - progress.elapsed_s, SHRINK_SHARE * self.budget_s)
+            self._deadline_s = self.clock() + shrink_s
         same = bool(checks) and checks == progress.found
         if checks and not same:
             self.others.add(checks)
-        self._in_vain += self.best is not None
+        self._vain_runs += self.best is not None
         if same and (self.best is None or schedule.cost() < self.best.cost()):
-            self._in_vain = 0
-            self.best, self._best_verdict = schedule, verdict
+            self.best, self._best_verdict, self._vain_runs = schedule, verdict, 0
             progress.entries = len(scenario.timeline)
         self.tell(progress)
         return same
 
-    def _start_shrinking(self, checks: tuple[str, ...]) -> None:
-        self.progress.found = checks
-        self.found_at_s = self.progress.elapsed_s
-        self._deadline_s = self.clock() + self._shrink_s()
 
-    def _shrink_s(self) -> float:
-        left_s = self.budget_s - (self.found_at_s or 0.0)
-        return max(left_s, SHRINK_SHARE * self.budget_s)
-
-
-def _searcher() -> Searcher:
+def _import_search() -> Search:
     try:
         from chaos.explore.draw import search  # noqa: PLC0415 - Hypothesis is an extra
     except ModuleNotFoundError as error:
         if error.name != "hypothesis":
             raise
-        message = "a hunt needs Hypothesis; install it with: pip install 'trio-chaos[hunt]'"
-        raise UsageError(message) from error
+        raise UsageError(
+            "a hunt needs Hypothesis; install it with: pip install 'trio-chaos[hunt]'"
+        ) from error
     return search
 
 
-def ground_of(
+def search_space_of(
     scenario: Scenario, *, client: str | None = None, server: str | None = None
-) -> Ground:
-    """Return where to hunt: the scenario with these subjects in place of its own.
+) -> SearchSpace:
+    """Return the space to hunt in: that of the scenario with these subjects in place of its own.
 
     Imports the subjects, to see what they can do.
 
@@ -231,7 +215,7 @@ def ground_of(
             f"{name} is meant for {networks}; hunts take place on the simulated network"
         )
     base = Path(scenario.path).parent
-    return Ground(
+    return SearchSpace(
         scenario=scenario,
         client=abilities_of(load(scenario.client.use or "reference", "client", base=base)),
         server=abilities_of(load(scenario.server.use or "reference", "server", base=base)),

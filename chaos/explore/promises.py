@@ -16,17 +16,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from chaos.explore.kinds import added_s, kind_of
 from chaos.explore.schedules import (
     MARGIN_S,
     TICK_S,
-    Ground,
     Schedule,
+    SearchSpace,
+    added_s,
     beat_bound_s,
+    changed_entry,
     end_s,
     fitting,
     is_clocked,
-    moved,
+    kind_of,
 )
 from chaos.scenario.model import Entry, Expectation, Scenario
 from chaos.vocabulary.base import format_duration
@@ -40,19 +41,19 @@ KEPT = frozenset(
 ALWAYS = ("single_connection", "single_handler", "never_sends_before_open", "no_leaks")
 
 
-def back_again_s(ground: Ground, entries: Sequence[Entry]) -> float:
+def back_again_s(space: SearchSpace, entries: Sequence[Entry]) -> float:
     """Return within what time after the last fault every correct client is connected again.
 
     The sum of all that may still be under way then, none of which may be cut short: an attempt that hangs, a dead
     connection that the heartbeat has yet to notice, a closing handshake, two of the longest delays (an attempt may
     meet a server that is just back), a Retry-After, what the link still holds back, and the first frame.
     """
-    client = ground.scenario.client
+    client = space.scenario.client
     backoff_s = max(client.backoff.max_s, client.backoff.initial_s)
     held_s = sum(added_s(entry) for entry in entries)
-    every = [row.every_s for row in ground.scenario.workload]
+    every = [row.every_s for row in space.scenario.workload]
     frame_s = min([*every, client.heartbeat.interval_s if client.heartbeat else 30.0])
-    total_s = client.connect_timeout_s + ground.beat_s + client.close_timeout_s
+    total_s = client.connect_timeout_s + space.beat_s + client.close_timeout_s
     return math.ceil(total_s + 2 * backoff_s + held_s + frame_s + MARGIN_S)
 
 
@@ -69,18 +70,18 @@ class Times:
     judged_s: float
 
 
-def times_of(ground: Ground, entries: Sequence[Entry]) -> Times:
+def times_of(space: SearchSpace, entries: Sequence[Entry]) -> Times:
     """Return by when a correct client has come through these entries.
 
     An entry that waits for an attempt or an open fires before the client is well again, or never: each adds its own
     length and one more recovery. Counted from the end of one of them, all timed entries and all others may come yet.
     """
-    start_s = ground.start_s
+    start_s = space.start_s
     last_s = max([start_s, *(end_s(row) for row in entries if row.on is None)])
     if not entries:
         return Times(healed_s=last_s, after_wait_s=0.0, judged_s=last_s)
     waits = [row for row in entries if row.on is not None]
-    again_s = back_again_s(ground, entries)
+    again_s = back_again_s(space, entries)
     waited_s = sum(again_s + row.then_s + (row.for_s or 0.0) for row in waits)
     healed_s = math.ceil(last_s + again_s + waited_s)
     after_s = healed_s - start_s
@@ -88,21 +89,22 @@ def times_of(ground: Ground, entries: Sequence[Entry]) -> Times:
     return Times(healed_s=healed_s, after_wait_s=after_s, judged_s=math.ceil(judged_s))
 
 
-def compose(ground: Ground, schedule: Schedule) -> Scenario:
+def compose(space: SearchSpace, schedule: Schedule) -> Scenario:
     """Return the whole scenario that a schedule makes of the one that is hunted in."""
-    base, schedule = ground.scenario, fitting(schedule)
+    base, schedule = space.scenario, fitting(schedule)
     entries = timeline = named(schedule.entries)
-    times = times_of(ground, entries)
+    times = times_of(space, entries)
     settle_s = max(MARGIN_S, base.settle_s if base.settle_s < times.healed_s else MARGIN_S)
     stop_s = times.judged_s + settle_s + MARGIN_S
     if schedule.final is not None:
         at_s = float(times.judged_s + 1 if entries else times.judged_s)
-        timeline = (*entries, moved(schedule.final, at_s=at_s, name=_final_name(schedule.final)))
+        name = "goodbye" if schedule.final.by == "client" else "last-word"
+        timeline = (*entries, changed_entry(schedule.final, at_s=at_s, name=name))
         stop_s = at_s + max(2 * base.client.backoff.max_s, MARGIN_S) + settle_s
     return base.model_copy(
         update={
             "timeline": timeline,
-            "expect": tuple(expectations(ground, entries, timeline[len(entries) :], times)),
+            "expect": tuple(expectations(space, entries, timeline[len(entries) :], times)),
             "duration_s": float(math.ceil(stop_s)),
             "settle_s": float(settle_s),
             "networks": ("simulated",),
@@ -110,10 +112,6 @@ def compose(ground: Ground, schedule: Schedule) -> Scenario:
             "cell": "",
         }
     )
-
-
-def _final_name(final: Entry) -> str:
-    return "goodbye" if final.by == "client" else "last-word"
 
 
 def named(entries: Sequence[Entry]) -> tuple[Entry, ...]:
@@ -124,7 +122,7 @@ def named(entries: Sequence[Entry]) -> tuple[Entry, ...]:
         word = entry.word.replace("_", "-")
         seen[word] = seen.get(word, 0) + 1
         name = word if seen[word] == 1 else f"{word}-{seen[word]}"
-        rows.append(moved(entry, name=name))
+        rows.append(changed_entry(entry, name=name))
     return tuple(rows)
 
 
@@ -134,22 +132,26 @@ def expect(check: str, **parameters: Any) -> Expectation:
 
 
 def expectations(
-    ground: Ground, entries: Sequence[Entry], final: Sequence[Entry], times: Times
+    space: SearchSpace, entries: Sequence[Entry], final: Sequence[Entry], times: Times
 ) -> Iterator[Expectation]:
     """Yield what holds for every correct client under these entries."""
     for entry in final:
         yield expect("never_reconnects", after=entry.name)
-    yield from _detections(ground, entries)
-    if _comes_back(ground, entries):
+    yield from _detections(space, entries)
+    if _must_come_back(space, entries):
         yield from _returns(entries, times)
-    if _path_is_fair(ground, entries):
+    if _path_is_fair(space, entries):
         yield expect("no_false_alarm")
-    own = {row.check: row for row in ground.scenario.expect if _is_kept(row)}
+    own = {
+        row.check: row
+        for row in space.scenario.expect
+        if row.check in KEPT and not {"after", "during", "cycles"} & set(row.parameters)
+    }
     for check in ALWAYS:
         yield own.get(check, expect(check))
     if "backoff" in own and not _upsets_backoff(entries):
         yield own["backoff"]
-    yield from _deliveries(ground, entries, final)
+    yield from _deliveries(space, entries, final)
 
 
 def _returns(entries: Sequence[Entry], times: Times) -> Iterator[Expectation]:
@@ -160,18 +162,14 @@ def _returns(entries: Sequence[Entry], times: Times) -> Iterator[Expectation]:
         yield expect("reconnects", after=entry.name, within=format_duration(within_s))
 
 
-def _is_kept(row: Expectation) -> bool:
-    return row.check in KEPT and not {"after", "during", "cycles"} & set(row.parameters)
-
-
-def _comes_back(ground: Ground, entries: Sequence[Entry]) -> bool:
+def _must_come_back(space: SearchSpace, entries: Sequence[Entry]) -> bool:
     """Tell whether every correct client must be back: it may give up after attempts, or answers that mean never."""
-    limited = ground.scenario.client.backoff.attempts_max is not None
+    limited = space.scenario.client.backoff.attempts_max is not None
     return not limited and not any(kind_of(entry).draw.final for entry in entries)
 
 
 def _upsets_backoff(entries: Sequence[Entry]) -> bool:
-    # what is told that it is online tries at once, and a new process knows of no failures
+    # a client that is told that it is online tries at once, and a new process knows of no failures
     told = any(entry.by == "client" and entry.word in ("offline", "restart") for entry in entries)
     return told or any(_new_process(entry, "client") for entry in entries)
 
@@ -181,9 +179,9 @@ def _new_process(entry: Entry, peer: str) -> bool:
     return entry.settings().starts_anew(entry.by) == peer
 
 
-def _path_is_fair(ground: Ground, entries: Sequence[Entry]) -> bool:
-    """Tell whether slow entries together stay far below every heartbeat's patience."""
-    subjects = (ground.scenario.client, ground.scenario.server)
+def _path_is_fair(space: SearchSpace, entries: Sequence[Entry]) -> bool:
+    """Tell whether slow entries together stay far below every heartbeat's timeout."""
+    subjects = (space.scenario.client, space.scenario.server)
     waits = [subject.heartbeat.timeout_s for subject in subjects if subject.heartbeat is not None]
     slow_s = sum(added_s(entry) for entry in entries)
     return (
@@ -192,14 +190,14 @@ def _path_is_fair(ground: Ground, entries: Sequence[Entry]) -> bool:
     )
 
 
-def _detections(ground: Ground, entries: Sequence[Entry]) -> Iterator[Expectation]:
+def _detections(space: SearchSpace, entries: Sequence[Entry]) -> Iterator[Expectation]:
     if any(entry.on is not None for entry in entries):
         return
     for entry in entries:
-        if any(other is not entry and _near(entry, other) for other in entries):
+        if any(other is not entry and _is_near(entry, other) for other in entries):
             continue
         for by in _witnesses(entry):
-            subject = ground.scenario.client if by == "client" else ground.scenario.server
+            subject = space.scenario.client if by == "client" else space.scenario.server
             bound_s = math.ceil(beat_bound_s(subject) + subject.close_timeout_s + 1)
             if subject.heartbeat is not None and (entry.for_s or 0.0) > bound_s:
                 within = format_duration(float(bound_s))
@@ -211,19 +209,19 @@ def _witnesses(entry: Entry) -> tuple[str, ...]:
     return entry.settings().witnesses() if entry.has_window else ()
 
 
-def _near(entry: Entry, other: Entry) -> bool:
+def _is_near(entry: Entry, other: Entry) -> bool:
     until = (entry.at_s or 0.0) - ALONE_S
     return end_s(other) > until and (other.at_s or 0.0) < end_s(entry) + TICK_S
 
 
 def _deliveries(
-    ground: Ground, entries: Sequence[Entry], final: Sequence[Entry]
+    space: SearchSpace, entries: Sequence[Entry], final: Sequence[Entry]
 ) -> Iterator[Expectation]:
-    senders = sorted({row.sender for row in ground.scenario.workload})
-    forgets = any(_new_process(entry, peer) for entry in entries for peer in ("client", "server"))
-    forgets = forgets or bool(final)
+    senders = sorted({row.sender for row in space.scenario.workload})
+    starts = (_new_process(entry, peer) for entry in entries for peer in ("client", "server"))
+    forgets = bool(final) or any(starts)
     for sender in senders:
-        lines = [row for row in ground.scenario.workload if row.sender == sender]
+        lines = [row for row in space.scenario.workload if row.sender == sender]
         resumes = all(row.delivery == "resume" for row in lines)
-        lost = {"lost": 0} if resumes and not forgets and _comes_back(ground, entries) else {}
+        lost = {"lost": 0} if resumes and not forgets and _must_come_back(space, entries) else {}
         yield expect("delivers", **{"from": sender}, **lost, duplicated=0, reordered=0)

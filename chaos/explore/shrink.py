@@ -1,7 +1,7 @@
-"""From a schedule that fails to one that a person would have written.
+"""Shrinking: a schedule that fails becomes one that a person would have written.
 
-Pure. It knows what a general shrinker cannot: that whole seconds read better than quarters, that a time reads better
-than an event, and that a reset says more than the toxic that happened to cause one.
+This file is pure. It knows what a general shrinker cannot: that whole seconds read better than quarters, that a time
+reads better than an event, and that a reset says more than the toxic that happened to cause one.
 """
 
 from __future__ import annotations
@@ -11,26 +11,27 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import combinations
 
-from chaos.explore.kinds import SHARES, kind_of
 from chaos.explore.schedules import (
     EVENTS,
+    SHARES,
     THEN_S,
     TICK_S,
-    Ground,
     Schedule,
+    SearchSpace,
+    changed_entry,
     end_s,
-    moved,
+    kind_of,
 )
 from chaos.scenario.model import Entry
 
 Fails = Callable[[Schedule], bool]
-Steps = Callable[[Ground, Schedule], Iterator[Schedule]]
-Change = Callable[[Ground, Schedule, Entry], Iterator[Entry]]
+Steps = Callable[[SearchSpace, Schedule], Iterator[Schedule]]
+Change = Callable[[SearchSpace, Schedule, Entry], Iterator[Entry]]
 # A schedule of so many entries is one that a person reads at a glance; subsets up to this size are tried all.
 FEW = 3
 
 
-def shrink(ground: Ground, schedule: Schedule, fails: Fails) -> Schedule:
+def shrink(space: SearchSpace, schedule: Schedule, fails: Fails) -> Schedule:
     """Return the smallest schedule that still fails and that the passes lead to.
 
     Each pass is gone through until it makes nothing smaller, and all of them until none does: what one entry can do
@@ -41,32 +42,32 @@ def shrink(ground: Ground, schedule: Schedule, fails: Fails) -> Schedule:
     before = None
     while schedule != before:
         before = schedule
-        for steps in (last_words, fewer, *_each(schedule), together):
-            schedule = _exhausted(ground, schedule, steps, fails)
+        for steps in (simplify_last_word, drop_entries, *_entry_passes(schedule), move_all_earlier):
+            schedule = _repeat_pass(space, schedule, steps, fails)
     return schedule
 
 
-def _exhausted(ground: Ground, schedule: Schedule, steps: Steps, fails: Fails) -> Schedule:
+def _repeat_pass(space: SearchSpace, schedule: Schedule, steps: Steps, fails: Fails) -> Schedule:
     """Take the first step that makes it smaller, as long as there is one."""
     smaller: Schedule | None = schedule
     while smaller is not None:
         schedule = smaller
-        tries = (step for step in steps(ground, schedule) if step.cost() < schedule.cost())
+        tries = (step for step in steps(space, schedule) if step.cost() < schedule.cost())
         smaller = next((step for step in tries if fails(step)), None)
     return schedule
 
 
-def last_words(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
+def simplify_last_word(space: SearchSpace, schedule: Schedule) -> Iterator[Schedule]:
     """Yield the schedule without its last word, with a plainer one, and the last word alone."""
     if schedule.final is None:
         return
     rows = schedule.entries
     yield Schedule(entries=rows)
-    yield from (Schedule(entries=rows, final=final) for final in ground.finals())
+    yield from (Schedule(entries=rows, final=final) for final in space.finals())
     yield Schedule(final=schedule.final)
 
 
-def fewer(_: Ground, schedule: Schedule) -> Iterator[Schedule]:
+def drop_entries(_: SearchSpace, schedule: Schedule) -> Iterator[Schedule]:
     """Yield the schedule with fewer entries.
 
     First by delta debugging (Zeller and Hildebrandt, Simplifying and Isolating Failure-Inducing Input, IEEE TSE
@@ -84,92 +85,102 @@ def fewer(_: Ground, schedule: Schedule) -> Iterator[Schedule]:
         yield from (Schedule(entries=kept, final=final) for kept in combinations(rows, count))
 
 
-def _each(schedule: Schedule) -> Iterator[Steps]:
+def _entry_passes(schedule: Schedule) -> Iterator[Steps]:
     """Yield the passes that change one entry: a time for its event, then surer, simpler, weaker, and so on."""
-    for change in (timed, surer, simpler, weaker, shorter, earlier, sooner):
+    for change in (
+        replace_event,
+        raise_toxicity,
+        simplify_kind,
+        weaken,
+        shorten,
+        move_earlier,
+        simplify_event,
+    ):
         for place in range(len(schedule.entries)):
-            yield partial(_changed, change, place)
+            yield partial(_change_entry, change, place)
 
 
-def _changed(change: Change, place: int, ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
+def _change_entry(
+    change: Change, place: int, space: SearchSpace, schedule: Schedule
+) -> Iterator[Schedule]:
     rows = schedule.entries
     if place < len(rows):
-        for entry in change(ground, schedule, rows[place]):
+        for entry in change(space, schedule, rows[place]):
             kept = (*rows[:place], entry, *rows[place + 1 :])
             yield Schedule(entries=kept, final=schedule.final)
 
 
-def timed(ground: Ground, schedule: Schedule, entry: Entry) -> Iterator[Entry]:
+def replace_event(space: SearchSpace, schedule: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at times in place of its event: what it waits for is likely to follow another."""
     if entry.on is None:
         return
-    tries = [ground.start_s]
+    tries = [space.start_s]
     for row in schedule.entries:
         if row.on is None and row.at_s is not None:
             tries += [row.at_s, math.floor(row.at_s) + 1, math.ceil(end_s(row))]
     for at_s in dict.fromkeys(map(float, tries)):
-        yield moved(entry, on=None, then_s=0.0, at_s=at_s)
+        yield changed_entry(entry, on=None, then_s=0.0, at_s=at_s)
 
 
-def together(ground: Ground, schedule: Schedule) -> Iterator[Schedule]:
+def move_all_earlier(space: SearchSpace, schedule: Schedule) -> Iterator[Schedule]:
     """Yield the schedule with all its timed entries earlier by the same time: their distances may matter."""
     if len(schedule.entries) < 2:
         return
     times_s = [row.at_s for row in schedule.entries if row.at_s is not None]
-    first_s = min(times_s, default=ground.start_s)
-    for shift_s in (first_s - ground.start_s, first_s % 1):
+    first_s = min(times_s, default=space.start_s)
+    for shift_s in (first_s - space.start_s, first_s % 1):
         if shift_s > 0:
             rows = tuple(
-                row if row.at_s is None else moved(row, at_s=row.at_s - shift_s)
+                row if row.at_s is None else changed_entry(row, at_s=row.at_s - shift_s)
                 for row in schedule.entries
             )
             yield Schedule(entries=rows, final=schedule.final)
 
 
-def surer(_ground: Ground, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
+def raise_toxicity(_space: SearchSpace, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry for all connections, then for more of them than now."""
     for share in SHARES:
         if share > entry.toxicity:
-            yield moved(entry, toxicity=share)
+            yield changed_entry(entry, toxicity=share)
 
 
-def sooner(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
+def simplify_event(space: SearchSpace, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at a plainer event, or an earlier one, or nearer to it."""
     if entry.on is None:
         return
     for then_s in THEN_S:
         if then_s < entry.then_s:
-            yield moved(entry, then_s=then_s)
+            yield changed_entry(entry, then_s=then_s)
     now = (EVENTS.index(entry.on.event), entry.on.number)
-    for trigger in ground.triggers():
+    for trigger in space.triggers():
         if (EVENTS.index(trigger.event), trigger.number) < now:
-            yield moved(entry, on=trigger)
+            yield changed_entry(entry, on=trigger)
 
 
-def simpler(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
+def simplify_kind(space: SearchSpace, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield entries of simpler kinds in its place, as long as it or for a second."""
-    for kind in ground.kinds():
+    for kind in space.kinds():
         if kind.draw.rank >= kind_of(entry).draw.rank:
             return
         when = {"at_s": entry.at_s, "on": entry.on, "then_s": entry.then_s}
-        row, stream = ground.strengths(kind)[0], kind.draw.streams[0]
+        row, stream = space.strengths(kind)[0], kind.draw.streams[0]
         lengths_s = [None] if kind.word.instant else dict.fromkeys((entry.for_s or 1.0, 1.0))
         for for_s in lengths_s:
             times = {**when, "for_s": for_s}
             yield kind.entry(row, stream=stream, **times)
 
 
-def weaker(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
+def weaken(space: SearchSpace, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry with weaker parameters, and on its usual stream."""
     kind = kind_of(entry)
     if entry.stream != kind.draw.streams[0]:
-        yield moved(entry, stream=kind.draw.streams[0])
-    for row in ground.strengths(kind):
+        yield changed_entry(entry, stream=kind.draw.streams[0])
+    for row in space.strengths(kind):
         if kind.draw.strengths.index(row) < kind.strength(entry):
-            yield moved(entry, parameters=dict(row))
+            yield changed_entry(entry, parameters=dict(row))
 
 
-def shorter(_ground: Ground, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
+def shorten(_space: SearchSpace, _schedule: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry with shorter windows, whole seconds first."""
     if entry.for_s is None:
         return
@@ -178,16 +189,16 @@ def shorter(_ground: Ground, _schedule: Schedule, entry: Entry) -> Iterator[Entr
     tries += [length_s - TICK_S, TICK_S]
     for for_s in dict.fromkeys(map(float, tries)):
         if for_s >= TICK_S and (for_s < length_s or length_s % 1):
-            yield moved(entry, for_s=for_s)
+            yield changed_entry(entry, for_s=for_s)
 
 
-def earlier(ground: Ground, _: Schedule, entry: Entry) -> Iterator[Entry]:
+def move_earlier(space: SearchSpace, _: Schedule, entry: Entry) -> Iterator[Entry]:
     """Yield the entry at earlier times, whole seconds first."""
     if entry.at_s is None:
         return
-    at_s, first_s = entry.at_s, ground.start_s
+    at_s, first_s = entry.at_s, space.start_s
     tries = [first_s, math.floor((at_s + first_s) / 2), math.floor(at_s), math.ceil(at_s)]
     tries += [at_s - 1, at_s - TICK_S]
     for time_s in dict.fromkeys(map(float, tries)):
         if time_s >= first_s and (time_s < at_s or at_s % 1):
-            yield moved(entry, at_s=time_s)
+            yield changed_entry(entry, at_s=time_s)

@@ -1,27 +1,37 @@
-"""A sweep: many seeds of some scenarios, spread over workers, written down as they come."""
+"""A sweep: many seeds of some scenarios, spread over workers, written down as they come.
+
+A `Question` says what is run, a `Store` keeps the results, and a `Sweep` runs what the store does not have yet. The
+store is a folder: `results.jsonl` has one row per run, `failures/` a folder for each run that did not pass.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from itertools import zip_longest
+from pathlib import Path
 from typing import Protocol
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
-from chaos.explore.store import Store
+from chaos.explore.emit import to_yaml
 from chaos.explore.tally import Tally
 from chaos.running.job import Job, Keep
+from chaos.running.log import folder_name
 from chaos.running.pool.crew import Crew, run_jobs
 from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
+from chaos.trace import parse_trace
 
+RESULTS = "results.jsonl"
+FAILURES = "failures"
 # scenario time times clients that one job may take: about a second of work
 JOB_CLIENT_S = 400.0
 JOB_SEEDS_MAX = 25
@@ -80,8 +90,77 @@ def seeds_per_job(scenario: Scenario, seeds: int, width: int) -> int:
     return max(1, min(JOB_SEEDS_MAX, int(fair), share))
 
 
+class Store:
+    """A folder of results. Rows are appended and flushed one by one, so that a killed sweep can be resumed."""
+
+    def __init__(self, folder: Path, *, resume: bool) -> None:
+        """Open the folder, and make it if it is not there.
+
+        Raises:
+            UsageError: it cannot be written, or it holds results and `resume` is false.
+        """
+        self.folder = folder
+        self._file = folder / RESULTS
+        if self._file.exists() and self._file.stat().st_size and not resume:
+            raise UsageError(
+                f"{self._file} holds results already; expected --resume to go on with them, or another --out"
+            )
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._cut_torn_line()
+        except OSError as error:
+            raise UsageError(f"cannot write {folder}: {error.strerror}") from error
+
+    def __str__(self) -> str:
+        return str(self._file)
+
+    def _cut_torn_line(self) -> None:
+        """Take off what a killed sweep left of its last line."""
+        with self._file.open("a+b") as file:
+            file.seek(0)
+            text = file.read()
+            whole = text.rfind(b"\n") + 1
+            if whole < len(text):
+                os.truncate(self._file, whole)
+
+    def rows(self) -> Iterator[Row]:
+        """Give the rows that are there.
+
+        Raises:
+            UsageError: a line is not a row of a sweep.
+        """
+        with self._file.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, start=1):
+                try:
+                    yield Row.from_json(json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise UsageError(
+                        f"{self._file}:{number} is not a result of a sweep: {error}"
+                    ) from error
+
+    def add(self, row: Row) -> None:
+        """Write a row, and the trace and scenario of a run that did not pass."""
+        with self._file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row.without_trace().to_json(), ensure_ascii=False) + "\n")
+        if row.trace is not None and row.outcome is not Outcome.PASS:
+            self._keep(row, row.trace)
+
+    def run_folder(self, row: Row) -> Path:
+        """Return where the trace of a run is kept if it does not pass."""
+        return self.folder / FAILURES / folder_name(row.title) / str(row.seed)
+
+    def _keep(self, row: Row, trace: str) -> None:
+        folder = self.run_folder(row)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "trace.jsonl").write_text(trace, encoding="utf-8")
+        scenario = Scenario.from_json(parse_trace(trace.splitlines(keepends=True)).header.scenario)
+        comment = (f"{row.title}, seed {row.seed} of a sweep", f"from {row.path}")
+        text = to_yaml(scenario, comment=comment)
+        (folder / "scenario.yaml").write_text(text, encoding="utf-8")
+
+
 class Watcher(Protocol):
-    """Is told what comes in; must not wait."""
+    """A watcher is told what comes in. It must not wait."""
 
     def row(self, row: Row, tally: Tally) -> None:
         """A run is over."""

@@ -1,16 +1,15 @@
-"""The results of a sweep as a value that merges: in any order, from any worker, and twice without harm. Pure."""
+"""The results of a sweep as a value, and what they say: counts, times, states, a bound on the failure rate. Pure."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from chaos.checks.statistics import quantile
 from chaos.checks.verdict import Outcome
-from chaos.running.result import Row
+from chaos.running.result import Row, Time
 
 SHARES = (0.5, 0.95, 0.99, 1.0)
 CONFIDENCE = 0.95
@@ -31,24 +30,9 @@ class Times:
 
 @dataclass(frozen=True)
 class Tally:
-    """Rows by scenario and seed. `merge` is associative, commutative and idempotent; `Tally()` is neutral."""
+    """Rows by scenario and seed, without their traces: a tally is kept in memory."""
 
     rows: Mapping[tuple[str, int], Row] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, rows: Iterable[Row]) -> Tally:
-        """Return the tally of these rows. Traces are left out: a tally is kept in memory."""
-        found: dict[tuple[str, int], Row] = {}
-        for row in rows:
-            _put(found, row.without_trace())
-        return cls(found)
-
-    def merge(self, other: Tally) -> Tally:
-        """Return both together. A run that is in both counts once; where they differ, the same one is kept always."""
-        found = dict(self.rows)
-        for row in other.rows.values():
-            _put(found, row)
-        return Tally(found)
 
     def __iter__(self) -> Iterator[Row]:
         return iter(sorted(self.rows.values(), key=lambda row: row.key))
@@ -72,17 +56,11 @@ class Tally:
 
     def times(self) -> dict[str, Times]:
         """Return the distribution of each measured time."""
-        samples: dict[str, list[float]] = {}
-        bounds: dict[str, list[float]] = {}
+        samples: dict[str, list[Time]] = defaultdict(list)
         for row in self:
             for time in row.times:
-                samples.setdefault(time.what, []).append(time.took_s)
-                if time.bound_s is not None:
-                    bounds.setdefault(time.what, []).append(time.bound_s)
-        return {
-            what: _times(values, max(bounds.get(what, []), default=None))
-            for what, values in sorted(samples.items())
-        }
+                samples[time.what].append(time)
+        return {what: _times(rows) for what, rows in sorted(samples.items())}
 
     def states(self) -> Counter[str]:
         """Return how many runs reached each state."""
@@ -95,20 +73,10 @@ class Tally:
         return failure_rate_at_most(counts[Outcome.FAIL], judged) if judged else 1.0
 
 
-def _times(values: list[float], bound_s: float | None) -> Times:
-    p50, p95, p99, most = (quantile(values, share) for share in SHARES)
-    return Times(count=len(values), p50_s=p50, p95_s=p95, p99_s=p99, max_s=most, bound_s=bound_s)
-
-
-def _put(rows: dict[tuple[str, int], Row], row: Row) -> None:
-    old = rows.get(row.key)
-    rows[row.key] = row if old is None or _rank(row) < _rank(old) else old
-
-
-def _rank(row: Row) -> tuple[int, str]:
-    """Order rows of one run that differ, which only a program that is not deterministic brings about: worst first."""
-    order = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.SKIPPED)
-    return order.index(row.outcome), json.dumps(row.to_json(), sort_keys=True)
+def _times(rows: list[Time]) -> Times:
+    p50, p95, p99, most = (quantile([row.took_s for row in rows], share) for share in SHARES)
+    bound_s = max((row.bound_s for row in rows if row.bound_s is not None), default=None)
+    return Times(count=len(rows), p50_s=p50, p95_s=p95, p99_s=p99, max_s=most, bound_s=bound_s)
 
 
 def at_most(rate: float, failures: int, runs: int) -> float:

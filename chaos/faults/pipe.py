@@ -38,7 +38,7 @@ class _Slot:
 
 
 class Pipe:
-    """One direction of one connection. Not thread-safe; never waits."""
+    """A pipe is one direction of one connection. It is not thread-safe, and it never waits."""
 
     def __init__(self, *, stream: Stream, flows: Flows, rng_for: Callable[[Key], Random]) -> None:
         """Make an empty pipe. `rng_for` gives the generator for a stage's key; it is asked once per key."""

@@ -10,7 +10,7 @@ from chaos.checks.context import Context
 from chaos.checks.paths import (
     added_latency_s,
     client_lateness_s,
-    delays_after,
+    delay_after_s,
     path_hides_client,
 )
 from chaos.checks.schedule import read_delays
@@ -141,7 +141,7 @@ def test_the_first_retransmission_waits_for_the_round_trip(story: Any, entry: An
         row = entry("partition", at="5s", **{"for": "10s"}, name="outage")
         made = story(timeline=[row], paths=paths).connect(1).apply(5.0).apply(15.0, change="off")
         context = Context.of(made.trace())
-        found.append(delays_after(context, context.occurrences[0][0]))
+        found.append(delay_after_s(context, context.occurrences[0][0]))
     assert found == pytest.approx([11.0, 11.35])
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
-from chaos.explore.determinism import Twins, first_difference
+from chaos.explore.replay import Twins, first_difference
 from chaos.running.job import Job, make_job
 from chaos.running.process import run_seeds
 from chaos.scenario.model import Scenario

@@ -15,10 +15,13 @@ from ruamel.yaml import YAML
 from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
-from chaos.explore.basics import basics
 from chaos.explore.finds import use_from
-from chaos.explore.hunt import Hunt, ground_of
-from chaos.explore.schedules import Schedule, make_entry
+from chaos.explore.hunt import Hunt, search_space_of
+from chaos.explore.schedules import (
+    Schedule,
+    basic_schedules,
+    make_entry,
+)
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
 from chaos.running.result import failed_verdict
@@ -77,7 +80,7 @@ def load_text_of(job):
 
 def small_ground(**given):
     (scenario,) = load_text(SMALL, "small.yaml")
-    return ground_of(scenario, **given)
+    return search_space_of(scenario, **given)
 
 
 class Ticks:
@@ -93,7 +96,7 @@ class Ticks:
 
 def test_a_hunt_ends_when_its_budget_is_spent():
     bench = ScriptedBench(lambda scenario: False)
-    hunt = Hunt(ground=small_ground(), bench=bench, budget_s=60, clock=Ticks())
+    hunt = Hunt(space=small_ground(), bench=bench, budget_s=60, clock=Ticks())
     assert hunt.run() is None
     assert 10 < hunt.progress.tried <= 60
 
@@ -107,10 +110,10 @@ def plain_client():
 
 
 def test_what_is_found_is_small_and_keeps_what_a_correct_client_passes():
-    hunt = Hunt(ground=plain_client(), bench=ScriptedBench(has_stall), budget_s=4000, clock=Ticks())
+    hunt = Hunt(space=plain_client(), bench=ScriptedBench(has_stall), budget_s=4000, clock=Ticks())
     find = hunt.run()
     (entry,) = find.scenario.timeline
-    assert (entry.word, entry.at_s, entry.for_s) == ("stall", hunt.ground.start_s, 1.0)
+    assert (entry.word, entry.at_s, entry.for_s) == ("stall", hunt.space.start_s, 1.0)
     assert find.checks == ("reconnects",)
     assert find.scenario.expect[0].check == "reconnects"
     assert re.fullmatch(r"small-[0-9a-f]{6}", find.scenario.name)
@@ -118,7 +121,7 @@ def test_what_is_found_is_small_and_keeps_what_a_correct_client_passes():
 
 
 def test_shrinking_that_runs_out_of_time_gives_the_best_so_far():
-    hunt = Hunt(ground=plain_client(), bench=ScriptedBench(has_stall), budget_s=90, clock=Ticks())
+    hunt = Hunt(space=plain_client(), bench=ScriptedBench(has_stall), budget_s=90, clock=Ticks())
     find = hunt.run()
     assert find is not None
     assert has_stall(find.scenario)
@@ -132,7 +135,7 @@ def test_a_run_that_fails_otherwise_is_told_and_does_not_lead_astray():
             return super().run(job)
 
     bench = Two(lambda scenario: bool(scenario.timeline))
-    hunt = Hunt(ground=plain_client(), bench=bench, budget_s=1, clock=lambda: -1.0)
+    hunt = Hunt(space=plain_client(), bench=bench, budget_s=1, clock=lambda: -1.0)
     stall = make_entry("fault", "stall", {}, at_s=5.0, for_s=2.0)
     reset = make_entry("fault", "reset", {}, at_s=9.0)
     assert hunt.fails(Schedule(entries=(stall, reset)))
@@ -147,11 +150,11 @@ def test_what_the_subjects_cannot_do_is_a_mistake_of_usage():
     elsewhere = SMALL.replace("server: {", "server: {url: 'ws://localhost:1', ")
     (scenario,) = load_text(re.sub("workload: .*", "", elsewhere), "x")
     with pytest.raises(UsageError, match="its server is a program of its own"):
-        ground_of(scenario)
-    assert ground_of(scenario, server="reference").scenario.server.url is None
+        search_space_of(scenario)
+    assert search_space_of(scenario, server="reference").scenario.server.url is None
     (real,) = load_text(SMALL + "networks: [embedded]\n", "x")
     with pytest.raises(UsageError, match="is meant for embedded"):
-        ground_of(real)
+        search_space_of(real)
 
 
 def test_the_path_of_a_subject_is_counted_from_where_the_file_will_be(tmp_path):
@@ -275,15 +278,15 @@ def test_hypothesis_missing_is_said_with_the_way_out(tmp_path):
 
 @pytest.mark.slow
 def test_the_reference_peers_survive_many_schedules():
-    ground = small_ground()
-    enough = len(basics(ground, 20)) + 150
+    space = small_ground()
+    enough = len(basic_schedules(space, 20)) + 150
 
     def tell(progress):
         if progress.tried >= enough:
             raise KeyboardInterrupt
 
     with Bench() as bench:
-        hunt = Hunt(ground=ground, bench=bench, budget_s=300, seed=20, tell=tell)
+        hunt = Hunt(space=space, bench=bench, budget_s=300, seed=20, tell=tell)
         with pytest.raises(KeyboardInterrupt):
             hunt.run()
     find = hunt.find()

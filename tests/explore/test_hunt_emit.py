@@ -12,7 +12,7 @@ from chaos.api import load_scenarios
 from chaos.explore.draw import schedules
 from chaos.explore.emit import scalar, to_yaml
 from chaos.explore.promises import compose
-from chaos.explore.schedules import Ground
+from chaos.explore.schedules import SearchSpace
 from chaos.reference.client import client
 from chaos.reference.server import serve
 from chaos.scenario.load import load_text
@@ -31,7 +31,7 @@ workload: [{from: server, every: 500ms}, {from: client, every: 500ms, delivery: 
 expect: [{backoff: {initial: 500ms, factor: 1.5, max: 2s}}, no_leaks]
 """
 base = load_text(BASE, "base.yaml")[0]
-ground = Ground(
+space = SearchSpace(
     scenario=base,
     client=abilities_of(client),
     server=abilities_of(serve),
@@ -58,9 +58,9 @@ def test_every_scenario_of_the_project_comes_back_the_same(path):
 
 
 @settings(max_examples=100, deadline=None)
-@given(schedules(ground))
+@given(schedules(space))
 def test_every_schedule_makes_a_valid_scenario_that_comes_back_the_same(schedule):
-    scenario = compose(ground, schedule)
+    scenario = compose(space, schedule)
     assert plain(again(scenario)) == plain(scenario)
 
 

@@ -10,10 +10,10 @@ import pytest
 from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome
 from chaos.explore import hunt as hunting
-from chaos.explore.basics import basics
-from chaos.explore.finds import failed, write
-from chaos.explore.hunt import Hunt, ground_of
+from chaos.explore.finds import failed_checks, write
+from chaos.explore.hunt import Hunt, search_space_of
 from chaos.explore.promises import compose
+from chaos.explore.schedules import basic_schedules
 from chaos.running.job import make_job
 from chaos.running.pool.suite import Bench
 from chaos.vocabulary.faults import FAULTS
@@ -68,10 +68,10 @@ def test_a_planted_bug_is_found_made_small_and_fails_the_same_way_again(tmp_path
     (scenario,) = load_scenarios(path)
     with Bench() as bench:
         hunt = Hunt(
-            ground=ground_of(scenario),
+            space=search_space_of(scenario),
             bench=bench,
             budget_s=BUDGET_S,
-            patience=40,
+            vain_runs_max=40,
         )
         find = hunt.run()
     assert find is not None, f"{hunt.progress.tried} schedules, and no find"
@@ -83,7 +83,7 @@ def test_a_planted_bug_is_found_made_small_and_fails_the_same_way_again(tmp_path
         ]
         assert needed in told
     file = write(find, tmp_path / "hunts" / "find.yaml")
-    assert failed(run_file(file)) == find.checks
+    assert failed_checks(run_file(file)) == find.checks
     right = run_file(file, client="reference", server="reference")
     assert right.outcome is Outcome.PASS, right.findings
 
@@ -92,10 +92,12 @@ def test_a_planted_bug_is_found_made_small_and_fails_the_same_way_again(tmp_path
 @pytest.mark.parametrize("name", ["08-lock-kept", "11-retries-for-life"])
 def test_a_planted_bug_is_found_by_drawing_alone(monkeypatch, name):
     """The basics hold much of what is planted; what they do not hold must be found too."""
-    monkeypatch.setattr(hunting, "basics", lambda ground, seed: [])
+    monkeypatch.setattr(hunting, "basic_schedules", lambda space, seed: [])
     (scenario,) = load_scenarios(FOLDER / f"{name}.yaml")
     with Bench() as bench:
-        hunt = Hunt(ground=ground_of(scenario), bench=bench, budget_s=BUDGET_S, patience=20)
+        hunt = Hunt(
+            space=search_space_of(scenario), bench=bench, budget_s=BUDGET_S, vain_runs_max=20
+        )
         find = hunt.run()
     assert find is not None, f"{hunt.progress.tried} schedules, and no find"
     assert set(find.checks) & PLANTED[name][0]
@@ -110,20 +112,20 @@ class Enough(BaseException):
 def test_the_right_peers_survive_the_schedules_that_bring_planted_bugs_out():
     """All planted scenarios have the same settings, so that one stands for all: the basics, then what is drawn."""
     (scenario,) = load_scenarios(FILES[0])
-    ground = ground_of(scenario, client="reference")
+    space = search_space_of(scenario, client="reference")
     met = Counter()
-    enough = len(basics(ground, 1)) + 200
+    enough = len(basic_schedules(space, 1)) + 200
 
     def tell(progress):
         if progress.tried >= enough:
             raise Enough
 
     with Bench() as bench:
-        hunt = Hunt(ground=ground, bench=bench, budget_s=300, tell=tell)
+        hunt = Hunt(space=space, bench=bench, budget_s=300, tell=tell)
         judge = hunt.fails
 
         def fails(schedule):
-            for row in compose(ground, schedule).timeline:
+            for row in compose(space, schedule).timeline:
                 met["waits"] += row.on is not None
                 met["shared"] += row.toxicity < 1
                 met["path"] += row.word in FAULTS and FAULTS[row.word].on_path

@@ -8,14 +8,16 @@ import pytest
 from hypothesis import given, settings
 
 from chaos.explore.draw import schedules, search
-from chaos.explore.kinds import SHARES, all_kinds, kind_of
 from chaos.explore.promises import back_again_s, compose, times_of
 from chaos.explore.schedules import (
     EVENTS,
-    Ground,
+    SHARES,
     Schedule,
+    SearchSpace,
     admitted,
+    all_kinds,
     end_s,
+    kind_of,
     make_entry,
 )
 from chaos.explore.shrink import shrink
@@ -37,35 +39,35 @@ expect: [{backoff: {initial: 500ms, max: 2s}}]
 """
 
 
-def make_ground(text=TEXT, **abilities):
+def make_space(text=TEXT, **abilities):
     (scenario,) = load_text(text, "base.yaml")
     known = {"client": ALL, "server": ALL, **abilities}
-    return Ground(scenario=scenario, policy=Policy.parse(scenario.client.policy), **known)
+    return SearchSpace(scenario=scenario, policy=Policy.parse(scenario.client.policy), **known)
 
 
-ground = make_ground()
+space = make_space()
 
 
 def blackhole(at_s=5.0, for_s=4.0):
     return make_entry("fault", "blackhole", {}, at_s=at_s, for_s=for_s)
 
 
-def checks(*entries, ground=ground, final=None):
-    scenario = compose(ground, Schedule(entries=entries, final=final))
+def checks(*entries, space=space, final=None):
+    scenario = compose(space, Schedule(entries=entries, final=final))
     return {row.check: row.parameters for row in scenario.expect}
 
 
 def test_once_all_is_healed_every_client_must_be_back():
-    scenario = compose(ground, Schedule(entries=(blackhole(),)))
+    scenario = compose(space, Schedule(entries=(blackhole(),)))
     (row,) = [row for row in scenario.expect if row.check == "reconnects"]
     # attempt 3, heartbeat 1 + 2, closing 2, two delays of 2, one frame 0.5, margin 2; rounded up
-    assert back_again_s(ground, scenario.timeline) == 15
+    assert back_again_s(space, scenario.timeline) == 15
     assert row.parameters == {"after": "blackhole", "within": "15s"}
     assert scenario.duration_s >= 5 + 4 + 15 + scenario.settle_s
 
 
 def test_without_a_heartbeat_nothing_happens_that_only_a_heartbeat_could_notice():
-    silent = make_ground(
+    silent = make_space(
         TEXT.replace("client: {heartbeat: {interval: 1s, timeout: 2s}, ", "client: {")
     )
     words = {kind.word.word for kind in silent.kinds()}
@@ -73,13 +75,13 @@ def test_without_a_heartbeat_nothing_happens_that_only_a_heartbeat_could_notice(
     rows = [row for kind in silent.kinds() for row in silent.strengths(kind)]
     assert not [row for row in rows if str(row.get("action")).startswith("drop")]
     assert {"side": "server"} not in rows
-    assert {"side": "server"} in [row for kind in ground.kinds() for row in ground.strengths(kind)]
+    assert {"side": "server"} in [row for kind in space.kinds() for row in space.strengths(kind)]
 
 
 def test_a_client_that_may_give_up_need_not_come_back():
-    limited = make_ground(TEXT.replace("max: 2s}, c", "max: 2s, attempts_max: 3}, c"))
+    limited = make_space(TEXT.replace("max: 2s}, c", "max: 2s, attempts_max: 3}, c"))
     assert "reconnects" in checks(blackhole())
-    assert "reconnects" not in checks(blackhole(), ground=limited)
+    assert "reconnects" not in checks(blackhole(), space=limited)
     assert "reconnects" not in checks(make_entry("fault", "strip_upgrade", {}, at_s=5, for_s=2.0))
 
 
@@ -89,7 +91,7 @@ def test_what_is_told_that_it_is_online_may_try_at_once():
     assert "backoff" not in checks(blackhole(), offline)
 
 
-def test_a_path_as_slow_as_a_heartbeats_patience_may_be_given_up():
+def test_a_path_as_slow_as_a_heartbeats_timeout_may_be_given_up():
     def slow(ms):
         return make_entry("toxic", "latency", {"latency": ms}, at_s=5, for_s=2.0)
 
@@ -107,16 +109,16 @@ def test_a_silence_longer_than_the_bound_is_noticed_if_it_is_alone():
 
 
 def test_the_last_word_comes_when_everything_has_healed_and_time_is_left_to_judge_it():
-    final = ground.finals()[0]
-    scenario = compose(ground, Schedule(entries=(blackhole(),), final=final))
+    final = space.finals()[0]
+    scenario = compose(space, Schedule(entries=(blackhole(),), final=final))
     last = scenario.timeline[-1]
-    assert last.at_s > 9 + back_again_s(ground, scenario.timeline[:1])
+    assert last.at_s > 9 + back_again_s(space, scenario.timeline[:1])
     assert scenario.duration_s >= last.at_s + 2 * scenario.client.backoff.max_s
     assert checks(final=final)["never_reconnects"] == {"after": "last-word"}
 
 
 def test_what_a_policy_takes_for_final_is_no_passing_trouble():
-    strict = make_ground(TEXT.replace("connect_timeout", "policy: graphql-ws, connect_timeout"))
+    strict = make_space(TEXT.replace("connect_timeout", "policy: graphql-ws, connect_timeout"))
     (close,) = [
         kind for kind in strict.kinds() if (kind.word.word, kind.draw.by) == ("close", "server")
     ]
@@ -126,7 +128,7 @@ def test_what_a_policy_takes_for_final_is_no_passing_trouble():
 
 
 def test_peers_are_only_asked_for_what_they_declare():
-    poor = make_ground(client=Abilities(), server=Abilities())
+    poor = make_space(client=Abilities(), server=Abilities())
     actions = {kind.word.word for kind in poor.kinds() if kind.word.kind == "action"}
     assert actions == {"restart"}
     assert poor.finals() == ()
@@ -134,10 +136,10 @@ def test_peers_are_only_asked_for_what_they_declare():
 
 def test_delivery_without_loss_is_asked_of_those_who_resume_only():
     assert "lost" not in checks(blackhole())["delivers"]
-    resuming = make_ground(TEXT.replace("every: 500ms", "every: 500ms, delivery: resume"))
-    assert checks(blackhole(), ground=resuming)["delivers"]["lost"] == 0
+    resuming = make_space(TEXT.replace("every: 500ms", "every: 500ms, delivery: resume"))
+    assert checks(blackhole(), space=resuming)["delivers"]["lost"] == 0
     restart = make_entry("action", "restart", {}, at_s=6, for_s=1.0, by="server")
-    assert "lost" not in checks(blackhole(), restart, ground=resuming)["delivers"]
+    assert "lost" not in checks(blackhole(), restart, space=resuming)["delivers"]
 
 
 def test_of_two_that_cannot_stand_together_the_earlier_stays():
@@ -148,16 +150,16 @@ def test_of_two_that_cannot_stand_together_the_earlier_stays():
 
 
 @settings(max_examples=200, deadline=None)
-@given(schedules(ground))
-def test_every_drawn_schedule_stands_on_its_ground(schedule):
+@given(schedules(space))
+def test_every_drawn_schedule_stays_in_its_space(schedule):
     for entry in schedule.entries:
-        assert kind_of(entry) in ground.kinds()
+        assert kind_of(entry) in space.kinds()
         if entry.on is not None:
             assert entry.at_s is None
-            assert entry.on in ground.triggers()
+            assert entry.on in space.triggers()
             continue
-        assert entry.at_s >= ground.start_s
-        assert end_s(entry) <= ground.start_s + ground.span_s + ground.window_s
+        assert entry.at_s >= space.start_s
+        assert end_s(entry) <= space.start_s + space.span_s + space.window_s
     assert admitted(schedule.entries) == schedule.entries
 
 
@@ -175,7 +177,7 @@ def first_drawn(seed, count=40):
         return False
 
     with pytest.raises(Enough):
-        search(ground, note, seed)
+        search(space, note, seed)
     return drawn
 
 
@@ -194,22 +196,22 @@ def long_blackhole(schedule):
 
 
 def test_what_is_found_is_made_as_small_as_it_goes():
-    found = search(ground, long_blackhole, 3)
-    small = shrink(ground, found, long_blackhole)
-    assert small == Schedule(entries=(blackhole(at_s=ground.start_s, for_s=4.0),))
+    found = search(space, long_blackhole, 3)
+    small = shrink(space, found, long_blackhole)
+    assert small == Schedule(entries=(blackhole(at_s=space.start_s, for_s=4.0),))
 
 
 def test_the_pass_of_our_own_gets_there_by_itself():
     noise = [make_entry("fault", "reset", {}, at_s=at_s) for at_s in (5.0, 6.25)]
-    big = Schedule(entries=(*noise, blackhole(9.75, 7.75)), final=ground.finals()[0])
+    big = Schedule(entries=(*noise, blackhole(9.75, 7.75)), final=space.finals()[0])
     tried = []
 
     def fails(schedule):
         tried.append(schedule)
         return long_blackhole(schedule)
 
-    small = shrink(ground, big, fails)
-    assert small == Schedule(entries=(blackhole(at_s=ground.start_s, for_s=4.0),))
+    small = shrink(space, big, fails)
+    assert small == Schedule(entries=(blackhole(at_s=space.start_s, for_s=4.0),))
     assert len(set(map(repr, tried))) < 50
 
 
@@ -219,13 +221,13 @@ def test_distances_that_matter_are_kept():
         return len(times) == 2 and abs(times[0] - times[1]) == 1.25
 
     rows = tuple(make_entry("fault", "reset", {}, at_s=at_s) for at_s in (9.5, 10.75))
-    small = shrink(ground, Schedule(entries=rows), fails)
-    assert [row.at_s for row in small.entries] == [ground.start_s, ground.start_s + 1.25]
+    small = shrink(space, Schedule(entries=rows), fails)
+    assert [row.at_s for row in small.entries] == [space.start_s, space.start_s + 1.25]
 
 
 def test_a_simpler_kind_is_preferred():
     rows = (make_entry("toxic", "reset_peer", {"timeout": 1000}, at_s=8.0, for_s=3.0),)
-    small = shrink(ground, Schedule(entries=rows), lambda schedule: bool(schedule.entries))
+    small = shrink(space, Schedule(entries=rows), lambda schedule: bool(schedule.entries))
     assert [row.word for row in small.entries] == ["reset"]
 
 
@@ -233,7 +235,7 @@ def test_costs_rank_by_count_before_length():
     one = Schedule(entries=(blackhole(for_s=60.0),))
     two = Schedule(entries=(blackhole(for_s=1.0), blackhole(at_s=9.0, for_s=1.0)))
     assert one.cost() < two.cost()
-    assert replace(one, final=ground.finals()[0]).cost() > one.cost()
+    assert replace(one, final=space.finals()[0]).cost() > one.cost()
 
 
 def waiting(event, number, then_s=0.0, word="reset", **rest):
@@ -247,17 +249,17 @@ def reset(at_s=5.0):
 
 def test_no_event_that_is_waited_for_comes_before_the_steady_state():
     first = {}
-    for trigger in ground.triggers():
+    for trigger in space.triggers():
         first.setdefault(trigger.event, trigger.number)
     assert list(first) == list(EVENTS)
     # one client: its first attempt and open are the start; two messages and two pings a second, faults from 4 s on
     assert first == {"open": 2, "attempt": 2, "message": 10, "ping": 10}
-    assert [t.number for t in make_ground(TEXT + "\n").triggers() if t.event == "ping"] == [
+    assert [t.number for t in make_space(TEXT + "\n").triggers() if t.event == "ping"] == [
         10,
         20,
         30,
     ]
-    idle = make_ground(
+    idle = make_space(
         "version: 1\nname: idle\nduration: 20s\nclient: {count: 3, start_spread: 2s}\n"
     )
     assert {t.event for t in idle.triggers()} == {"open", "attempt"}
@@ -265,16 +267,16 @@ def test_no_event_that_is_waited_for_comes_before_the_steady_state():
 
 
 def test_each_entry_that_waits_adds_a_whole_recovery():
-    alone = times_of(ground, (reset(),))
+    alone = times_of(space, (reset(),))
     rows = (reset(), waiting("open", 2, then_s=1.0, word="stall", for_s=2.0))
-    both = times_of(ground, rows)
-    again_s = back_again_s(ground, rows)
-    assert again_s == back_again_s(ground, (reset(),))
+    both = times_of(space, rows)
+    again_s = back_again_s(space, rows)
+    assert again_s == back_again_s(space, (reset(),))
     assert both.healed_s == alone.healed_s + again_s + 1 + 2
     # from its own end on, all the timed entries and its own recovery may still come
-    assert both.after_wait_s == both.healed_s - ground.start_s
+    assert both.after_wait_s == both.healed_s - space.start_s
     assert both.judged_s >= both.healed_s - again_s + both.after_wait_s
-    scenario = compose(ground, Schedule(entries=rows, final=ground.finals()[0]))
+    scenario = compose(space, Schedule(entries=rows, final=space.finals()[0]))
     within = {
         row.parameters["after"]: row.parameters["within"]
         for row in scenario.expect
@@ -286,7 +288,7 @@ def test_each_entry_that_waits_adds_a_whole_recovery():
 
 def test_what_waits_for_messages_may_cut_at_any_time():
     rows = (reset(), waiting("message", 20))
-    scenario = compose(ground, Schedule(entries=rows, final=ground.finals()[0]))
+    scenario = compose(space, Schedule(entries=rows, final=space.finals()[0]))
     assert [row.parameters["after"] for row in scenario.expect if row.check == "reconnects"] == [
         "reset-2"
     ]
@@ -319,17 +321,17 @@ def test_nothing_is_judged_by_detection_beside_an_entry_that_waits():
 
 def test_what_tcp_sends_again_may_come_as_late_as_it_was_lost_for():
     lost = make_entry("fault", "partition", {}, at_s=5.0, for_s=6.0)
-    assert back_again_s(ground, (lost,)) == back_again_s(ground, (blackhole(for_s=6.0),)) + 7
+    assert back_again_s(space, (lost,)) == back_again_s(space, (blackhole(for_s=6.0),)) + 7
     assert "no_false_alarm" not in checks(lost)
 
 
 def test_a_host_that_is_gone_is_noticed_by_the_other_and_forgets_everything():
     text = TEXT.replace("every: 500ms", "every: 500ms, delivery: resume")
-    resuming = make_ground(text)
+    resuming = make_space(text)
 
     def crash(host):
         row = make_entry("fault", "host_crash", {"host": host}, at_s=5.0, for_s=7.0)
-        return checks(row, ground=resuming)
+        return checks(row, space=resuming)
 
     assert crash("server")["detects_dead_peer"]["by"] == "client"
     assert "backoff" in crash("server")
@@ -337,7 +339,7 @@ def test_a_host_that_is_gone_is_noticed_by_the_other_and_forgets_everything():
     assert "detects_dead_peer" not in crash("client")
     assert "lost" not in crash("server")["delivers"]
     freeze = make_entry("fault", "host_freeze", {"host": "server"}, at_s=5.0, for_s=7.0)
-    assert checks(freeze, ground=resuming)["delivers"]["lost"] == 0
+    assert checks(freeze, space=resuming)["delivers"]["lost"] == 0
 
 
 def test_events_shares_and_path_faults_are_drawn_before_long():
@@ -368,13 +370,13 @@ def test_a_time_is_preferred_to_an_event_and_all_connections_to_some():
     def stalls(schedule):
         return any(entry.word == "stall" for entry in schedule.entries)
 
-    small = shrink(ground, Schedule(entries=(row,)), stalls)
-    assert small.entries == (make_entry("fault", "stall", {}, at_s=ground.start_s, for_s=1.0),)
+    small = shrink(space, Schedule(entries=(row,)), stalls)
+    assert small.entries == (make_entry("fault", "stall", {}, at_s=space.start_s, for_s=1.0),)
 
     def waits(schedule):
         return any(entry.on for entry in schedule.entries) and stalls(schedule)
 
-    (least,) = shrink(ground, Schedule(entries=(row,)), waits).entries
+    (least,) = shrink(space, Schedule(entries=(row,)), waits).entries
     assert (least.on.event, least.on.number, least.then_s) == ("open", 2, 0.0)
     assert (least.for_s, least.toxicity) == (1.0, 1.0)
 
@@ -386,5 +388,5 @@ def test_an_event_that_matters_is_kept_with_what_brings_it_about():
         )
 
     rows = (reset(9.25), blackhole(12.0), waiting("attempt", 2), waiting("open", 3))
-    small = shrink(ground, Schedule(entries=rows), fails)
-    assert small.entries == (reset(ground.start_s), waiting("open", 2))
+    small = shrink(space, Schedule(entries=rows), fails)
+    assert small.entries == (reset(space.start_s), waiting("open", 2))

@@ -10,10 +10,14 @@ from hypothesis import given, settings
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.explore import hunt as hunting
 from chaos.explore.draw import RELATED_MAX, relatives, search
-from chaos.explore.hunt import Hunt, ground_of
-from chaos.explore.kinds import kind_of
-from chaos.explore.schedules import Schedule, admitted, make_entry
-from chaos.explore.shrink import fewer, shrink
+from chaos.explore.hunt import Hunt, search_space_of
+from chaos.explore.schedules import (
+    Schedule,
+    admitted,
+    kind_of,
+    make_entry,
+)
+from chaos.explore.shrink import drop_entries, shrink
 from chaos.running.result import failed_verdict
 from chaos.scenario.load import load_text
 
@@ -26,7 +30,7 @@ client: {heartbeat: {interval: 1s, timeout: 2s}, backoff: {initial: 500ms, max: 
 workload: [{from: server, every: 500ms}]
 """
 (SCENARIO,) = load_text(TEXT, "base.yaml")
-GROUND = ground_of(SCENARIO)
+SPACE = search_space_of(SCENARIO)
 
 
 def fault(word, at_s, for_s=1.0):
@@ -52,13 +56,13 @@ def words(schedule):
 @pytest.mark.parametrize("kept", [WORDS - {"stall", "blackhole"}, {"down", "partition"}, {"stall"}])
 def test_what_can_only_be_left_out_together_is_left_out(kept):
     """Of these sets some entries can go, but only all at once."""
-    small = shrink(GROUND, BIG, lambda schedule: words(schedule) in (WORDS, kept))
+    small = shrink(SPACE, BIG, lambda schedule: words(schedule) in (WORDS, kept))
     assert words(small) == kept
 
 
 def test_of_many_entries_half_go_at_once():
     rows = tuple(make_entry("fault", "reset", {}, at_s=4.0 + at) for at in range(8))
-    sizes = [len(step.entries) for step in islice(fewer(GROUND, Schedule(entries=rows)), 12)]
+    sizes = [len(step.entries) for step in islice(drop_entries(SPACE, Schedule(entries=rows)), 12)]
     assert sizes == [4, 4, 4, 4, 2, 2, 2, 2, 6, 6, 6, 6]
 
 
@@ -70,8 +74,8 @@ def test_what_one_entry_can_do_without_once_another_is_plainer_is_left_out_too()
         return bool(holes) and (holes[0] <= 1.0 or "stall" in words(schedule))
 
     rows = (fault("blackhole", 4.0, 7.0), fault("stall", 14.0))
-    small = shrink(GROUND, Schedule(entries=rows), fails)
-    assert small.entries == (fault("blackhole", GROUND.start_s),)
+    small = shrink(SPACE, Schedule(entries=rows), fails)
+    assert small.entries == (fault("blackhole", SPACE.start_s),)
 
 
 def test_a_simpler_kind_may_need_another_length():
@@ -82,17 +86,17 @@ def test_a_simpler_kind_may_need_another_length():
         return row is not None and (row.word, row.for_s) in (("loss", 7.0), ("blackhole", 1.0))
 
     loss = make_entry("fault", "loss", {"rate": 0.6}, at_s=4.0, for_s=7.0)
-    small = shrink(GROUND, Schedule(entries=(loss,)), fails)
+    small = shrink(SPACE, Schedule(entries=(loss,)), fails)
     assert words(small) == {"blackhole"}
 
 
 @settings(max_examples=100, deadline=None)
-@given(relatives(GROUND, BIG))
-def test_a_relative_is_smaller_and_stands_on_the_same_ground(schedule):
+@given(relatives(SPACE, BIG))
+def test_a_relative_is_smaller_and_stands_in_the_same_space(schedule):
     assert 1 <= schedule.size <= RELATED_MAX < BIG.size
     assert admitted(schedule.entries) == schedule.entries
     for row in schedule.entries:
-        assert kind_of(row) in GROUND.kinds()
+        assert kind_of(row) in SPACE.kinds()
         assert (row.at_s is None) != (row.on is None)
         assert (row.for_s is None) == kind_of(row).word.instant
 
@@ -104,7 +108,7 @@ def test_much_of_a_relative_comes_from_the_find_and_not_all():
         drawn.append(schedule)
         return len(drawn) >= 200
 
-    search(GROUND, note, 1, BIG)
+    search(SPACE, note, 1, BIG)
     rows = [row for schedule in drawn for row in schedule.entries]
     does = sum(row.word in WORDS for row in rows) / len(rows)
     begins = {row.at_s for row in BIG.entries}
@@ -121,7 +125,7 @@ def first_relatives(seed):
         drawn.append(schedule)
         return len(drawn) >= 40
 
-    search(GROUND, note, seed, BIG)
+    search(SPACE, note, seed, BIG)
     return drawn
 
 
@@ -160,18 +164,18 @@ def waits_for_an_open(timeline):
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_a_find_that_no_step_makes_smaller_is_searched_for_among_its_relatives(monkeypatch, seed):
-    monkeypatch.setattr(hunting, "basics", lambda ground, seed: [BIG])
+    monkeypatch.setattr(hunting, "basic_schedules", lambda space, seed: [BIG])
     bench = Stuck(waits_for_an_open)
-    hunt = Hunt(ground=GROUND, bench=bench, budget_s=1.0, seed=seed, clock=lambda: -1.0)
+    hunt = Hunt(space=SPACE, bench=bench, budget_s=1.0, seed=seed, clock=lambda: -1.0)
     find = hunt.run()
     assert len(find.scenario.timeline) <= 2
     assert waits_for_an_open(find.scenario.timeline)
 
 
 def test_that_search_ends_with_the_time_and_not_before(monkeypatch):
-    monkeypatch.setattr(hunting, "basics", lambda ground, seed: [BIG])
+    monkeypatch.setattr(hunting, "basic_schedules", lambda space, seed: [BIG])
     bench = Stuck(lambda timeline: False)
-    hunt = Hunt(ground=GROUND, bench=bench, budget_s=300.0, patience=20, clock=lambda: tried())
+    hunt = Hunt(space=SPACE, bench=bench, budget_s=300.0, vain_runs_max=20, clock=lambda: tried())
 
     def tried():
         return float(hunt.progress.tried)
@@ -183,10 +187,10 @@ def test_that_search_ends_with_the_time_and_not_before(monkeypatch):
 
 def test_what_a_person_reads_at_a_glance_is_not_searched_around_for_ever(monkeypatch):
     three = Schedule(entries=BIG.entries[:3])
-    monkeypatch.setattr(hunting, "basics", lambda ground, seed: [three])
+    monkeypatch.setattr(hunting, "basic_schedules", lambda space, seed: [three])
     kept = {row.word for row in three.entries}
     bench = Stuck(lambda timeline: {row.word for row in timeline} == kept)
-    hunt = Hunt(ground=GROUND, bench=bench, budget_s=600.0, patience=20, clock=lambda: tried())
+    hunt = Hunt(space=SPACE, bench=bench, budget_s=600.0, vain_runs_max=20, clock=lambda: tried())
 
     def tried():
         return float(hunt.progress.tried)

@@ -13,8 +13,8 @@ from pydantic import Field
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import InvalidScenario
-from chaos.explore.hunt import Hunt, ground_of
-from chaos.explore.kinds import all_kinds
+from chaos.explore.hunt import Hunt, search_space_of
+from chaos.explore.schedules import all_kinds
 from chaos.explore.sweep import Question, Stops, Sweep
 from chaos.faults.machine import MACHINES, Machine, Place
 from chaos.faults.units import Cut, Data, Unit
@@ -149,7 +149,7 @@ def test_it_is_hunted() -> None:
     (scenario,) = load_text(SCENARIO, "snipped.yaml")
     assert all_kinds()[-1].word.word == "snip"
     bench = Bench()
-    hunt = Hunt(ground=ground_of(scenario), bench=bench, budget_s=20.0)  # type: ignore[arg-type]
+    hunt = Hunt(space=search_space_of(scenario), bench=bench, budget_s=20.0)  # type: ignore[arg-type]
     assert hunt.run() is None
     assert "snip" in bench.words
 
