@@ -11,8 +11,7 @@ from chaos.commands.live import Display, Row, Screen, TerminalDisplay, open_disp
 from chaos.errors import one_line
 from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
-from chaos.toxiproxy_server.connection import Counter
-from chaos.toxiproxy_server.proxy import Ground
+from chaos.toxiproxy_server.connection import Counter, SharedState
 from chaos.trace import Stream
 
 REFRESH_S = 0.25
@@ -24,10 +23,12 @@ _COLOURS = {"coming": "dim", "in force": "bold yellow", "over": "green"}
 class PlayView:
     """Shows a timeline that plays. A context manager."""
 
-    def __init__(self, timeline: Timeline, ground: Ground, display: Display | None = None) -> None:
+    def __init__(
+        self, timeline: Timeline, shared: SharedState, display: Display | None = None
+    ) -> None:
         """Show nothing yet."""
         self.timeline = timeline
-        self.ground = ground
+        self.shared = shared
         # drawn by our own task: a thread would read what is being changed
         self._display = display or open_display(self.screen, every_s=LINE_EVERY_S, by_itself=False)
 
@@ -71,7 +72,7 @@ class PlayView:
 
     def traffic(self) -> str:
         """Return the open connections and the bytes each way."""
-        count = len(self.ground.connections)
+        count = len(self.shared.connections)
         up, down = self._sent("upstream"), self._sent("downstream")
         return f"{count} open; {show_bytes(up)} to the upstream, {show_bytes(down)} from it"
 
@@ -103,7 +104,7 @@ class PlayView:
         return f"{step.at_s:8.3f} s  {self.timeline.name_of(step.entry)} {_WORDS[step.change]}"
 
     def _sent(self, stream: Stream) -> int:
-        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals
+        rows: dict[tuple[str, str, str, str], Counter] = self.shared.totals
         return sum(counter.sent for labels, counter in rows.items() if labels[0] == stream)
 
 
