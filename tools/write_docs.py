@@ -7,21 +7,26 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 from reference_pages import PAGES
 
 from chaos.scenario.schema import schema_text
 from chaos.toxiproxy_server.api import described
-from chaos.toxiproxy_server.openapi import text as openapi_text
+
+
+def openapi_text() -> str:
+    """Return the description of the server's API as it stands in its file."""
+    return json.dumps(described(), indent=1, ensure_ascii=False) + "\n"
+
 
 FILES: Mapping[str, Callable[[], str]] = {
     **{f"reference/{name}": page for name, page in PAGES.items()},
     "schema/scenario-1.json": schema_text,
-    "schema/toxiproxy-server-openapi.json": partial(openapi_text, described()),
+    "schema/toxiproxy-server-openapi.json": openapi_text,
 }
 
 

@@ -95,16 +95,22 @@ class TerminalDisplay(Display):
         super().__init__(screen)
         self._console = console or Console(file=sys.stdout, highlight=False)
         self.width = self._console.width
+        self._is_open = False
         self._live = Live(
             console=self._console,
-            get_renderable=lambda: render(self._screen(), self._console.width),
+            get_renderable=self._render,
             refresh_per_second=PER_SECOND,
             auto_refresh=by_itself,
             transient=True,
         )
         self._by_itself = by_itself
 
+    def _render(self) -> RenderableType:
+        # rich asks once while it is made, when the screen's owner may not be ready
+        return render(self._screen(), self._console.width) if self._is_open else ""
+
     def __enter__(self) -> Self:
+        self._is_open = True
         self._live.start(refresh=True)
         return self
 

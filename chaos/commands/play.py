@@ -28,15 +28,17 @@ def play(scenario: Path, cell: str | None, **options: Any) -> int:
 
     Starts one proxy. The scenario's own client, server, workload and expectations are not used.
     """
+    from functools import partial
+
     import trio
 
     from chaos.commands.play_view import PlayView
     from chaos.errors import UsageError, first_message
-    from chaos.toxiproxy_server.play import Playing, play_until_signal, read_scenario
+    from chaos.toxiproxy_server.play import play_until_signal, read_scenario
 
-    playing = Playing(scenario=read_scenario(scenario, cell), **options)
+    playing = partial(play_until_signal, read_scenario(scenario, cell), PlayView, **options)
     try:
-        return trio.run(play_until_signal, playing, PlayView, strict_exception_groups=True)
+        return trio.run(playing, strict_exception_groups=True)
     except* UsageError as group:
         raise UsageError(first_message(group)) from None
     except* BrokenPipeError:

@@ -9,8 +9,7 @@ from chaos.commands.live import Display, DisplayOwner, Row, Screen, TerminalDisp
 from chaos.errors import one_line
 from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
-from chaos.toxiproxy_server.connection import Counter
-from chaos.toxiproxy_server.proxy import Ground
+from chaos.toxiproxy_server.connection import Counter, SharedState
 from chaos.trace import Stream
 
 REFRESH_S = 0.25
@@ -22,14 +21,16 @@ _COLOURS = {"coming": "dim", "in force": "bold yellow", "over": "green"}
 class PlayView(DisplayOwner):
     """Shows a timeline that plays. A context manager."""
 
-    def __init__(self, timeline: Timeline, ground: Ground, display: Display | None = None) -> None:
+    def __init__(
+        self, timeline: Timeline, shared: SharedState, display: Display | None = None
+    ) -> None:
         """Show nothing yet."""
         # drawn by our own task: a thread would read what is being changed
         super().__init__(
             display or open_display(self.screen, every_s=LINE_EVERY_S, by_itself=False)
         )
         self.timeline = timeline
-        self.ground = ground
+        self.shared = shared
 
     def say(self, line: str) -> None:
         """Show a line that stays."""
@@ -64,7 +65,7 @@ class PlayView(DisplayOwner):
 
     def traffic(self) -> str:
         """Return the open connections and the bytes each way."""
-        count = len(self.ground.connections)
+        count = len(self.shared.connections)
         up, down = self._sent("upstream"), self._sent("downstream")
         return f"{count} open; {show_bytes(up)} to the upstream, {show_bytes(down)} from it"
 
@@ -96,7 +97,7 @@ class PlayView(DisplayOwner):
         return f"{step.at_s:8.3f} s  {self.timeline.name_of(step.entry)} {_WORDS[step.change]}"
 
     def _sent(self, stream: Stream) -> int:
-        rows: dict[tuple[str, str, str, str], Counter] = self.ground.totals
+        rows: dict[tuple[str, str, str, str], Counter] = self.shared.totals
         return sum(counter.sent for labels, counter in rows.items() if labels[0] == stream)
 
 

@@ -23,9 +23,9 @@ from chaos.running.watch import TriggerWatch, Watches
 from chaos.scenario.model import Entry
 from chaos.scenario.plan import Plan, Step
 from chaos.subject import Command
-from chaos.subjects.abilities import check_abilities
 from chaos.subjects.census import Census
 from chaos.subjects.host import Host, client_options, server_options
+from chaos.subjects.load import check_abilities
 from chaos.subjects.probes import recording_sockets
 from chaos.trace import Event, Header, Side, Trace
 from chaos.vocabulary.actions import Action

@@ -67,9 +67,8 @@ class Host:
         """
         try:
             while not self._stopped:
-                self._again = None
                 await self._run_once(arguments)
-                again = self._restart()
+                again = self._again  # set by `crash` meanwhile
                 if again is None:
                     return
                 while again is not None:
@@ -94,11 +93,8 @@ class Host:
             await trio.sleep(delay_s)
         await self.run(*arguments)
 
-    def _restart(self) -> trio.Event | None:
-        """Return what to wait for before the next start, set by `crash` meanwhile; None: there is none."""
-        return self._again
-
     async def _run_once(self, arguments: tuple[Any, ...]) -> None:
+        self._again = None
         commands, receiver = trio.open_memory_channel[Command](COMMANDS_MAX)
         self._commands, self._orders = commands, receiver
         options = accepted_options(self.function, self.options | {"commands": receiver})

@@ -1,4 +1,8 @@
-"""Find a subject by its name: `reference`, `my.module:name` or `path/to/file.py:name`."""
+"""Find a subject by its name, and see what it takes and can do.
+
+A name is `reference`, `my.module:name` or `path/to/file.py:name`. What a subject takes are the options that it names;
+what it can do is what it declares with `chaos.subject`.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,9 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from chaos.errors import SubjectNotFound
+from chaos.errors import SubjectNotFound, UsageError
+from chaos.scenario.plan import Plan
+from chaos.subject import abilities_of
 from chaos.trace import Side
 
 REFERENCE: Mapping[Side, str] = {
@@ -61,9 +67,7 @@ def _load_module(place: str) -> Any:
     except ModuleNotFoundError as error:
         raise SubjectNotFound(f"cannot import {place}: {error}") from error
     except Exception as error:
-        raise SubjectNotFound(
-            f"importing {place} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise _import_failed(place, error) from error
 
 
 def _load_file(place: str, base: Path | None) -> Any:
@@ -88,10 +92,12 @@ def _load_file(place: str, base: Path | None) -> Any:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise SubjectNotFound(
-            f"importing {place} failed: {type(error).__name__}: {error}"
-        ) from error
+        raise _import_failed(place, error) from error
     return module
+
+
+def _import_failed(place: str, error: Exception) -> SubjectNotFound:
+    return SubjectNotFound(f"importing {place} failed: {type(error).__name__}: {error}")
 
 
 def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -103,3 +109,23 @@ def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -
     if any(row.kind is inspect.Parameter.VAR_KEYWORD for row in parameters.values()):
         return dict(options)
     return {name: value for name, value in options.items() if name in parameters}
+
+
+def check_abilities(plan: Plan, server: Callable[..., Any], client: Callable[..., Any]) -> None:
+    """Raise UsageError if a subject is asked for what it does not declare."""
+    subjects: tuple[tuple[Side, Callable[..., Any]], ...] = (("server", server), ("client", client))
+    declared = {side: abilities_of(function) for side, function in subjects}
+    wrong = [
+        f"the {row.sender} does not declare that it sends the workload"
+        for row in plan.scenario.workload
+        if not declared[row.sender].sends
+    ]
+    wrong += [
+        f"the {side} does not declare the action {word!r}"
+        for side, abilities in declared.items()
+        for word in plan.actions_of(side)
+        if word not in abilities.actions
+    ]
+    if wrong:
+        hint = "; see `chaos.subject` for how a subject declares what it can do"
+        raise UsageError("; ".join(dict.fromkeys(wrong)) + hint)

@@ -1,4 +1,7 @@
-"""Toxiproxy's HTTP API as a Starlette application: every route, status, body and header of api.go."""
+"""Toxiproxy's HTTP API as a Starlette application: every route, status, body and header of api.go, and our additions.
+
+The additions are connections, timelines, events, the live page and the description of the API.
+"""
 
 from __future__ import annotations
 
@@ -9,95 +12,90 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 from urllib.parse import quote
 
+import trio
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from chaos.toxiproxy_server import additions, metrics
-from chaos.toxiproxy_server.collection import Populating
+from chaos.toxiproxy_server import metrics, page
+from chaos.toxiproxy_server.connection import ProxiedConnection
+from chaos.toxiproxy_server.events import LISTENERS_MAX, EventStream, Kind
 from chaos.toxiproxy_server.go.gojson import write
 from chaos.toxiproxy_server.go.wire import (
     ApiError,
+    bad_body,
     read_populate,
     read_proxy,
     read_toxic,
     update_toxic,
 )
-from chaos.toxiproxy_server.guard import HostCheck, is_browser, is_own_page
+from chaos.toxiproxy_server.guard import is_own_page, is_served
 from chaos.toxiproxy_server.openapi import document
 from chaos.toxiproxy_server.operations import (
     JSON,
     TEXT,
     Api,
     Operation,
+    ServerOptions,
     Table,
     body,
-    error,
     json,
     text,
 )
+from chaos.toxiproxy_server.proxy import Proxy
 
 _CONTINUE = "100-continue"
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # what net/url leaves as it is in a path
 _UNQUOTED = "$&+,/:;=@"
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
+HOWS = ("fin", "rst")
 
 
-def make_app(api: Api, hosts: HostCheck) -> ASGIApp:
+def make_app(api: Api) -> ASGIApp:
     """Return the application. It starts nothing and owns nothing."""
-    table = _table(page=api.page, metrics_on=api.proxy_metrics or api.runtime_metrics)
+    table = _table(api.options)
     routes: list[BaseRoute] = [_route(path, methods, api) for path, methods in table.items()]
     app = Starlette(routes=routes, exception_handlers={404: _not_found, 405: _not_allowed})
     app.router.redirect_slashes = False
-    return _Front(app, hosts)
+    names = frozenset(name.lower() for name in (*api.options.allow_hosts, api.options.host))
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        early = _answer_early(Request(scope), names) if scope["type"] == "http" else None
+        await (early or app)(scope, receive, send)
+
+    return answer
 
 
 def _route(path: str, operations: Mapping[str, Operation], api: Api) -> Route:
     route = Route(path, partial(_answer, api, operations), methods=list(operations))
-    assert route.methods is not None
-    # Starlette adds HEAD to GET; the original answers 405
-    route.methods.discard("HEAD")
-    if path in _METRICS:
-        route.methods = None  # any method, as the original's
+    # Starlette adds HEAD to GET; the original answers 405, and takes any method for its metrics
+    route.methods = None if path == "/metrics" else set(operations)
     return route
 
 
-class _Front:
-    """What is done before a route is looked for: Host, and paths that are not clean (gorilla/mux, cleanPath)."""
-
-    def __init__(self, app: ASGIApp, hosts: HostCheck) -> None:
-        self._app = app
-        self._hosts = hosts
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        answer = self._early(Request(scope))
-        await (answer or self._app)(scope, receive, send)
-
-    def _early(self, request: Request) -> Response | None:
-        scope = request.scope
-        path, query = scope["path"], scope["query_string"].decode("latin-1")
-        if _MALFORMED.search(scope["raw_path"]):
-            return _plain(400)
-        if request.headers.get("expect", _CONTINUE).lower() != _CONTINUE:
-            return _plain(417)
-        if not self._hosts.allows(request.headers.get("host")):
-            return text("Host not allowed", 403)
-        if (request.method, path) == ("OPTIONS", "*"):
-            return Response()
-        clean = _clean(path)
-        if clean == path:
-            return None
-        location = quote(clean, safe=_UNQUOTED) + (f"?{query}" if query else "")
-        return Response(status_code=301, headers={"Location": location})
+def _answer_early(request: Request, names: frozenset[str]) -> Response | None:
+    """Return the answer that needs no route: a refusal, or the way to the clean path (gorilla/mux, cleanPath)."""
+    scope = request.scope
+    path, query = scope["path"], scope["query_string"].decode("latin-1")
+    if _MALFORMED.search(scope["raw_path"]):
+        return _plain(400)
+    if request.headers.get("expect", _CONTINUE).lower() != _CONTINUE:
+        return _plain(417)
+    if not is_served(request.headers.get("host"), names):
+        return text("Host not allowed", 403)
+    if (request.method, path) == ("OPTIONS", "*"):
+        return Response()
+    clean = _clean(path)
+    if clean == path:
+        return None
+    location = quote(clean, safe=_UNQUOTED) + (f"?{query}" if query else "")
+    return Response(status_code=301, headers={"Location": location})
 
 
 def _plain(status: int) -> Response:
@@ -120,146 +118,192 @@ async def _not_allowed(_request: Request, _: Exception) -> Response:
 
 
 async def _answer(api: Api, operations: Mapping[str, Operation], request: Request) -> Response:
-    """Answer a request that a route has matched."""
-    if not api.page and is_browser(request.headers.get("user-agent", "")):
+    """Return the answer to a request that a route has matched."""
+    agent = request.headers.get("user-agent", "")
+    # api.go, stopBrowsersMiddleware
+    if not api.options.page and agent.startswith("Mozilla/"):
         answer = text("User agent not allowed", 403)
-    elif api.page and not is_own_page(request.headers):
+    elif api.options.page and not is_own_page(request.headers):
         answer = text("Origin not allowed", 403)
     else:
-        try:
-            # a route that takes any method is described by one
-            operation = operations.get(request.method) or next(iter(operations.values()))
-            answer = await operation.handler(api, request)
-        except ApiError as refused:
-            answer = error(refused)
-    answer.headers["X-Toxiproxy-Request-Id"] = _request_id()
+        # a route that takes any method is described by one
+        operation = operations.get(request.method) or next(iter(operations.values()))
+        answer = await _operate(api, operation, request)
+    # 20 characters, as the original's
+    answer.headers["X-Toxiproxy-Request-Id"] = "".join(secrets.choice(_ALPHABET) for _ in range(20))
     return answer
 
 
-def _request_id() -> str:
-    """Return a fresh id: 20 characters, as the original's."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(20))
-
-
-async def _proxy_index(api: Api, _request: Request) -> Response:
-    proxies = api.collection.proxies
-    return json({name: proxies[name].body() for name in sorted(proxies)})
-
-
-async def _proxy_create(api: Api, request: Request) -> Response:
-    wanted = read_proxy(await body(api, request))
-    return json((await api.collection.create(wanted)).body(), 201)
-
-
-async def _populate(api: Api, request: Request) -> Response:
-    """Answer with what was done, and what went wrong at the first that failed."""
+async def _operate(api: Api, operation: Operation, request: Request) -> Response:
     try:
-        rows = read_populate(await body(api, request))
-        done = await api.collection.populate(rows)
-    except Populating as stopped:
-        done = stopped.done
-        told = stopped.error.body() | {"proxies": [proxy.body() for proxy in done] or None}
-        return json(told, stopped.error.status)
+        given = await operation.handler(api, request)
     except ApiError as refused:
-        return json(refused.body() | {"proxies": None}, refused.status)
-    return json({"proxies": [proxy.body() for proxy in done] or None}, 201)
+        return text(write(refused.body()), refused.status)
+    if isinstance(given, Response):
+        return given
+    return (
+        json(given, operation.status) if operation.gives else Response(status_code=operation.status)
+    )
 
 
-async def _proxy_show(api: Api, request: Request) -> Response:
-    return json(api.collection.get(request.path_params["proxy"]).body())
+def _proxy_of(api: Api, request: Request) -> Proxy:
+    """Return the proxy that a path names. Raises ApiError (404)."""
+    return api.collection.get(request.path_params["proxy"])
 
 
-async def _proxy_update(api: Api, request: Request) -> Response:
-    proxy = api.collection.get(request.path_params["proxy"])
+async def _proxy_index(api: Api, _request: Request) -> Any:
+    proxies = api.collection.proxies
+    return {name: proxies[name].body() for name in sorted(proxies)}
+
+
+async def _proxy_create(api: Api, request: Request) -> Any:
+    wanted = read_proxy(await body(api, request))
+    return (await api.collection.create(wanted)).body()
+
+
+async def _populate(api: Api, request: Request) -> Any:
+    """Return what was done; with what went wrong at the first that failed, if one did."""
+    try:
+        done, failed = await api.collection.populate(read_populate(await body(api, request)))
+    except ApiError as refused:
+        done, failed = [], refused
+    told = {"proxies": [proxy.body() for proxy in done] or None}
+    return told if failed is None else json(failed.body() | told, failed.status)
+
+
+async def _proxy_show(api: Api, request: Request) -> Any:
+    return _proxy_of(api, request).body()
+
+
+async def _proxy_update(api: Api, request: Request) -> Any:
+    proxy = _proxy_of(api, request)
     await api.collection.update(proxy, read_proxy(await body(api, request)))
-    return json(proxy.body())
+    return proxy.body()
 
 
-async def _proxy_delete(api: Api, request: Request) -> Response:
+async def _proxy_delete(api: Api, request: Request) -> None:
     api.collection.delete(request.path_params["proxy"])
-    return Response(status_code=204)
 
 
-async def _toxic_index(api: Api, request: Request) -> Response:
-    proxy = api.collection.get(request.path_params["proxy"])
-    return json([toxic.body() for toxic in proxy.toxics()])
+async def _toxic_index(api: Api, request: Request) -> Any:
+    return [toxic.body() for toxic in _proxy_of(api, request).toxics()]
 
 
-async def _toxic_create(api: Api, request: Request) -> Response:
-    name = request.path_params["proxy"]
-    api.collection.get(name)
+async def _toxic_create(api: Api, request: Request) -> Any:
+    _proxy_of(api, request)
     given = await body(api, request)
     # looked up again: the body may have taken its time, and the proxy gone meanwhile
-    proxy = api.collection.get(name)
+    proxy = _proxy_of(api, request)
     toxic = read_toxic(given, [known.name for known in proxy.toxics()])
     api.collection.add_toxic(proxy, toxic)
-    return json(toxic.body())
+    return toxic.body()
 
 
-async def _toxic_show(api: Api, request: Request) -> Response:
-    proxy = api.collection.get(request.path_params["proxy"])
-    return json(proxy.toxic(request.path_params["toxic"]).body())
+async def _toxic_show(api: Api, request: Request) -> Any:
+    return _proxy_of(api, request).toxic(request.path_params["toxic"]).body()
 
 
-async def _toxic_update(api: Api, request: Request) -> Response:
-    proxy = api.collection.get(request.path_params["proxy"])
-    name = request.path_params["toxic"]
+async def _toxic_update(api: Api, request: Request) -> Any:
+    proxy, name = _proxy_of(api, request), request.path_params["toxic"]
     proxy.toxic(name)
     given = await body(api, request)
     toxic = update_toxic(proxy.toxic(name), given)
     proxy.change(toxic)
-    return json(toxic.body())
+    return toxic.body()
 
 
-async def _toxic_delete(api: Api, request: Request) -> Response:
-    proxy = api.collection.get(request.path_params["proxy"])
-    proxy.remove(request.path_params["toxic"])
-    return Response(status_code=204)
+async def _toxic_delete(api: Api, request: Request) -> None:
+    _proxy_of(api, request).remove(request.path_params["toxic"])
 
 
-async def _reset(api: Api, _request: Request) -> Response:
+async def _reset(api: Api, _request: Request) -> None:
     await api.collection.reset()
-    return Response(status_code=204)
 
 
 async def _version(api: Api, _request: Request) -> Response:
-    told = f'{{"version": {write(api.version)}}}\n'
+    told = f'{{"version": {write(api.options.api_version)}}}\n'
     return Response(told, headers={"Content-Type": "application/json;charset=utf-8"})
 
 
 async def _metrics(api: Api, _request: Request) -> Response:
-    told = metrics.handler_metrics()
-    if api.runtime_metrics:
+    told = metrics.OF_HANDLER
+    if api.options.runtime_metrics:
         told = metrics.runtime_metrics() + told
-    if api.proxy_metrics:
-        told += metrics.proxy_metrics(api.collection.ground.totals)
+    if api.options.proxy_metrics:
+        told += metrics.proxy_metrics(api.collection.shared.totals)
     return Response(told, headers={"Content-Type": metrics.CONTENT_TYPE})
 
 
-async def _openapi(api: Api, _request: Request) -> Response:
-    metrics_on = api.proxy_metrics or api.runtime_metrics
-    told = _description(api.page, metrics_on, api.version)
-    return Response(told, media_type=JSON)
+async def _connection_index(api: Api, _request: Request) -> Any:
+    rows = api.collection.shared.connections.values()
+    return [_connection_body(api, connection) for connection in rows]
 
 
-@cache
-def _description(page: bool, metrics_on: bool, version: str) -> str:
-    return write(document(_table(page=page, metrics_on=metrics_on), version))
+async def _connection_delete(api: Api, request: Request) -> None:
+    """End one connection, with FIN or with RST."""
+    how = request.query_params.get("how", HOWS[0])
+    if how not in HOWS:
+        raise bad_body(f"expected how=fin or how=rst, got {how}")
+    connection = api.collection.connection(request.path_params["id"])
+    (connection.reset if how == "rst" else connection.close)()
 
 
-def _table(*, page: bool, metrics_on: bool) -> Table:
+def _connection_body(api: Api, connection: ProxiedConnection) -> dict[str, Any]:
+    proxy = api.collection.proxies.get(connection.origin.proxy)
     return {
-        **_ROUTES,
-        **(_METRICS if metrics_on else {}),
-        **additions.ROUTES,
-        **_DESCRIPTION,
-        **(additions.PAGE_ROUTES if page else {}),
+        "id": connection.id,
+        "proxy": connection.origin.proxy,
+        "client": connection.client,
+        "upstream": connection.server,
+        "age_s": round(trio.current_time() - connection.opened_s, 3),
+        "bytes": connection.moved(),
+        "toxics": proxy.active(connection) if proxy is not None else [],
     }
 
 
-def described(version: str = "2.12.0") -> dict[str, Any]:
+async def _timeline_start(api: Api, request: Request) -> Any:
+    return await api.player.play(await body(api, request))
+
+
+async def _timeline_show(api: Api, _request: Request) -> Any:
+    return api.player.status()
+
+
+async def _timeline_stop(api: Api, _request: Request) -> None:
+    api.player.stop()
+
+
+async def _events(api: Api, _request: Request) -> Response:
+    events = api.collection.shared.events
+    if events.listeners >= LISTENERS_MAX:
+        raise ApiError(f"too many listeners, expected at most {LISTENERS_MAX}", 503)
+    return EventStream(events)
+
+
+async def _openapi(api: Api, _request: Request) -> Response:
+    return Response(_description(api.options), media_type=JSON)
+
+
+@cache
+def _description(options: ServerOptions) -> str:
+    return write(document(_table(options), options.api_version))
+
+
+async def _page(_api: Api, _request: Request) -> Response:
+    return page.answer()
+
+
+def _table(options: ServerOptions) -> Table:
+    """Return the operations that a server has."""
+    metrics_on = options.proxy_metrics or options.runtime_metrics
+    hidden = {path for path, on in (("/metrics", metrics_on), ("/", options.page)) if not on}
+    return {path: ROUTES[path] for path in ROUTES if path not in hidden}
+
+
+def described() -> dict[str, Any]:
     """Return the OpenAPI description of all that a server may have."""
-    return document(_table(page=True, metrics_on=True), version)
+    options = ServerOptions(page=True, proxy_metrics=True)
+    return document(_table(options), options.api_version)
 
 
 _UPDATE_PROXY = Operation(
@@ -276,7 +320,7 @@ _UPDATE_TOXIC = Operation(
     gives="Toxic",
     refuses=(404,),
 )
-_ROUTES: Table = {
+ROUTES: Table = {
     "/reset": {
         "POST": Operation(
             handler=_reset,
@@ -341,10 +385,50 @@ _ROUTES: Table = {
     "/version": {
         "GET": Operation(handler=_version, does="Tell the version", gives="Version"),
     },
-}
-_METRICS: Table = {
-    "/metrics": {"GET": Operation(handler=_metrics, does="Count, for Prometheus", media=TEXT)}
-}
-_DESCRIPTION: Table = {
-    "/openapi.json": {"GET": Operation(handler=_openapi, does="Describe this API", gives="OpenAPI")}
+    "/metrics": {"GET": Operation(handler=_metrics, does="Count, for Prometheus", media=TEXT)},
+    "/connections": {
+        "GET": Operation(
+            handler=_connection_index, does="List open connections", gives="Connections"
+        )
+    },
+    "/connections/{id}": {
+        "DELETE": Operation(
+            handler=_connection_delete,
+            does="End a connection, with FIN or RST",
+            status=204,
+            refuses=(400, 404),
+            query={"how": HOWS},
+        )
+    },
+    "/timeline": {
+        "GET": Operation(
+            handler=_timeline_show, does="Tell what timeline plays", gives="TimelineStatus"
+        ),
+        "POST": Operation(
+            handler=_timeline_start,
+            does="Play a timeline on a proxy",
+            takes="TimelineInput",
+            status=201,
+            gives="TimelineStatus",
+            refuses=(404, 409),
+        ),
+        "DELETE": Operation(
+            handler=_timeline_stop,
+            does="Stop the timeline and remove what it added",
+            status=204,
+            refuses=(404,),
+        ),
+    },
+    "/events": {
+        "GET": Operation(
+            handler=_events,
+            does=f"Tell of events as they happen: {', '.join(get_args(Kind))}",
+            media="text/event-stream",
+            refuses=(503,),
+        )
+    },
+    "/openapi.json": {
+        "GET": Operation(handler=_openapi, does="Describe this API", gives="OpenAPI")
+    },
+    "/": {"GET": Operation(handler=_page, does="Show the live page", media="text/html")},
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaos.toxiproxy_server.address import Address, AddressError, resolve
-from chaos.toxiproxy_server.connection import ProxiedConnection
+from chaos.toxiproxy_server.connection import ProxiedConnection, SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, Toxic, require
-from chaos.toxiproxy_server.proxy import Ground, Proxy
+from chaos.toxiproxy_server.proxy import Proxy
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,20 +20,11 @@ class Limits:
     body_bytes: int = 8 * 1024 * 1024
 
 
-class Populating(Exception):
-    """A call of /populate that stopped half-way: what went wrong, and the proxies that were done."""
-
-    def __init__(self, error: ApiError, done: list[Proxy]) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.done = done
-
-
 class Collection:
     """The proxies. Every change is made in one go, so that no other call sees half of it."""
 
-    def __init__(self, ground: Ground, limits: Limits) -> None:
-        self.ground = ground
+    def __init__(self, shared: SharedState, limits: Limits) -> None:
+        self.shared = shared
         self.limits = limits
         self.proxies: dict[str, Proxy] = {}
 
@@ -57,18 +48,18 @@ class Collection:
         if address is not None:
             _start(proxy, address)
         self.proxies[proxy.name] = proxy
-        self.ground.events.tell("proxy_created", proxy=proxy.body())
+        self.shared.events.tell("proxy_created", proxy=proxy.body())
         return proxy
 
-    async def populate(self, rows: list[ProxyInput]) -> list[Proxy]:
-        """Add or replace proxies in this order. Raises Populating at the first that fails."""
+    async def populate(self, rows: list[ProxyInput]) -> tuple[list[Proxy], ApiError | None]:
+        """Add or replace proxies in this order; return those that are done, and the error at which it stopped."""
         done: list[Proxy] = []
         for row in rows:
             try:
                 done.append(await self._add_or_replace(row))
             except ApiError as error:
-                raise Populating(error, done) from None
-        return done
+                return done, error
+        return done, None
 
     async def update(self, proxy: Proxy, wanted: ProxyInput) -> None:
         """Change where a proxy listens, where it leads, and whether it runs. Raises ApiError.
@@ -88,13 +79,13 @@ class Collection:
             proxy.stop()
         elif not proxy.enabled:
             _start(proxy, address)
-        self.ground.events.tell("proxy_changed", proxy=proxy.body())
+        self.shared.events.tell("proxy_changed", proxy=proxy.body())
 
     def delete(self, name: str) -> None:
         """Stop and remove a proxy. Raises ApiError (404)."""
         self.get(name).stop()
         del self.proxies[name]
-        self.ground.events.tell("proxy_deleted", name=name)
+        self.shared.events.tell("proxy_deleted", name=name)
 
     async def reset(self) -> None:
         """Start all proxies and remove all toxics. Raises ApiError at the first that does not start."""
@@ -103,7 +94,7 @@ class Collection:
                 address = await _resolve_to_listen(proxy.listen)
                 if self.proxies.get(proxy.name) is proxy:
                     _start(proxy, address)
-                    self.ground.events.tell("proxy_changed", proxy=proxy.body())
+                    self.shared.events.tell("proxy_changed", proxy=proxy.body())
             proxy.clear()
 
     def add_toxic(self, proxy: Proxy, toxic: Toxic) -> None:
@@ -116,9 +107,9 @@ class Collection:
     def connection(self, id_: str) -> ProxiedConnection:
         """Return an open connection. Raises ApiError (404)."""
         number = int(id_) if id_.isascii() and id_.isdigit() and len(id_) < 19 else -1
-        if number not in self.ground.connections:
+        if number not in self.shared.connections:
             raise ApiError("connection not found", 404)
-        return self.ground.connections[number]
+        return self.shared.connections[number]
 
     def stop(self) -> None:
         """Stop all proxies."""
@@ -148,7 +139,7 @@ class Collection:
         if starts and address is not None:
             _start(proxy, address)
         self.proxies[row.name] = proxy
-        self.ground.events.tell("proxy_created", proxy=proxy.body())
+        self.shared.events.tell("proxy_created", proxy=proxy.body())
         return proxy
 
     def _make(self, wanted: ProxyInput) -> Proxy:
@@ -156,7 +147,7 @@ class Collection:
             name=wanted.name,
             listen=wanted.listen or "",
             upstream=wanted.upstream or "",
-            ground=self.ground,
+            shared=self.shared,
         )
 
     def _check_room(self, wanted: ProxyInput) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import socket
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Literal
 
@@ -24,6 +24,7 @@ from chaos.link.poller import Poller
 from chaos.link.relay import Relay
 from chaos.scenario.plan import STREAMS, generator
 from chaos.toxiproxy_server.address import AddressError, dial, printed
+from chaos.toxiproxy_server.events import Events
 from chaos.trace import Stream
 from chaos.vocabulary.word import Word
 
@@ -74,6 +75,26 @@ class CountedEnd(KernelEnd):
                 counter.sent += sent
 
 
+@dataclass(kw_only=True)
+class SharedState:
+    """What all proxies of a server share. The tasks of proxies live in `nursery`."""
+
+    nursery: trio.Nursery
+    seed: int
+    end_policy: EndPolicy = "toxiproxy"
+    dial_s: float = 30.0
+    poller: Poller | None = None  # without one each connection has tasks that read
+    totals: Totals = field(default_factory=dict)
+    connections: dict[int, ProxiedConnection] = field(default_factory=dict)
+    events: Events = field(default_factory=Events)
+    _count: int = 0
+
+    def next_id(self) -> int:
+        """Return the number of the next connection of the server."""
+        self._count += 1
+        return self._count
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
     """Where a connection belongs: what its random draws and its counters derive from."""
@@ -81,15 +102,12 @@ class Origin:
     proxy: str
     upstream: str
     number: int  # counts from 1 in each proxy
-    seed: int
-    end_policy: EndPolicy
-    dial_s: float
-    poller: Poller | None
+    shared: SharedState
     counters: Mapping[Stream, Counter]
 
     def rng(self, stream: Stream | Literal["entrance"], key: Key) -> Random:
         """Return the generator of a toxic on one stream of this connection."""
-        return generator(self.seed, "toxiproxy-server", self.proxy, self.number, stream, key)
+        return generator(self.shared.seed, "toxiproxy-server", self.proxy, self.number, stream, key)
 
 
 class ProxiedConnection:
@@ -167,7 +185,7 @@ class ProxiedConnection:
     async def _dial(self) -> End | None:
         """Return the end to the upstream; None, and the client is closed, if it cannot be had."""
         # the scope of all this ends with the client closed: one more for the dial would cost, and do the same
-        self._scope.deadline = trio.current_time() + self.origin.dial_s
+        self._scope.deadline = trio.current_time() + self.origin.shared.dial_s
         try:
             sock = await dial(self.origin.upstream)
         except (OSError, ValueError, AddressError):
@@ -180,8 +198,8 @@ class ProxiedConnection:
         self._relay = Relay(
             ends={"client": self._client, "server": server},
             rng_for=self.origin.rng,
-            end_policy=self.origin.end_policy,
-            caller=self.origin.poller,
+            end_policy=self.origin.shared.end_policy,
+            caller=self.origin.shared.poller,
         )
         try:
             self._relay.replace(self._stages)

@@ -1,4 +1,7 @@
-"""What happens in a server, told to whoever listens: bounded for each, so that nobody who is slow is waited for."""
+"""What happens in a server, told to whoever listens: bounded for each, so that nobody who is slow is waited for.
+
+Over HTTP they are server-sent events (https://html.spec.whatwg.org/multipage/server-sent-events.html).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import trio
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from chaos.toxiproxy_server.go.gojson import write
 
 Kind = Literal[
     "connection_opened",
@@ -24,6 +31,8 @@ Kind = Literal[
 ]
 Watcher = Callable[[Kind, Mapping[str, Any]], None]
 LISTENERS_MAX = 100
+HEARTBEAT_S = 15.0
+HEARTBEAT = b": still here\n\n"
 KEPT_MAX = 1000  # events that a listener may be behind before it is dropped
 
 
@@ -97,3 +106,55 @@ class Events:
         scope = self._listeners.pop(channel)
         channel.close()
         scope.cancel()
+
+
+class EventStream(Response):
+    """A response that goes on until the client goes, is too slow, or the server stops."""
+
+    media_type = "text/event-stream"
+
+    def __init__(self, events: Events) -> None:
+        """Answer with the events from the moment on at which it is sent."""
+        self.status_code = 200
+        self.background = None
+        self._events = events
+        self.init_headers({"Cache-Control": "no-store"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send events; cancelling is safe."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        with self._events.listen() as happenings:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(_until_gone, receive, nursery.cancel_scope)
+                await send(start)
+                # the head goes out with the first bytes of the body
+                await _send(send, b"retry: 2000\n\n")
+                await _pass_on(happenings, send)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _pass_on(happenings: AsyncIterator[Happening], send: Send) -> None:
+    while True:
+        happening = None
+        with trio.move_on_after(HEARTBEAT_S):
+            happening = await anext(happenings, None)
+            if happening is None:
+                return  # dropped, or the server stops
+        await _send(send, HEARTBEAT if happening is None else encode(happening))
+
+
+async def _send(send: Send, part: bytes) -> None:
+    await send({"type": "http.response.body", "body": part, "more_body": True})
+
+
+def encode(happening: Happening) -> bytes:
+    """Return an event as it goes over the wire; JSON has no line ends in it."""
+    return (
+        f"id: {happening.number}\nevent: {happening.kind}\ndata: {write(happening.fields)}\n\n"
+    ).encode()
+
+
+async def _until_gone(receive: Receive, scope: trio.CancelScope) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    scope.cancel()

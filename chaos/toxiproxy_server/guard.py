@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 
 import trio
 from starlette.requests import ClientDisconnect, Request
@@ -20,44 +21,25 @@ READ_S = 15.0  # how long a body may take (api.go, ReadTimeout)
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test", ".svc")
 
 
-class HostCheck:
-    """Which Host headers are served.
+def is_served(header: str | None, names: Collection[str]) -> bool:
+    """Return whether a request with this Host header is served: one of these names, of which `*` means all.
 
     A web page can make a browser send requests to this machine under a name that its author controls and points
     here (DNS rebinding). Addresses, names without a dot and names that only private resolvers know are not such.
+    A request without the header is no browser's.
     """
-
-    def __init__(self, allowed: Iterable[str] = ()) -> None:
-        """Serve the names in `allowed` too; `*` serves all."""
-        self._allowed = {name.lower() for name in allowed}
-
-    def allows(self, header: str | None) -> bool:
-        """Return whether a request with this Host header is served; one without the header is no browser's."""
-        if header is None or "*" in self._allowed:
-            return True
-        match = _HEADER.fullmatch(header.strip())
-        if match is None:
-            return False
-        host = (match["six"] or match["name"] or "").lower().rstrip(".")
-        return (
-            host in self._allowed
-            or "." not in host
-            or host.endswith(_PRIVATE_SUFFIXES)
-            or _is_address(host)
-        )
-
-
-def _is_address(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
+    if header is None or "*" in names:
+        return True
+    match = _HEADER.fullmatch(header.strip())
+    if match is None:
         return False
-    return True
-
-
-def is_browser(agent: str) -> bool:
-    """Return whether a User-Agent is refused (api.go, stopBrowsersMiddleware)."""
-    return agent.startswith("Mozilla/")
+    host = (match["six"] or match["name"] or "").lower().rstrip(".")
+    if host in names or "." not in host or host.endswith(_PRIVATE_SUFFIXES):
+        return True
+    with suppress(ValueError):
+        ipaddress.ip_address(host)
+        return True
+    return False
 
 
 def is_own_page(headers: Mapping[str, str]) -> bool:

@@ -15,7 +15,8 @@ import trio
 from chaos.toxiproxy_server.connection import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
-_HANDLER = """\
+# the errors of the handler, of which there are none: who reads them finds them
+OF_HANDLER = """\
 # HELP promhttp_metric_handler_errors_total Total number of internal errors encountered by the promhttp metric \
 handler.
 # TYPE promhttp_metric_handler_errors_total counter
@@ -74,11 +75,6 @@ def runtime_metrics() -> str:
     return "".join(
         _metric(name, text, kind, [(labels, value)]) for name, text, kind, labels, value in rows
     )
-
-
-def handler_metrics() -> str:
-    """Return the errors of this handler, which there are none of: whoever reads them finds them."""
-    return _HANDLER
 
 
 def _metric(name: str, text: str, kind: str, rows: list[tuple[str, float]]) -> str:

@@ -1,4 +1,4 @@
-"""What all routes share: how operations are described, what their handlers work on, and how these read and answer."""
+"""What all routes share: how a server is started, how operations are described, and how they read and answer."""
 
 from __future__ import annotations
 
@@ -9,59 +9,69 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from chaos.toxiproxy_server.collection import Collection
+from chaos.link.endings import EndPolicy
+from chaos.toxiproxy_server.collection import Collection, Limits
 from chaos.toxiproxy_server.go.gojson import write
-from chaos.toxiproxy_server.go.wire import ApiError, read_body
+from chaos.toxiproxy_server.go.wire import read_body
 from chaos.toxiproxy_server.guard import read_limited
-from chaos.toxiproxy_server.player import Player
+from chaos.toxiproxy_server.timeline import Player
 
 JSON = "application/json"
-EVENT_STREAM = "text/event-stream"
-HTML = "text/html"
 TEXT = "text/plain"
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server is started. `page`: browsers may load the live page and call from it."""
+
+    host: str = "localhost"
+    port: str = "8474"
+    config: str = ""
+    seed: int | None = None
+    proxy_metrics: bool = False
+    runtime_metrics: bool = False
+    api_version: str = "2.12.0"
+    ends_are: EndPolicy = "toxiproxy"
+    dial_s: float = 30.0
+    allow_hosts: tuple[str, ...] = ()
+    page: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Api:
-    """What the handlers work on. `page`: browsers may load the live page and call from it."""
+    """What the handlers work on."""
 
     collection: Collection
     player: Player
-    version: str
-    proxy_metrics: bool = False
-    runtime_metrics: bool = False
-    page: bool = False
+    options: ServerOptions
 
 
-Handler = Callable[[Api, Request], Awaitable[Response]]
+# Returns the JSON of a success, None where the operation gives none, or a whole response. Raises ApiError.
+Handler = Callable[[Api, Request], Awaitable[Any]]
 
 
 def text(line: str, status: int) -> Response:
-    """Answer with a line of text, as Go's http.Error does."""
+    """Return an answer that is a line of text, as Go's http.Error gives it."""
     return Response(line + "\n", status, headers=_TEXT)
 
 
 def json(value: Any, status: int = 200) -> Response:
-    """Answer with JSON as Go writes it."""
+    """Return an answer that is JSON as Go writes it."""
     return Response(write(value), status, media_type=JSON)
-
-
-def error(error: ApiError) -> Response:
-    """Answer with an error."""
-    return text(write(error.body()), error.status)
 
 
 async def body(api: Api, request: Request) -> Any:
     """Return the JSON of a request. Raises ApiError (400, 413)."""
-    return read_body(await read_limited(request, api.collection.limits.body_bytes))
+    return read_body(await read_limited(request, api.options.limits.body_bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
     """One method of one route.
 
-    `takes` and `gives` name schemas of `schemas.components`; without them there is no body. `refuses` has the
+    `takes` and `gives` name schemas of `openapi.components`; without them there is no body. `refuses` has the
     statuses of its errors beside those that every operation has.
     """
 

@@ -6,7 +6,6 @@ import secrets
 import signal
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -19,21 +18,11 @@ from chaos.running.timeline import Timeline
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Step, make_plan
 from chaos.scenario.read import BYTES_MAX
-from chaos.toxiproxy_server.address import Address, AddressError, port_of, resolve, split
+from chaos.toxiproxy_server.address import AddressError, port_of, resolve, split
+from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.playable import read_playable
-from chaos.toxiproxy_server.proxy import Ground, Proxy
+from chaos.toxiproxy_server.proxy import Proxy
 from chaos.toxiproxy_server.timeline import ProxyTimeline
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Playing:
-    """What to play, between which addresses, and whether again and again."""
-
-    scenario: Scenario
-    upstream: str
-    listen: str
-    loop: bool = False
-    seed: int | None = None
 
 
 class View(Protocol):
@@ -49,7 +38,7 @@ class View(Protocol):
         """Keep what is shown up to date, until cancelled."""
 
 
-OpenView = Callable[[Timeline, Ground], AbstractContextManager[View]]
+OpenView = Callable[[Timeline, SharedState], AbstractContextManager[View]]
 
 
 def read_scenario(path: Path, cell: str | None) -> Scenario:
@@ -62,50 +51,49 @@ def read_scenario(path: Path, cell: str | None) -> Scenario:
     return read_playable(text, str(path), cell=cell, hint="--cell")
 
 
-async def play_until_signal(playing: Playing, view_of: OpenView) -> int:
-    """Play and return the exit code. Raises UsageError if an address cannot be used."""
+async def play_until_signal(
+    scenario: Scenario,
+    view_of: OpenView,
+    *,
+    upstream: str,
+    listen: str,
+    loop: bool = False,
+    seed: int | None = None,
+) -> int:
+    """Play the timeline once, or with `loop` until a signal; return the exit code.
+
+    Nothing listens and no task is left afterwards. Raises UsageError if an address cannot be used.
+    """
+    plan = make_plan(scenario, secrets.randbits(63) if seed is None else seed)
+    _check_upstream(upstream)
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            code = EXIT_PASSED
 
             async def watch() -> None:
-                nonlocal code
-                async for _ in signals:
-                    code = EXIT_INTERRUPTED
-                    nursery.cancel_scope.cancel()
+                await anext(signals)
+                nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
-            await play(playing, view_of)
+            poller = await start_poller(nursery)
+            shared = SharedState(nursery=nursery, seed=plan.seed, poller=poller)
+            proxy = Proxy(name="play", listen=listen, upstream=upstream, shared=shared)
+            try:
+                split(listen)
+                proxy.start(await resolve(listen))
+            except AddressError as error:
+                raise UsageError(f"cannot listen on {listen}: {error}") from None
+            try:
+                await _play(ProxyTimeline(plan=plan, proxy=proxy), view_of, loop=loop)
+            finally:
+                proxy.stop()
             nursery.cancel_scope.cancel()
-    return code
+            return EXIT_PASSED
+    return EXIT_INTERRUPTED
 
 
-async def play(playing: Playing, view_of: OpenView) -> None:
-    """Play the timeline once, or with `loop` until cancelled; nothing listens and no task is left afterwards.
-
-    Raises UsageError if an address cannot be used.
-    """
-    seed = secrets.randbits(63) if playing.seed is None else playing.seed
-    _see_upstream(playing.upstream)
-    async with trio.open_nursery() as nursery:
-        ground = Ground(nursery=nursery, seed=seed, poller=await start_poller(nursery))
-        proxy = Proxy(name="play", listen=playing.listen, upstream=playing.upstream, ground=ground)
-        try:
-            proxy.start(await _listen_address(playing.listen))
-        except AddressError as error:
-            raise UsageError(f"cannot listen on {playing.listen}: {error}") from None
-        try:
-            await _play(
-                playing, ProxyTimeline(plan=make_plan(playing.scenario, seed), proxy=proxy), view_of
-            )
-        finally:
-            proxy.stop()
-            nursery.cancel_scope.cancel()
-
-
-async def _play(playing: Playing, timeline: ProxyTimeline, view_of: OpenView) -> None:
+async def _play(timeline: ProxyTimeline, view_of: OpenView, *, loop: bool) -> None:
     proxy, plan = timeline.proxy, timeline.timeline.plan
-    with view_of(timeline.timeline, proxy.ground) as view:
+    with view_of(timeline.timeline, proxy.shared) as view:
         view.say(
             f"playing {plan.scenario.title} on {proxy.listen} → {proxy.upstream}, seed {plan.seed}"
         )
@@ -116,19 +104,15 @@ async def _play(playing: Playing, timeline: ProxyTimeline, view_of: OpenView) ->
         async with trio.open_nursery() as nursery:
             nursery.start_soon(view.refresh)
             await timeline.run()
-            while playing.loop:
+            while loop:
                 view.say("again from the start")
                 await timeline.run()
             nursery.cancel_scope.cancel()
         view.say("the timeline is over")
 
 
-async def _listen_address(text: str) -> Address:
-    split(text)
-    return await resolve(text)
-
-
-def _see_upstream(text: str) -> None:
+def _check_upstream(text: str) -> None:
+    """Raise UsageError unless a text is the address of an upstream."""
     try:
         host, service = split(text)
         port = port_of(service)

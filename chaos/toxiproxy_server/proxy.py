@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -13,9 +12,7 @@ import trio
 
 from chaos.faults.machine import Key, acts_on_stream
 from chaos.faults.pipe import Stage
-from chaos.link.endings import EndPolicy
 from chaos.link.listener import Listener
-from chaos.link.poller import Poller
 from chaos.scenario.plan import STREAMS
 from chaos.toxiproxy_server.address import (
     INHERITED,
@@ -27,8 +24,7 @@ from chaos.toxiproxy_server.address import (
     printed,
     set_options,
 )
-from chaos.toxiproxy_server.connection import Counter, Origin, ProxiedConnection, Totals
-from chaos.toxiproxy_server.events import Events
+from chaos.toxiproxy_server.connection import Counter, Origin, ProxiedConnection, SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, Toxic
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
@@ -37,34 +33,14 @@ from chaos.vocabulary.word import Word
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 
 
-@dataclass(kw_only=True)
-class Ground:
-    """What all proxies of a server share. Tasks of proxies live in `nursery`."""
-
-    nursery: trio.Nursery
-    seed: int
-    end_policy: EndPolicy = "toxiproxy"
-    dial_s: float = 30.0
-    poller: Poller | None = None  # without one each connection has tasks that read
-    totals: Totals = field(default_factory=dict)
-    connections: dict[int, ProxiedConnection] = field(default_factory=dict)
-    events: Events = field(default_factory=Events)
-    _count: int = 0
-
-    def next_id(self) -> int:
-        """Return the number of the next connection of the server."""
-        self._count += 1
-        return self._count
-
-
 class Proxy:
     """Constructed stopped. No method waits: what it changes has changed when it returns, on live connections too."""
 
-    def __init__(self, *, name: str, listen: str, upstream: str, ground: Ground) -> None:
+    def __init__(self, *, name: str, listen: str, upstream: str, shared: SharedState) -> None:
         self.name = name
         self.listen = listen
         self.upstream = upstream
-        self.ground = ground
+        self.shared = shared
         self._toxics: dict[str, tuple[str, Toxic]] = {}  # name → (key of its stages, toxic)
         self._made = 0
         self._accepted = 0
@@ -111,7 +87,7 @@ class Proxy:
         self._accept_from(sock)
         self._scope = trio.CancelScope()
         self._refuse_or_admit()
-        self.ground.nursery.start_soon(self._serve, self._listener, self._scope)
+        self.shared.nursery.start_soon(self._serve, self._listener, self._scope)
 
     def _accept_from(self, sock: socket.socket) -> None:
         assert self._listener is not None
@@ -138,21 +114,21 @@ class Proxy:
                 if connection.origin.rng("entrance", key).random() < toxic.toxicity:
                     connection.reset(toxic.settings.side)
         self._apply()
-        self.ground.events.tell("toxic_added", proxy=self.name, toxic=toxic.body())
+        self.shared.events.tell("toxic_added", proxy=self.name, toxic=toxic.body())
 
     def change(self, toxic: Toxic) -> None:
         """Give the toxic of this name new settings."""
         key, _ = self._toxics[toxic.name]
         self._toxics[toxic.name] = (key, toxic)
         self._apply()
-        self.ground.events.tell("toxic_changed", proxy=self.name, toxic=toxic.body())
+        self.shared.events.tell("toxic_changed", proxy=self.name, toxic=toxic.body())
 
     def remove(self, name: str) -> None:
         """Remove a toxic. Raises ApiError (404)."""
         self.toxic(name)
         del self._toxics[name]
         self._apply()
-        self.ground.events.tell("toxic_removed", proxy=self.name, name=name)
+        self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def clear(self) -> None:
         """Remove all toxics."""
@@ -161,7 +137,7 @@ class Proxy:
             self._toxics.clear()
             self._apply()
             for name in names:
-                self.ground.events.tell("toxic_removed", proxy=self.name, name=name)
+                self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def active(self, connection: ProxiedConnection) -> list[str]:
         """Return the names of the toxics that act on a connection."""
@@ -205,7 +181,7 @@ class Proxy:
         try:
             with scope:
                 async with trio.open_nursery() as nursery:
-                    await listener.serve(partial(self._arrived, nursery), self.ground.poller)
+                    await listener.serve(partial(self._arrived, nursery), self.shared.poller)
         finally:
             listener.close()
 
@@ -213,28 +189,20 @@ class Proxy:
         if not INHERITED:
             set_options(sock)
         self._accepted += 1
-        ground = self.ground
+        shared = self.shared
+        labels = (self.listen, self.name, self.upstream)
         origin = Origin(
             proxy=self.name,
             upstream=self.upstream,
             number=self._accepted,
-            seed=ground.seed,
-            end_policy=ground.end_policy,
-            dial_s=ground.dial_s,
-            poller=ground.poller,
-            counters={
-                way: ground.totals.setdefault(
-                    (way, self.listen, self.name, self.upstream), Counter()
-                )
-                for way in STREAMS
-            },
+            shared=shared,
+            counters={way: shared.totals.setdefault((way, *labels), Counter()) for way in STREAMS},
         )
         connection = ProxiedConnection(
-            id_=ground.next_id(), origin=origin, sock=sock, client=printed(address)
+            id_=shared.next_id(), origin=origin, sock=sock, client=printed(address)
         )
-        self._connections[connection.id] = connection
-        ground.connections[connection.id] = connection
-        ground.events.tell(
+        self._connections[connection.id] = shared.connections[connection.id] = connection
+        shared.events.tell(
             "connection_opened", id=connection.id, proxy=self.name, client=connection.client
         )
         nursery.start_soon(self._handle, connection)
@@ -247,8 +215,8 @@ class Proxy:
             LOG.exception("connection %d of proxy %s failed", connection.id, self.name)
         finally:
             del self._connections[connection.id]
-            del self.ground.connections[connection.id]
-            self.ground.events.tell(
+            del self.shared.connections[connection.id]
+            self.shared.events.tell(
                 "connection_closed", id=connection.id, proxy=self.name, bytes=connection.moved()
             )
 

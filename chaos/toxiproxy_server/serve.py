@@ -8,49 +8,28 @@ import secrets
 import signal
 import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import trio
 
 from chaos.errors import EXIT_PASSED, UsageError, first_message
-from chaos.link.endings import EndPolicy
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
 from chaos.toxiproxy_server.api import make_app
-from chaos.toxiproxy_server.collection import Collection, Limits, Populating
+from chaos.toxiproxy_server.collection import Collection
+from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_populate
-from chaos.toxiproxy_server.guard import HostCheck
 from chaos.toxiproxy_server.http import serve_http
-from chaos.toxiproxy_server.operations import Api
-from chaos.toxiproxy_server.player import Player
-from chaos.toxiproxy_server.proxy import Ground
+from chaos.toxiproxy_server.operations import Api, ServerOptions
+from chaos.toxiproxy_server.timeline import Player
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 # a client that takes nothing for so long is given up: Hypercorn would wait for it for ever, also at the end
 STALLED_MS = 5_000
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How a server is started."""
-
-    host: str = "localhost"
-    port: str = "8474"
-    config: str = ""
-    seed: int | None = None
-    proxy_metrics: bool = False
-    runtime_metrics: bool = False
-    api_version: str = "2.12.0"
-    ends_are: EndPolicy = "toxiproxy"
-    dial_s: float = 30.0
-    allow_hosts: tuple[str, ...] = ()
-    page: bool = False
-    limits: Limits = field(default_factory=Limits)
-
-
 async def serve(
-    options: Options,
+    options: ServerOptions,
     *,
     task_status: trio.TaskStatus[str] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -63,26 +42,18 @@ async def serve(
     try:
         async with trio.open_nursery() as nursery:
             seed = secrets.randbits(63) if options.seed is None else options.seed
-            ground = Ground(
+            shared = SharedState(
                 nursery=nursery,
                 seed=seed,
                 end_policy=options.ends_are,
                 dial_s=options.dial_s,
                 poller=await start_poller(nursery),
             )
-            collection = Collection(ground, options.limits)
+            collection = Collection(shared, options.limits)
             if options.config:
                 await _load(collection, options.config)
             player = Player(collection)
-            api = Api(
-                collection=collection,
-                player=player,
-                version=options.api_version,
-                proxy_metrics=options.proxy_metrics,
-                runtime_metrics=options.runtime_metrics,
-                page=options.page,
-            )
-            app = make_app(api, HostCheck((*options.allow_hosts, options.host)))
+            app = make_app(Api(collection=collection, player=player, options=options))
             address = bound(listener)
             try:
                 await nursery.start(serve_http, app, listener)
@@ -90,14 +61,14 @@ async def serve(
                 await trio.sleep_forever()
             finally:
                 player.close()
-                ground.events.close()
+                shared.events.close()
                 collection.stop()
                 nursery.cancel_scope.cancel()
     finally:
         listener.close()
 
 
-async def _listen(options: Options) -> socket.socket:
+async def _listen(options: ServerOptions) -> socket.socket:
     """Listen for the API, on IPv4 where a name has it, as the original does."""
     try:
         listener = listen(await resolve(join(options.host, options.port)))
@@ -117,14 +88,16 @@ async def _load(collection: Collection, path: str) -> None:
         LOG.warning("cannot read the config file %s: %s", path, error.strerror)
         return
     try:
-        proxies = await collection.populate(read_populate(read_body(text)))
-    except (ApiError, Populating) as error:
-        LOG.warning("cannot populate proxies from %s: %s", path, error)
+        proxies, failed = await collection.populate(read_populate(read_body(text)))
+    except ApiError as error:
+        proxies, failed = [], error
+    if failed is not None:
+        LOG.warning("cannot populate proxies from %s: %s", path, failed)
         return
     LOG.info("populated %d proxies from %s", len(proxies), path)
 
 
-def serve_command(options: Options, echo: Callable[[str], None]) -> int:
+def serve_command(options: ServerOptions, echo: Callable[[str], None]) -> int:
     """Serve until SIGINT or SIGTERM; return the exit code."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     # modules are here to stay: the collector need not walk them again while calls and connections wait for it
@@ -137,7 +110,7 @@ def serve_command(options: Options, echo: Callable[[str], None]) -> int:
     return EXIT_PASSED
 
 
-async def _until_signal(options: Options, echo: Callable[[str], None]) -> None:
+async def _until_signal(options: ServerOptions, echo: Callable[[str], None]) -> None:
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
             address = await nursery.start(serve, options)

@@ -1,4 +1,8 @@
-"""A scenario's timeline played on a proxy: its toxics and faults come and go at their times."""
+"""A scenario's timeline played on a proxy: its toxics and faults come and go at their times.
+
+`ProxyTimeline` plays one, once. `Player` holds the one that a server plays, at most one at a time, for `POST`, `GET`
+and `DELETE /timeline`.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +14,26 @@ from typing import Any
 
 import trio
 
+from chaos.errors import InvalidScenario, UsageError
 from chaos.running.timeline import Timeline
 from chaos.running.watch import TriggerWatch
-from chaos.scenario.plan import Plan, Step, Triggered
+from chaos.scenario.model import Scenario
+from chaos.scenario.plan import Plan, Step, Triggered, make_plan
 from chaos.toxiproxy_server.address import Address, AddressError, port_of, split
+from chaos.toxiproxy_server.collection import Collection
 from chaos.toxiproxy_server.events import Kind
 from chaos.toxiproxy_server.go.gojson import Float32
-from chaos.toxiproxy_server.go.wire import ApiError, Toxic
+from chaos.toxiproxy_server.go.wire import ApiError, Toxic, bad_body, plain
+from chaos.toxiproxy_server.playable import from_rows, read_playable
 from chaos.toxiproxy_server.proxy import Proxy
 from chaos.vocabulary import faults as words
+from chaos.vocabulary.base import format_duration
 from chaos.vocabulary.toxics import Toxic as ToxicSettings
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 PREFIX = "timeline"
+LOOP_S_MIN = 0.1  # of a round: a shorter one would keep the server busy with nothing else
+_KEYS = ("proxy", "scenario", "cell", "timeline", "duration", "loop")
 
 
 class ProxyTimeline:
@@ -39,7 +50,6 @@ class ProxyTimeline:
         told: Callable[[Step], None] = lambda _: None,
         is_there: Callable[[], bool] = lambda: True,
     ) -> None:
-        self._plan = plan
         self.timeline = Timeline(plan=plan, apply=self._apply, zero_s=trio.current_time())
         self.proxy = proxy
         self.told = told
@@ -49,9 +59,9 @@ class ProxyTimeline:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Play until the end of the scenario. Cancelling is safe: what was added is removed in any case."""
-        attempts = TriggerWatch(self._plan.triggered, self._fire)
+        attempts = TriggerWatch(self.timeline.plan.triggered, self._fire)
         try:
-            with self.proxy.ground.events.watch(partial(self._see, attempts)):
+            with self.proxy.shared.events.watch(partial(self._see, attempts)):
                 await self.timeline.play(trio.current_time(), task_status=task_status)
         finally:
             self.undo()
@@ -73,17 +83,17 @@ class ProxyTimeline:
         first = row.steps[0]
         is_due = first.change == "on" and first.at_s == row.then_s == 0
         # this client is among those whom `down` closes, and it is not yet ready to be closed
-        closes = isinstance(self._plan.settings[first.entry], words.Down)
+        closes = isinstance(self.timeline.plan.settings[first.entry], words.Down)
         self.timeline.fire(row, at_once=is_due and not closes)
 
     def _apply(self, step: Step) -> None:
         self._change(step)
-        waited = self._plan.scenario.timeline[step.entry].on is not None
+        waited = self.timeline.plan.scenario.timeline[step.entry].on is not None
         self.told(replace(step, at_s=round(step.at_s, 3)) if waited else step)
 
     def _change(self, step: Step) -> None:
         window = step.entry, step.occurrence
-        is_down = isinstance(self._plan.settings[step.entry], words.Down)
+        is_down = isinstance(self.timeline.plan.settings[step.entry], words.Down)
         if step.change == "off":
             (self._lift if is_down else self._remove)(window)
         elif not is_down:
@@ -97,8 +107,8 @@ class ProxyTimeline:
             self.timeline.windows.pop(window, None)
 
     def _add(self, window: tuple[int, int]) -> None:
-        entry = self._plan.scenario.timeline[window[0]]
-        settings = self._plan.settings[window[0]]
+        entry = self.timeline.plan.scenario.timeline[window[0]]
+        settings = self.timeline.plan.settings[window[0]]
         assert isinstance(settings, ToxicSettings | words.Fault), "actions are refused before"
         toxic = Toxic(
             name=self._free_name(window[0]),
@@ -112,7 +122,7 @@ class ProxyTimeline:
         self.proxy.add(toxic)
 
     def _free_name(self, entry: int) -> str:
-        row = self._plan.scenario.timeline[entry]
+        row = self.timeline.plan.scenario.timeline[entry]
         wanted = name = f"{PREFIX}:{entry + 1}:{row.name or row.word}"
         taken = {toxic.name for toxic in self.proxy.toxics()}
         number = 1
@@ -141,3 +151,150 @@ class ProxyTimeline:
             self.proxy.start(Address(host=host, port=port_of(port)))
         except AddressError as error:
             LOG.warning("proxy %s stays disabled: %s", self.proxy.name, error)
+
+
+class Player:
+    """Plays a timeline on a proxy of a collection; its task lives in the shared's nursery."""
+
+    def __init__(self, collection: Collection) -> None:
+        self._collection = collection
+        self._playing: ProxyTimeline | None = None
+        self._scope = trio.CancelScope()
+        self._round, self._loop = 1, False
+
+    def close(self) -> bool:
+        """Stop what plays; return whether anything did."""
+        playing = self._current()
+        if playing is not None:
+            self._end(playing)
+        return playing is not None
+
+    async def play(self, body: Any) -> dict[str, Any]:
+        """Start what a request asks for, and return `status`. Raises ApiError, and then nothing has started."""
+        name, scenario, loop = _read(body)
+        proxy, shared = self._collection.get(name), self._collection.shared
+        if self._current() is not None:
+            raise ApiError("a timeline is already playing", 409)
+        self._playing = ProxyTimeline(
+            plan=make_plan(scenario, shared.seed),
+            proxy=proxy,
+            told=self._stepped,
+            is_there=lambda: self._is_there(proxy),
+        )
+        self._scope, self._round, self._loop = trio.CancelScope(), 1, loop
+        self._tell_of(self._playing, "timeline_started")
+        # who is told that it plays may count on that: the next client is the first
+        await shared.nursery.start(self._run, self._playing, self._scope)
+        return self.status()
+
+    def status(self) -> dict[str, Any]:
+        """Return what plays, as the API shows it."""
+        playing = self._current()
+        if playing is None:
+            return {"playing": False}
+        timeline = playing.timeline
+        step = timeline.next_step()
+        return {
+            "playing": True,
+            "proxy": playing.proxy.name,
+            "scenario": timeline.plan.scenario.title,
+            "elapsed_s": round(timeline.elapsed_s, 3),
+            "of": timeline.duration_s,
+            "in_force": [timeline.name_of(entry) for entry in timeline.in_force()],
+            "waiting": [timeline.name_of(entry) for entry in timeline.waiting()],
+            "loop": self._loop,
+            "round": self._round,
+            "next": None if step is None else _step_body(timeline, step),
+        }
+
+    def stop(self) -> None:
+        """Stop it and remove what it added, now. Raises ApiError (404) if nothing plays."""
+        if not self.close():
+            raise ApiError("timeline not found", 404)
+
+    def _current(self) -> ProxyTimeline | None:
+        """Return what plays; it ends when its proxy is deleted or replaced."""
+        if self._playing is not None and not self._is_there(self._playing.proxy):
+            self._end(self._playing)
+        return self._playing
+
+    def _is_there(self, proxy: Proxy) -> bool:
+        return self._collection.proxies.get(proxy.name) is proxy
+
+    async def _run(
+        self,
+        playing: ProxyTimeline,
+        scope: trio.CancelScope,
+        *,
+        task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
+    ) -> None:
+        with scope:
+            await playing.run(task_status=task_status)
+            while self._loop and self._playing is playing:
+                self._round += 1
+                await playing.run()
+        if self._playing is playing:
+            self._end(playing)
+
+    def _end(self, playing: ProxyTimeline) -> None:
+        self._playing = None
+        self._scope.cancel()
+        playing.undo()
+        self._tell_of(playing, "timeline_ended")
+
+    def _tell_of(self, playing: ProxyTimeline, kind: Any, **fields: Any) -> None:
+        title = playing.timeline.plan.scenario.title
+        self._collection.shared.events.tell(
+            kind, proxy=playing.proxy.name, scenario=title, **fields
+        )
+
+    def _stepped(self, step: Step) -> None:
+        playing = self._current()
+        if playing is not None:
+            self._tell_of(playing, "timeline_step", **_step_body(playing.timeline, step))
+
+
+def _step_body(timeline: Timeline, step: Step) -> dict[str, Any]:
+    return {
+        "at_s": step.at_s,
+        "entry": step.entry + 1,
+        "name": timeline.name_of(step.entry),
+        "change": step.change,
+    }
+
+
+def _read(request: Any) -> tuple[str, Scenario, bool]:
+    """Return the proxy's name, the scenario, and whether it plays again and again. Raises ApiError (400)."""
+    body = plain(request)
+    if not isinstance(body, dict):
+        raise bad_body("expected an object with proxy, and scenario or timeline")
+    unknown = [key for key in body if key not in _KEYS]
+    if unknown:
+        raise bad_body(f"unknown field {unknown[0]}, expected {', '.join(_KEYS)}")
+    name, loop = body.get("proxy"), body.get("loop")
+    if not isinstance(name, str) or not name:
+        raise ApiError("missing required field: proxy", 400)
+    whole = "timeline" not in body  # a whole scenario
+    expectations = (
+        (isinstance(loop, bool | None), "loop to be true or false"),
+        (("scenario" in body) == whole, "scenario or timeline, just one of them"),
+        (not whole or isinstance(body.get("scenario"), str), "scenario to be a text of YAML"),
+        (not whole or isinstance(body.get("cell"), str | None), "cell to be a text"),
+        (not whole or "duration" not in body, "no duration beside scenario, which has its own"),
+        (whole or isinstance(body.get("timeline"), list), "timeline to be a list of entries"),
+        (whole or isinstance(body.get("duration"), str), "duration to be a text such as 60s"),
+        (whole or "cell" not in body, "cell only beside scenario"),
+    )
+    for is_met, expected in expectations:
+        if not is_met:
+            raise bad_body(f"expected {expected}")
+    try:
+        if whole:
+            scenario = read_playable(body["scenario"], "scenario", cell=body.get("cell"))
+        else:
+            scenario = from_rows(body["timeline"], body["duration"])
+    except (InvalidScenario, UsageError) as error:
+        raise ApiError(str(error), 400) from None
+    if loop and scenario.duration_s < LOOP_S_MIN:
+        raise bad_body(f"expected a duration of at least {format_duration(LOOP_S_MIN)} with loop")
+    return name, scenario, bool(loop)

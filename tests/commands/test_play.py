@@ -23,7 +23,8 @@ from chaos.commands.play_view import PlayView, show_bytes
 from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
-from chaos.toxiproxy_server.proxy import Ground, Proxy
+from chaos.toxiproxy_server.connection import SharedState
+from chaos.toxiproxy_server.proxy import Proxy
 from chaos.toxiproxy_server.timeline import ProxyTimeline
 
 YAML = """\
@@ -186,10 +187,10 @@ async def test_the_views_follow_the_timeline(autojump_clock: MockClock) -> None:
     [scenario] = load_text(YAML, "short.yaml")
     lines: list[str] = []
     async with trio.open_nursery() as nursery:
-        ground = Ground(nursery=nursery, seed=1)
-        proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", ground=ground)
+        shared = SharedState(nursery=nursery, seed=1)
+        proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", shared=shared)
         timeline = ProxyTimeline(plan=make_plan(scenario, 1), proxy=proxy)
-        plain = PlayView(timeline.timeline, ground, Display(Screen, write=lines.append))
+        plain = PlayView(timeline.timeline, shared, Display(Screen, write=lines.append))
         timeline.told = plain.stepped
         states: list[list[str]] = []
         nursery.start_soon(timeline.run)
@@ -217,8 +218,8 @@ async def test_the_views_follow_the_timeline(autojump_clock: MockClock) -> None:
 async def test_a_cancelled_timeline_leaves_nothing_behind(autojump_clock: MockClock) -> None:
     [scenario] = load_text(YAML, "short.yaml")
     async with trio.open_nursery() as nursery:
-        ground = Ground(nursery=nursery, seed=1)
-        proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", ground=ground)
+        shared = SharedState(nursery=nursery, seed=1)
+        proxy = Proxy(name="p", listen="127.0.0.1:0", upstream="127.0.0.1:9", shared=shared)
         timeline = ProxyTimeline(plan=make_plan(scenario, 1), proxy=proxy)
         nursery.start_soon(timeline.run)
         await trio.sleep(0.4)

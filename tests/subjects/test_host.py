@@ -15,8 +15,8 @@ from chaos.recorder import Recorder
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subject import Command, subject
-from chaos.subjects.abilities import check_abilities
 from chaos.subjects.host import Host, client_options
+from chaos.subjects.load import check_abilities
 from chaos.subjects.probes import recording_sockets
 
 pytestmark = pytest.mark.slow

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.responses import Response
 
 from chaos.commands.main import main
-from chaos.toxiproxy_server import additions, api
+from chaos.toxiproxy_server import api
 from chaos.toxiproxy_server.operations import json
 
 
@@ -47,10 +47,9 @@ BROKEN = {
 }
 
 if __name__ == "__main__":
-    for table in (api._ROUTES, additions.ROUTES):
-        for path, methods in table.items():
-            for method in methods:
-                if (path, method) in BROKEN:
-                    methods[method] = replace(methods[method], handler=BROKEN[path, method])  # type: ignore[index]
+    for path, methods in api.ROUTES.items():
+        for method in methods:
+            if (path, method) in BROKEN:
+                methods[method] = replace(methods[method], handler=BROKEN[path, method])  # type: ignore[index]
     sys.argv = ["trio-chaos", "toxiproxy-server", "-port", sys.argv[1]]
     main()

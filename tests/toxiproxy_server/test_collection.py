@@ -15,9 +15,10 @@ import trio.testing
 from chaos.toxiproxy_server import collection as module
 from chaos.toxiproxy_server.address import Address, AddressError, resolve, split
 from chaos.toxiproxy_server.collection import Collection, Limits
+from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, read_body, read_toxic
-from chaos.toxiproxy_server.proxy import Ground
-from chaos.toxiproxy_server.serve import Options, serve
+from chaos.toxiproxy_server.operations import ServerOptions
+from chaos.toxiproxy_server.serve import serve
 
 SMALL = Limits(proxies=2, toxics=2, name_bytes=5)
 
@@ -25,7 +26,7 @@ SMALL = Limits(proxies=2, toxics=2, name_bytes=5)
 @asynccontextmanager
 async def collection() -> AsyncIterator[Collection]:
     async with trio.open_nursery() as nursery:
-        made = Collection(Ground(nursery=nursery, seed=1), SMALL)
+        made = Collection(SharedState(nursery=nursery, seed=1), SMALL)
         yield made
         made.stop()
 
@@ -40,7 +41,8 @@ async def test_proxies_have_a_limit_and_a_replaced_one_does_not_count_twice() ->
             await made.create(wanted(name))
         with pytest.raises(ApiError, match="too many proxies, expected at most 2"):
             await made.create(wanted("c"))
-        assert len(await made.populate([wanted("a")])) == 1
+        done, failed = await made.populate([wanted("a")])
+        assert (len(done), failed) == (1, None)
         made.delete("a")
         await made.create(wanted("c"))
 
@@ -113,7 +115,7 @@ async def test_cancelling_the_server_leaves_no_socket() -> None:
 
     before = sockets()
     async with trio.open_nursery() as nursery:
-        address = await nursery.start(serve, Options(host="127.0.0.1", port="0"))
+        address = await nursery.start(serve, ServerOptions(host="127.0.0.1", port="0"))
         stream = await trio.open_tcp_stream("127.0.0.1", int(address.rpartition(":")[2]))
         async with stream:
             body = b'{"name":"a","upstream":"127.0.0.1:9","listen":"127.0.0.1:0"}'

@@ -13,8 +13,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from chaos.toxiproxy_server import event_stream
-from chaos.toxiproxy_server.event_stream import EventStream
+from chaos.toxiproxy_server import events as module
 from chaos.toxiproxy_server.events import LISTENERS_MAX, Events
 
 ASK = b"GET /events HTTP/1.1\r\nHost: localhost\r\nAccept: text/event-stream\r\n\r\n"
@@ -197,10 +196,10 @@ async def test_silence_is_broken_by_a_heartbeat(autojump_clock: MockClock) -> No
 
     events = Events()
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(EventStream(events), {"type": "http"}, receive, send)
+        nursery.start_soon(module.EventStream(events), {"type": "http"}, receive, send)
         await wait_all_tasks_blocked()
         assert sent[1:] == [b"retry: 2000\n\n"]
-        await trio.sleep(2 * event_stream.HEARTBEAT_S + 1)
+        await trio.sleep(2 * module.HEARTBEAT_S + 1)
         assert sent[2:] == [b": still here\n\n"] * 2
         gone.set()
     assert events.listeners == 0
@@ -210,6 +209,6 @@ async def test_an_event_is_one_line_whatever_is_in_it() -> None:
     events = Events()
     with events.listen() as happenings:
         events.tell("proxy_deleted", name="a\r\nevent: b\n\n\u2028")
-        part = event_stream.encode(await anext(happenings))
+        part = module.encode(await anext(happenings))
     assert part.count(b"\n") == 4
     assert b"\r" not in part

@@ -24,8 +24,9 @@ from chaos.running.process import run_job, run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.schema import json_schema
 from chaos.toxiproxy_server.address import resolve
+from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_toxic
-from chaos.toxiproxy_server.proxy import Ground, Proxy
+from chaos.toxiproxy_server.proxy import Proxy
 from chaos.vocabulary.faults import FAULTS, Fault
 from chaos.vocabulary.word import EITHER_WAY, Draw
 
@@ -166,7 +167,7 @@ async def test_it_is_served_as_a_type_of_toxics() -> None:
             name="p",
             listen="127.0.0.1:0",
             upstream=f"{upstream[0]}:{upstream[1]}",
-            ground=Ground(nursery=nursery, seed=1),
+            shared=SharedState(nursery=nursery, seed=1),
         )
         proxy.start(await resolve(proxy.listen))
         proxy.add(toxic)
