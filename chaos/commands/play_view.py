@@ -25,12 +25,12 @@ class PlayView(DisplayOwner):
         self, timeline: Timeline, shared: SharedState, display: Display | None = None
     ) -> None:
         """Show nothing yet."""
-        # drawn by our own task: a thread would read what is being changed
+        self.timeline = timeline
+        self.shared = shared
+        # our own task draws: a thread would read what is being changed; last, since the screen is asked for at once
         super().__init__(
             display or open_display(self.screen, every_s=LINE_EVERY_S, by_itself=False)
         )
-        self.timeline = timeline
-        self.shared = shared
 
     def say(self, line: str) -> None:
         """Show a line that stays."""

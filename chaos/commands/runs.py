@@ -40,7 +40,6 @@ class RunsDisplay(DisplayOwner):
         quiet: bool = False,
         verbose: bool = False,
     ) -> None:
-        super().__init__(open_display(self._screen, silent=silent))
         self._total = total
         self._mute = mute
         self._quiet = quiet
@@ -49,6 +48,8 @@ class RunsDisplay(DisplayOwner):
         self._running: dict[int, _Run] = {}
         self._outcomes: Counter[Outcome] = Counter()
         self._finished = 0
+        # last: a terminal display asks for the screen at once
+        super().__init__(open_display(self._screen, silent=silent))
 
     def started(self, job: Job) -> None:
         """Add a row."""

@@ -162,11 +162,12 @@ class SweepDisplay(DisplayOwner):
 
     def __init__(self, reproducer: Reproducer, *, silent: bool = False) -> None:
         """Show nothing yet; use it as a context manager."""
-        super().__init__(open_display(self._screen, silent=silent, every_s=LINE_EVERY_S))
         self._reproducer = reproducer
         self._shown = 0
         self._before = self._done = self._total = self._failed = 0
         self._started_s = time.monotonic()
+        # last: a terminal display asks for the screen at once
+        super().__init__(open_display(self._screen, silent=silent, every_s=LINE_EVERY_S))
 
     def begin(self, done: int, total: int) -> None:
         """Say how much there is, and how much of it is done already."""

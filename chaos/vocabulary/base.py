@@ -38,7 +38,8 @@ class Parameters(Settings):
 
     def __init_subclass__(cls, **settings: Any) -> None:
         super().__init_subclass__(**settings)
-        cls.word = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        if "word" not in vars(cls):
+            cls.word = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
 
 def parse_duration(value: Any) -> float:
