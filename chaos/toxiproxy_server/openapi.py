@@ -436,8 +436,12 @@ def _timeline_input() -> Schema:
 def _entries() -> dict[str, Schema]:
     kinds: tuple[Kind, ...] = ("toxic", "fault")
     playable = {*_toxic_types(), "down"}
-    words = [(kind, word) for kind in kinds for word in WORDS[kind] if word in playable]
-    return {f"Entry_{kind}_{word}": _entry(kind, word) for kind, word in words}
+    return {
+        f"Entry_{kind}_{word}": _entry(kind, word)
+        for kind in kinds
+        for word in WORDS[kind]
+        if word in playable
+    }
 
 
 def _entry(kind: Kind, word: str) -> Schema:
