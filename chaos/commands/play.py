@@ -32,11 +32,10 @@ def play(scenario: Path, cell: str | None, **options: Any) -> int:
 
     import trio
 
-    from chaos.commands.play_view import PlayView
+    from chaos.commands.playing import play_until_signal, read_scenario
     from chaos.errors import UsageError, first_message
-    from chaos.toxiproxy_server.play import play_until_signal, read_scenario
 
-    playing = partial(play_until_signal, read_scenario(scenario, cell), PlayView, **options)
+    playing = partial(play_until_signal, read_scenario(scenario, cell), **options)
     try:
         return trio.run(playing, strict_exception_groups=True)
     except* UsageError as group:

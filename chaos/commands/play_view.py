@@ -9,7 +9,7 @@ from chaos.commands.live import Display, DisplayOwner, Row, Screen, TerminalDisp
 from chaos.errors import one_line
 from chaos.running.timeline import Timeline
 from chaos.scenario.plan import Step
-from chaos.toxiproxy_server.connection import Counter, SharedState
+from chaos.toxiproxy_server.proxy import Counter, SharedState
 from chaos.trace import Stream
 
 REFRESH_S = 0.25

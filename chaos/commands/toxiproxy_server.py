@@ -99,7 +99,7 @@ def toxiproxy_server(version: bool, **options: Any) -> int:
     if version:
         click.echo(f"toxiproxy-server version {options['api_version']}")
         return EXIT_PASSED
-    from chaos.toxiproxy_server.operations import ServerOptions
+    from chaos.toxiproxy_server.api import ServerOptions
     from chaos.toxiproxy_server.serve import serve_command
 
     return serve_command(ServerOptions(**options), lambda text: click.echo(text, err=True))

@@ -30,7 +30,7 @@ class PeerOptions:
 
         Raises ValueError for a policy or a reaction that does not exist.
         """
-        given = {
+        given: dict[str, Any] = {
             name: arguments[name]
             for name in cls.__dataclass_fields__
             if arguments.get(name) is not None
@@ -43,7 +43,8 @@ class PeerOptions:
         if "subprotocols" in given:
             given["subprotocols"] = tuple(given["subprotocols"])
         rows = given.get("workload", ())
-        return cls(**given | {"workload": tuple(Workload.model_construct(**row) for row in rows)})
+        given["workload"] = tuple(Workload.model_construct(**row) for row in rows)
+        return cls(**given)
 
     def lines_of(self, sender: str) -> tuple[Workload, ...]:
         """Return the workload that this side sends."""

@@ -60,7 +60,8 @@ class Traffic:
             if self.options.heartbeat is not None:
                 nursery.start_soon(self._watch)
             first = self.session.opened()
-            if first is not None or self.before is not None or self.lines or self._is_behind():
+            is_behind = self.session.resume_out or self.session.kept
+            if first is not None or self.before is not None or self.lines or is_behind:
                 nursery.start_soon(self._talk, first)
             else:
                 self._ready.set()
@@ -93,9 +94,6 @@ class Traffic:
         await until_dead(self.connection.ping, self.options.heartbeat, self.options.misses)
         self.dead = True
         self.connection.give_up(HEARTBEAT_CODE, HEARTBEAT_REASON)
-
-    def _is_behind(self) -> bool:
-        return self.session.resume_out or bool(self.session.kept)
 
     async def _talk(self, first: str | None) -> None:
         try:

@@ -64,16 +64,6 @@ def decode(data: str | bytes) -> Mapping[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def encode_ack(number: int) -> str:
-    """Return the acknowledgement of everything up to this id."""
-    return f'{{"ack":{number}}}'
-
-
-def encode_resume(number: int) -> str:
-    """Return the request to continue after this id."""
-    return f'{{"resume":{number}}}'
-
-
 @dataclass(slots=True)
 class Session:
     """What one peer remembers of the other across connections: its counter, its replay buffer, the last id seen.
@@ -95,7 +85,7 @@ class Session:
     def opened(self) -> str | None:
         """Start a new connection. Return what has to be sent first, if anything."""
         self.unconfirmed = 0
-        return encode_resume(self.seen) if self.resume_in else None
+        return f'{{"resume":{self.seen}}}' if self.resume_in else None
 
     def next_message(self, sent_at_s: float, size: int, *, binary: bool) -> Message:
         """Number a new message; it is kept for replay if need be."""
@@ -141,4 +131,4 @@ class Session:
         if not self.resume_in or self.unconfirmed < ACK_EVERY:
             return None
         self.unconfirmed = 0
-        return encode_ack(self.seen)
+        return f'{{"ack":{self.seen}}}'

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from chaos.subjects.host import Host
-from chaos.subjects.probes import Ledger, Living, count_living
+from chaos.subjects.probes import Ledger, count_living
 from chaos.trace import Side
 
 _SIDES: tuple[Side, Side] = ("client", "server")
@@ -52,13 +52,14 @@ class Census:
         living = count_living()
         ends = max(0, living.channels - sum(host.channels() for host in self.hosts))
         counted = {"channels": ends} if channels else {}
-        return {side: self._owned(side, living) | counted for side in sides}
-
-    def _owned(self, side: Side, living: Living) -> dict[str, Any]:
         return {
-            "tasks": sum(host.tasks() for host in self.hosts if host.side == side),
-            "sockets": self.ledger.count(side),
-            "objects": living.objects[side],
+            side: {
+                "tasks": sum(host.tasks() for host in self.hosts if host.side == side),
+                "sockets": self.ledger.count(side),
+                "objects": living.objects[side],
+            }
+            | counted
+            for side in sides
         }
 
 

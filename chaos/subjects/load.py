@@ -18,7 +18,7 @@ from typing import Any
 
 from chaos.errors import SubjectNotFound, UsageError
 from chaos.scenario.plan import Plan
-from chaos.subject import abilities_of
+from chaos.subject import Abilities, abilities_of
 from chaos.trace import Side
 
 REFERENCE: Mapping[Side, str] = {
@@ -114,7 +114,7 @@ def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -
 def check_abilities(plan: Plan, server: Callable[..., Any], client: Callable[..., Any]) -> None:
     """Raise UsageError if a subject is asked for what it does not declare."""
     subjects: tuple[tuple[Side, Callable[..., Any]], ...] = (("server", server), ("client", client))
-    declared = {side: abilities_of(function) for side, function in subjects}
+    declared: dict[Side, Abilities] = {side: abilities_of(one) for side, one in subjects}
     wrong = [
         f"the {row.sender} does not declare that it sends the workload"
         for row in plan.scenario.workload

@@ -54,10 +54,8 @@ def split(text: str) -> tuple[str, str]:
         if end < 0:
             raise _wrong(text, "missing ']' in address")
         if end + 1 != colon:
-            doubled = text[end + 1 : end + 2] == ":"
-            raise _wrong(
-                text, "too many colons in address" if doubled else "missing port in address"
-            )
+            what = "too many colons" if text[end + 1 : end + 2] == ":" else "missing port"
+            raise _wrong(text, f"{what} in address")
         host, rest = text[1:end], text[1:end] + text[end + 1 :]
     elif ":" in host:
         raise _wrong(text, "too many colons in address")
@@ -148,11 +146,12 @@ def listen(address: Address) -> socket.socket:
     both = address.host in _WILDCARDS
     try:
         try:
-            return _listen(address, both=both)
+            return _bind(address, both=both, listens=True)
         except OSError as error:
             if not both or error.errno != errno.EAFNOSUPPORT:
                 raise
-            return _listen(Address(host="0.0.0.0", port=address.port), both=False)  # noqa: S104 - asked for
+            four = Address(host="0.0.0.0", port=address.port)  # noqa: S104 - asked for
+            return _bind(four, both=False, listens=True)
     except OSError as error:
         words = os.strerror(error.errno or 0)
         raise AddressError(f"listen tcp {address}: bind: {words[:1].lower()}{words[1:]}") from None
@@ -161,22 +160,13 @@ def listen(address: Address) -> socket.socket:
 def keep(address: Address) -> socket.socket | None:
     """Return a socket that has the port and does not listen: who connects is refused. None if it cannot be had."""
     try:
-        return _bind(address, both=address.host in _WILDCARDS)
+        return _bind(address, both=address.host in _WILDCARDS, listens=False)
     except OSError:
         return None
 
 
-def _listen(address: Address, *, both: bool) -> socket.socket:
-    listener = _bind(address, both=both)
-    try:
-        listener.listen(BACKLOG)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _bind(address: Address, *, both: bool) -> socket.socket:
+def _bind(address: Address, *, both: bool, listens: bool) -> socket.socket:
+    """Return a socket that is bound there, to IPv6 and IPv4 where it is for both. Raises OSError."""
     six = both or ":" in address.host
     listener = socket.socket(socket.AF_INET6 if six else socket.AF_INET)
     try:
@@ -185,6 +175,8 @@ def _bind(address: Address, *, both: bool) -> socket.socket:
         if six:
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(not both))
         listener.bind(_sockaddr("::" if both else address.host, address.port))
+        if listens:
+            listener.listen(BACKLOG)
     except BaseException:
         listener.close()
         raise
@@ -203,8 +195,7 @@ def _sockaddr(host: str, port: int) -> Any:
 
 def bound(listener: socket.socket) -> str:
     """Return where a socket listens, as Go prints it."""
-    host, port = listener.getsockname()[:2]
-    return join(host, port)
+    return join(*listener.getsockname()[:2])
 
 
 async def dial(text: str) -> socket.socket:

@@ -9,7 +9,7 @@ import posixpath
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from http import HTTPStatus
 from typing import Any, get_args
@@ -22,39 +22,74 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from chaos.link.endings import EndPolicy
 from chaos.toxiproxy_server import metrics, page
-from chaos.toxiproxy_server.connection import ProxiedConnection
+from chaos.toxiproxy_server.collection import Collection, Limits
 from chaos.toxiproxy_server.events import LISTENERS_MAX, EventStream, Kind
 from chaos.toxiproxy_server.go.gojson import write
 from chaos.toxiproxy_server.go.wire import (
     ApiError,
     bad_body,
+    read_body,
     read_populate,
     read_proxy,
     read_toxic,
     update_toxic,
 )
-from chaos.toxiproxy_server.guard import is_own_page, is_served
-from chaos.toxiproxy_server.openapi import document
-from chaos.toxiproxy_server.operations import (
-    JSON,
-    TEXT,
-    Api,
-    Operation,
-    ServerOptions,
-    Table,
-    body,
-    json,
-    text,
-)
-from chaos.toxiproxy_server.proxy import Proxy
+from chaos.toxiproxy_server.guard import is_own_page, is_served, read_limited
+from chaos.toxiproxy_server.openapi import JSON, TEXT, Operation, Table, document
+from chaos.toxiproxy_server.proxy import ProxiedConnection, Proxy
+from chaos.toxiproxy_server.timeline import Player
 
+_TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
 _CONTINUE = "100-continue"
 _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # what net/url leaves as it is in a path
 _UNQUOTED = "$&+,/:;=@"
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 HOWS = ("fin", "rst")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerOptions:
+    """How a server is started. `page`: browsers may load the live page and call from it."""
+
+    host: str = "localhost"
+    port: str = "8474"
+    config: str = ""
+    seed: int | None = None
+    proxy_metrics: bool = False
+    runtime_metrics: bool = False
+    api_version: str = "2.12.0"
+    ends_are: EndPolicy = "toxiproxy"
+    dial_s: float = 30.0
+    allow_hosts: tuple[str, ...] = ()
+    page: bool = False
+    limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Api:
+    """What the handlers work on."""
+
+    collection: Collection
+    player: Player
+    options: ServerOptions
+
+
+def text(line: str, status: int) -> Response:
+    """Return an answer that is a line of text, as Go's http.Error gives it."""
+    return Response(line + "\n", status, headers=_TEXT)
+
+
+def json(value: Any, status: int = 200) -> Response:
+    """Return an answer that is JSON as Go writes it."""
+    return Response(write(value), status, media_type=JSON)
+
+
+async def body(api: Api, request: Request) -> Any:
+    """Return the JSON of a request. Raises ApiError (400, 413)."""
+    return read_body(await read_limited(request, api.options.limits.body_bytes))
 
 
 def make_app(api: Api) -> ASGIApp:
@@ -135,6 +170,11 @@ async def _answer(api: Api, operations: Mapping[str, Operation], request: Reques
 
 
 async def _operate(api: Api, operation: Operation, request: Request) -> Response:
+    """Return the answer of a handler.
+
+    A handler returns the JSON of a success, None where its operation gives none, or a whole response; or it raises
+    ApiError.
+    """
     try:
         given = await operation.handler(api, request)
     except ApiError as refused:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chaos.toxiproxy_server.address import Address, AddressError, resolve
-from chaos.toxiproxy_server.connection import ProxiedConnection, SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, Toxic, require
-from chaos.toxiproxy_server.proxy import Proxy
+from chaos.toxiproxy_server.proxy import ProxiedConnection, Proxy, SharedState
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

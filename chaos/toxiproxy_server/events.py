@@ -59,16 +59,14 @@ class Events:
         """Pass an event on to those who listen now; who has no room left is dropped."""
         self._told += 1
         if self._listeners:
-            self._pass_on(Happening(number=self._told, kind=kind, fields=fields))
+            happening = Happening(number=self._told, kind=kind, fields=fields)
+            for channel in list(self._listeners):
+                try:
+                    channel.send_nowait(happening)
+                except (trio.WouldBlock, trio.BrokenResourceError):
+                    self._drop(channel)
         for watcher in list(self._watchers):
             watcher(kind, fields)
-
-    def _pass_on(self, happening: Happening) -> None:
-        for channel in list(self._listeners):
-            try:
-                channel.send_nowait(happening)
-            except (trio.WouldBlock, trio.BrokenResourceError):
-                self._drop(channel)
 
     @contextmanager
     def watch(self, watcher: Watcher) -> Iterator[None]:

@@ -132,7 +132,10 @@ class Http1(H11Protocol):
         if isinstance(event, h11.Response):
             event = h11.Response(
                 status_code=event.status_code,
-                headers=[(_capitals(name), value) for name, value in event.headers],
+                headers=[
+                    (b"-".join(map(bytes.capitalize, name.split(b"-"))), value)
+                    for name, value in event.headers
+                ],
                 reason=_phrase(event.status_code),
             )
         await super()._send_h11_event(event)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import trio
 
-from chaos.toxiproxy_server.connection import Totals
+from chaos.toxiproxy_server.proxy import Totals
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8; escaping=underscores"
 # the errors of the handler, of which there are none: who reads them finds them

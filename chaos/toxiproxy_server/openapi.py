@@ -1,4 +1,4 @@
-"""The OpenAPI description of the API (https://spec.openapis.org/oas/v3.1.0), made from its operations.
+"""How the operations of the API are described, and its OpenAPI description (https://spec.openapis.org/oas/v3.1.0).
 
 The schemas of bodies are JSON Schemas (draft 2020-12), made from the tables by which bodies are read and written.
 """
@@ -6,8 +6,9 @@ The schemas of bodies are JSON Schemas (draft 2020-12), made from the tables by 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from copy import deepcopy
+from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.scenario.describe import keys_of, required_of, schema_of
@@ -21,7 +22,6 @@ from chaos.toxiproxy_server.go.wire import (
     served_faults,
     streams_of,
 )
-from chaos.toxiproxy_server.operations import JSON, TEXT, Operation, Table
 from chaos.toxiproxy_server.playable import REFUSED_KEYS, SEEN_EVENT
 from chaos.vocabulary.base import DURATION_PATTERN
 from chaos.vocabulary.faults import FAULTS
@@ -29,6 +29,8 @@ from chaos.vocabulary.toxics import TOXICS
 from chaos.vocabulary.word import Kind
 from chaos.vocabulary.words import WORDS
 
+JSON = "application/json"
+TEXT = "text/plain"
 Schema = dict[str, Any]
 _FLOAT32_END = float(2**128 - 2**103)  # from here on numbers round to infinity
 _STRING: Schema = {"type": "string"}
@@ -83,6 +85,29 @@ _PARAMETERS: dict[str, Schema] = {
     "id": {"type": "string", "pattern": "^[0-9]+$"},
 }
 _FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Operation:
+    """One method of one route.
+
+    `takes` and `gives` name schemas of `components`; without them there is no body. `refuses` has the
+    statuses of its errors beside those that every operation has.
+    """
+
+    handler: Callable[..., Awaitable[Any]]
+    does: str
+    status: int = 200
+    gives: str | None = None
+    media: str = JSON
+    takes: str | None = None
+    refuses: tuple[int, ...] = ()
+    refused_as_json: bool = False
+    deprecated: bool = False
+    query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # parameters and their words
+
+
+Table = Mapping[str, Mapping[str, Operation]]  # path → method → operation
 
 
 def document(table: Table, version: str) -> dict[str, Any]:
@@ -411,8 +436,12 @@ def _timeline_input() -> Schema:
 def _entries() -> dict[str, Schema]:
     kinds: tuple[Kind, ...] = ("toxic", "fault")
     playable = {*_toxic_types(), "down"}
-    words = [(kind, word) for kind in kinds for word in WORDS[kind] if word in playable]
-    return {f"Entry_{kind}_{word}": _entry(kind, word) for kind, word in words}
+    return {
+        f"Entry_{kind}_{word}": _entry(kind, word)
+        for kind in kinds
+        for word in WORDS[kind]
+        if word in playable
+    }
 
 
 def _entry(kind: Kind, word: str) -> Schema:

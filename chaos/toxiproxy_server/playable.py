@@ -14,7 +14,6 @@ from chaos.scenario.read import read_text
 from chaos.vocabulary.faults import FAULTS
 
 CELLS_SHOWN = 12
-_NO_PATHS = "a proxy cannot play `paths`"
 SEEN_EVENT = "attempt"  # a client connects: all that a proxy sees of what peers do
 REFUSED_KEYS = ("clients",)
 _SIMULATED = "toxics and faults of streams; what acts below sockets needs `--network simulated`"
@@ -33,7 +32,8 @@ def read_playable(
     root = read_text(text, path)
     mistakes = Mistakes(path)
     if isinstance(root, Mapping):
-        _refuse_paths(root, mistakes)
+        if "paths" in root.keys:
+            mistakes.add(root.keys["paths"], "a proxy cannot play `paths`", expected=_SIMULATED)
         _refuse_entries(root, mistakes)
     # before it is loaded: `paths` may name files of this machine
     if len(mistakes):
@@ -78,11 +78,6 @@ def _choose(scenarios: tuple[Scenario, ...], path: str, cell: str | None, hint: 
     raise UsageError(
         f"{path} has a matrix, expected {hint} to be one of its cells ({shown}), got {got}"
     )
-
-
-def _refuse_paths(root: Mapping, mistakes: Mistakes) -> None:
-    if "paths" in root.keys:
-        mistakes.add(root.keys["paths"], _NO_PATHS, expected=_SIMULATED)
 
 
 def _entries(root: Node) -> Iterator[Mapping]:

@@ -15,12 +15,11 @@ from chaos.errors import EXIT_PASSED, UsageError, first_message
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
-from chaos.toxiproxy_server.api import make_app
+from chaos.toxiproxy_server.api import Api, ServerOptions, make_app
 from chaos.toxiproxy_server.collection import Collection
-from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_populate
 from chaos.toxiproxy_server.http import serve_http
-from chaos.toxiproxy_server.operations import Api, ServerOptions
+from chaos.toxiproxy_server.proxy import SharedState
 from chaos.toxiproxy_server.timeline import Player
 
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")

@@ -10,6 +10,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import chain, count
 from typing import Any
 
 import trio
@@ -123,13 +124,10 @@ class ProxyTimeline:
 
     def _free_name(self, entry: int) -> str:
         row = self.timeline.plan.scenario.timeline[entry]
-        wanted = name = f"{PREFIX}:{entry + 1}:{row.name or row.word}"
+        wanted = f"{PREFIX}:{entry + 1}:{row.name or row.word}"
         taken = {toxic.name for toxic in self.proxy.toxics()}
-        number = 1
-        while name in taken:
-            number += 1
-            name = f"{wanted}:{number}"
-        return name
+        names = chain([wanted], (f"{wanted}:{number}" for number in count(2)))
+        return next(name for name in names if name not in taken)
 
     def _remove(self, window: tuple[int, int]) -> None:
         name = self._added.pop(window, None)

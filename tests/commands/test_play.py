@@ -23,8 +23,7 @@ from chaos.commands.play_view import PlayView, show_bytes
 from chaos.networks.toxiproxy.process import free_port
 from chaos.scenario.load import load_text
 from chaos.scenario.plan import make_plan
-from chaos.toxiproxy_server.connection import SharedState
-from chaos.toxiproxy_server.proxy import Proxy
+from chaos.toxiproxy_server.proxy import Proxy, SharedState
 from chaos.toxiproxy_server.timeline import ProxyTimeline
 
 YAML = """\

@@ -12,8 +12,6 @@ from chaos.reference.workload import (
     Message,
     Session,
     decode,
-    encode_ack,
-    encode_resume,
 )
 
 
@@ -82,7 +80,7 @@ def test_a_receiver_drops_what_it_has_seen_only_if_it_is_replayed() -> None:
     resuming, plain = Session(sender="c", resume_in=True), Session(sender="c")
     assert [resuming.received(n) for n in (1, 2, 2, 1, 3)] == [True, True, False, False, True]
     assert [plain.received(n) for n in (1, 2, 2)] == [True, True, True]
-    assert resuming.opened() == encode_resume(3)
+    assert resuming.opened() == '{"resume":3}'
     assert plain.opened() is None
 
 
@@ -92,7 +90,9 @@ def test_one_acknowledgement_per_so_many_messages() -> None:
     for n in range(1, 2 * ACK_EVERY + 1):
         session.received(n)
         acks.append(session.ack_due())
-    assert [ack for ack in acks if ack] == [encode_ack(ACK_EVERY), encode_ack(2 * ACK_EVERY)]
+    assert [ack for ack in acks if ack] == [
+        f'{{"ack":{count}}}' for count in (ACK_EVERY, 2 * ACK_EVERY)
+    ]
     assert Session(sender="c", unconfirmed=99).ack_due() is None
 
 

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from chaos.commands.main import main
 from chaos.toxiproxy_server import api
-from chaos.toxiproxy_server.operations import json
+from chaos.toxiproxy_server.api import json
 
 
 async def raises(_api: Any, _request: Any) -> Response:

@@ -14,10 +14,10 @@ import trio.testing
 
 from chaos.toxiproxy_server import collection as module
 from chaos.toxiproxy_server.address import Address, AddressError, resolve, split
+from chaos.toxiproxy_server.api import ServerOptions
 from chaos.toxiproxy_server.collection import Collection, Limits
-from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, read_body, read_toxic
-from chaos.toxiproxy_server.operations import ServerOptions
+from chaos.toxiproxy_server.proxy import SharedState
 from chaos.toxiproxy_server.serve import serve
 
 SMALL = Limits(proxies=2, toxics=2, name_bytes=5)

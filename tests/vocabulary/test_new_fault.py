@@ -24,9 +24,8 @@ from chaos.running.process import run_job, run_trace
 from chaos.scenario.load import load_text
 from chaos.scenario.schema import json_schema
 from chaos.toxiproxy_server.address import resolve
-from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.go.wire import ApiError, read_body, read_toxic
-from chaos.toxiproxy_server.proxy import Proxy
+from chaos.toxiproxy_server.proxy import Proxy, SharedState
 from chaos.vocabulary.faults import FAULTS, Fault
 from chaos.vocabulary.word import EITHER_WAY, Draw
 

@@ -94,7 +94,8 @@ class _Scanner:
             self._at += 1
             if len(open_with) == SHOWN_DEPTH:
                 self._hidden_from = self._at
-            if self._peek() == (b"}" if byte == ord("{") else b"]"):
+            self._skip()
+            if self._text[self._at : self._at + 1] == (b"}" if byte == ord("{") else b"]"):
                 return
             if byte == ord("{"):
                 self._key()
@@ -173,7 +174,7 @@ class _Scanner:
         if match is None:
             self._at += 1
             self._byte()
-            raise self._mistake("in numeric literal")
+            self._refuse("in numeric literal")
         written = match.group()
         self._at = match.end()
         rest = self._text[self._at : self._at + 2]
@@ -190,10 +191,6 @@ class _Scanner:
         while self._at < len(self._text) and self._text[self._at] in _SPACE:
             self._at += 1
 
-    def _peek(self) -> bytes:
-        self._skip()
-        return self._text[self._at : self._at + 1]
-
     def _next(self, context: str) -> int:
         self._skip()
         return self._byte()
@@ -204,10 +201,7 @@ class _Scanner:
         return self._text[self._at]
 
     def _refuse(self, context: str) -> NoReturn:
-        raise self._mistake(context)
-
-    def _mistake(self, context: str) -> SyntaxMistake:
-        return SyntaxMistake(f"invalid character {_quote(self._text[self._at])} {context}")
+        raise SyntaxMistake(f"invalid character {_quote(self._text[self._at])} {context}")
 
 
 def _quote(byte: int) -> str:

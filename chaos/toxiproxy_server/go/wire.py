@@ -25,7 +25,7 @@ from chaos.toxiproxy_server.go.gojson import (
 from chaos.trace import Stream
 from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.faults import FAULTS, Fault
-from chaos.vocabulary.toxics import TOXICS, Survived
+from chaos.vocabulary.toxics import TOXICS
 from chaos.vocabulary.toxics import Toxic as ToxicSettings
 
 _INT64 = range(-(1 << 63), 1 << 63)
@@ -88,10 +88,9 @@ class Toxic:
     @property
     def streams(self) -> tuple[Stream, ...]:
         """The directions it acts on."""
-        low = self.stream.lower()
-        if low == "both":
-            return ("upstream", "downstream")
-        return ("upstream",) if low == "upstream" else ("downstream",)
+        word = self.stream.lower()
+        both: tuple[Stream, ...] = ("upstream", "downstream")
+        return both if word == "both" else tuple(stream for stream in both if stream == word)
 
     def body(self) -> dict[str, Any]:
         """Return it as the API shows it."""
@@ -147,10 +146,8 @@ def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
         "attributes": _Place("ToxicWrapper.attributes", "toxics.NoopToxic", nulled="toxics.Toxic")
     }
     row = _struct(value, TOXIC_FIELDS, "ToxicWrapper", "toxics.ToxicWrapper", objects)
-    attributes = _attributes(value)
     word = row.get("type", "")
-    default = "both" if word in served_faults() else "downstream"
-    stream = row.get("stream", default)
+    stream = row.get("stream", "both" if word in served_faults() else "downstream")
     if stream.lower() not in streams_of(word):
         raise ApiError("stream was invalid, can be either upstream or downstream", 400)
     if word not in TOXICS and word not in served_faults():
@@ -158,7 +155,7 @@ def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
     name = row.get("name") or f"{word}_{stream}"
     if name in taken:
         raise ApiError("toxic already exists", 409)
-    known, settings = _settings(word, {}, attributes)
+    known, settings = _settings(word, {}, _attributes(value))
     return Toxic(
         name=name,
         type=word,
@@ -179,8 +176,7 @@ def update_toxic(toxic: Toxic, value: Any) -> Toxic:
     whole = f"toxics.{getattr(toxic.settings, 'go_name', toxic.type)}"
     objects = {"attributes": _Place(".attributes", whole, nulled="")}
     row = _struct(value, {"toxicity": "float32"}, "", _UPDATE_TYPE, objects)
-    attributes = _attributes(value)
-    known, settings = _settings(toxic.type, toxic.attributes, attributes)
+    known, settings = _settings(toxic.type, toxic.attributes, _attributes(value))
     return replace(
         toxic, attributes=known, settings=settings, toxicity=row.get("toxicity", toxic.toxicity)
     )
@@ -290,19 +286,14 @@ def _settings(
     )
     survived = type_.survived()
     for name, number in known.items():
-        _check(name, number, survived[name])
+        lowest, highest = survived[name]
+        if not lowest <= number <= highest:
+            raise bad_body(f"expected attributes.{name} from {lowest} to {highest}, got {number}")
     # the original takes negative times as none; a negative latency may still be lifted by jitter
     meant = {
         name: number if name == "latency" else max(0, number) for name, number in known.items()
     }
     return known, type_.model_construct(None, **meant)
-
-
-def _check(name: str, number: int, allowed: Survived) -> None:
-    if not allowed.lowest <= number <= allowed.highest:
-        raise bad_body(
-            f"expected attributes.{name} from {allowed.lowest} to {allowed.highest}, got {number}"
-        )
 
 
 def _fault_settings(

@@ -4,41 +4,21 @@ from __future__ import annotations
 
 import secrets
 import signal
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Protocol
 
 import trio
 
+from chaos.commands.play_view import PlayView
 from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
-from chaos.running.timeline import Timeline
 from chaos.scenario.model import Scenario
-from chaos.scenario.plan import Step, make_plan
+from chaos.scenario.plan import make_plan
 from chaos.scenario.read import BYTES_MAX
 from chaos.toxiproxy_server.address import AddressError, port_of, resolve, split
-from chaos.toxiproxy_server.connection import SharedState
 from chaos.toxiproxy_server.playable import read_playable
-from chaos.toxiproxy_server.proxy import Proxy
+from chaos.toxiproxy_server.proxy import Proxy, SharedState
 from chaos.toxiproxy_server.timeline import ProxyTimeline
-
-
-class View(Protocol):
-    """What shows a timeline that plays."""
-
-    def say(self, line: str) -> None:
-        """Show a line that stays."""
-
-    def stepped(self, step: Step) -> None:
-        """Show that a step was made."""
-
-    async def refresh(self) -> None:
-        """Keep what is shown up to date, until cancelled."""
-
-
-OpenView = Callable[[Timeline, SharedState], AbstractContextManager[View]]
 
 
 def read_scenario(path: Path, cell: str | None) -> Scenario:
@@ -53,7 +33,6 @@ def read_scenario(path: Path, cell: str | None) -> Scenario:
 
 async def play_until_signal(
     scenario: Scenario,
-    view_of: OpenView,
     *,
     upstream: str,
     listen: str,
@@ -83,7 +62,7 @@ async def play_until_signal(
             except AddressError as error:
                 raise UsageError(f"cannot listen on {listen}: {error}") from None
             try:
-                await _play(ProxyTimeline(plan=plan, proxy=proxy), view_of, loop=loop)
+                await _play(ProxyTimeline(plan=plan, proxy=proxy), loop=loop)
             finally:
                 proxy.stop()
             nursery.cancel_scope.cancel()
@@ -91,9 +70,9 @@ async def play_until_signal(
     return EXIT_INTERRUPTED
 
 
-async def _play(timeline: ProxyTimeline, view_of: OpenView, *, loop: bool) -> None:
+async def _play(timeline: ProxyTimeline, *, loop: bool) -> None:
     proxy, plan = timeline.proxy, timeline.timeline.plan
-    with view_of(timeline.timeline, proxy.shared) as view:
+    with PlayView(timeline.timeline, proxy.shared) as view:
         view.say(
             f"playing {plan.scenario.title} on {proxy.listen} → {proxy.upstream}, seed {plan.seed}"
         )
