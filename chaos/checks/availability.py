@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chaos.checks.connections import Connection
+from chaos.checks.connections import ConnectionRecord
 from chaos.checks.context import Context, Scope, concerns, seconds
 from chaos.checks.verdict import Judgement, Outcome, failed, passed, worst
 from chaos.vocabulary.checks import Availability, Cost
@@ -45,7 +45,7 @@ def _judge_client(context: Context, settings: Availability, client: int) -> Judg
     )
 
 
-def usable_spans(context: Context, connection: Connection) -> list[Span]:
+def usable_spans(context: Context, connection: ConnectionRecord) -> list[Span]:
     """Return the times in which this connection was usable."""
     opened = connection.open_s
     if opened is None:

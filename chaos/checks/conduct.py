@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chaos.checks.connections import Connection, is_close_frame
+from chaos.checks.connections import ConnectionRecord, is_close_frame
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import EPSILON_S, Context, Scope, concerns, seconds, window_line
 from chaos.checks.paths import path_hides_client
@@ -34,7 +34,11 @@ def single_connection(context: Context, settings: SingleConnection, scope: Scope
 
 
 def _judge_pair(
-    context: Context, older: Connection, newer: Connection, grace_s: float, tolerance_s: float
+    context: Context,
+    older: ConnectionRecord,
+    newer: ConnectionRecord,
+    grace_s: float,
+    tolerance_s: float,
 ) -> Judgement | None:
     if newer.open_s is None:
         return None
@@ -66,12 +70,12 @@ def _judge_pair(
     return failed(reason, badness=overlap_s, evidence=evidence, measured=measured)
 
 
-def _unread(context: Context, attempt: Connection) -> bool:
+def _unread(context: Context, attempt: ConnectionRecord) -> bool:
     """Tell whether `slow_accept` kept the link from reading this attempt, so that its end could not be seen."""
     return attempt.open_s is None and any(_slow_accepts(context, attempt))
 
 
-def _read_from_s(context: Context, older: Connection) -> float:
+def _read_from_s(context: Context, older: ConnectionRecord) -> float:
     """Return when the link began to read from a connection: `slow_accept` may have kept it from that for long."""
     waits = [
         event.at_s + SlowAccept.model_validate(context.entry(event["entry"]).parameters).delay_s
@@ -80,14 +84,14 @@ def _read_from_s(context: Context, older: Connection) -> float:
     return max(waits, default=0.0)
 
 
-def _slow_accepts(context: Context, connection: Connection) -> Iterator[Event]:
+def _slow_accepts(context: Context, connection: ConnectionRecord) -> Iterator[Event]:
     """Yield the events in which `slow_accept` touched a connection."""
     for event in connection.events:
         if event.kind == "felt" and context.entry(event["entry"]).word == SlowAccept.word:
             yield event
 
 
-def _cut_off(context: Context, older: Connection, opened: float) -> bool:
+def _cut_off(context: Context, older: ConnectionRecord, opened: float) -> bool:
     """Tell whether a fault below the link may keep from it that the client has ended this connection.
 
     A FIN that was lost is sent again, and an RST is not: the link finds out when it next sends something. While it

@@ -37,7 +37,7 @@ def close_code(event: Event) -> int:
 
 
 @dataclass
-class Connection:
+class ConnectionRecord:
     """One connection of one client, from its attempt on. Times are seconds from time zero."""
 
     client: int
@@ -128,14 +128,14 @@ def hangs(refused: Event) -> bool:
     return str(refused.get("how", "")).startswith(_HANGS)
 
 
-def read_connections(trace: Trace) -> dict[int, list[Connection]]:
+def read_connections(trace: Trace) -> dict[int, list[ConnectionRecord]]:
     """Return the connections of each client, in the order of their attempts.
 
     An attempt that never reached a link, since nobody listened, is recorded by the client's own sockets without a
     connection number: it becomes a connection with number 0.
     """
-    found: dict[tuple[int, int], Connection] = {}
-    by_client: dict[int, list[Connection]] = {}
+    found: dict[tuple[int, int], ConnectionRecord] = {}
+    by_client: dict[int, list[ConnectionRecord]] = {}
     for event in trace.events:
         if event.client is None or (
             event.connection is None and event.kind not in ("attempt", "refused")
@@ -145,7 +145,7 @@ def read_connections(trace: Trace) -> dict[int, list[Connection]]:
         number = event.connection or 0
         connection = found.get((event.client, number))
         if connection is None or (number == 0 and event.kind == "attempt"):
-            connection = Connection(event.client, number, event.at_s)
+            connection = ConnectionRecord(event.client, number, event.at_s)
             found[event.client, number] = connection
             own.append(connection)
         connection.events.append(event)

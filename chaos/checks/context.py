@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from chaos.checks.connections import Connection, read_connections
+from chaos.checks.connections import ConnectionRecord, read_connections
 from chaos.scenario.model import Entry, Expectation, Scenario, Subject
 from chaos.scenario.rules import WHOLE_RUN_CHECKS, speaks_of
 from chaos.trace import Event, Side, Trace
@@ -132,11 +132,11 @@ class Context:
         return range(1, self.scenario.client.count + 1)
 
     @cached_property
-    def connections(self) -> dict[int, list[Connection]]:
+    def connections(self) -> dict[int, list[ConnectionRecord]]:
         """The connections of each client, in order."""
         return read_connections(self.trace)
 
-    def of_client(self, client: int) -> list[Connection]:
+    def of_client(self, client: int) -> list[ConnectionRecord]:
         """Return the connections of one client, in order."""
         return self.connections.get(client, [])
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 
 from chaos.checks.connections import (
-    Connection,
+    ConnectionRecord,
     close_code,
     is_close_frame,
 )
@@ -103,7 +103,7 @@ def _judge_client(
     return failed(reason, badness=badness, evidence=evidence, measured=measured)
 
 
-def _alive_at(context: Context, row: Occurrence, client: int) -> Connection | None:
+def _alive_at(context: Context, row: Occurrence, client: int) -> ConnectionRecord | None:
     """Return the client's newest connection that was open and not ending when the entry began."""
     felt = {(e.client, e.connection) for e in context.felt(row.index)}
     partial = context.entry(row.index).toxicity < 1
@@ -115,7 +115,9 @@ def _alive_at(context: Context, row: Occurrence, client: int) -> Connection | No
     return None
 
 
-def _signs(context: Context, connection: Connection, by: Side, since_s: float) -> dict[str, float]:
+def _signs(
+    context: Context, connection: ConnectionRecord, by: Side, since_s: float
+) -> dict[str, float]:
     """Return when the peer first showed that it had noticed, in each way in which it did."""
     found: dict[str, float] = {}
     for event in connection.events:
@@ -140,7 +142,7 @@ def _signs(context: Context, connection: Connection, by: Side, since_s: float) -
     return {name: found[name] for name in SIGNS if found.get(name, math.inf) < math.inf}
 
 
-def _healed_at(connection: Connection, by: Side, row: Occurrence) -> float | None:
+def _healed_at(connection: ConnectionRecord, by: Side, row: Occurrence) -> float | None:
     """Return when the first frame reached this peer again after the window, on the same connection."""
     if not row.ended or row.end_s <= row.start_s:
         return None
@@ -171,7 +173,7 @@ def _chain(
     context: Context,
     by: Side,
     row: Occurrence,
-    connection: Connection,
+    connection: ConnectionRecord,
     *,
     bound: tuple[float, float],
     seen: list[tuple[str, float]],
@@ -206,7 +208,7 @@ def _chain(
     return tuple(text for _, text in sorted(lines, key=lambda line: line[0]))
 
 
-def _unanswered_ping(connection: Connection, by: Side, since_s: float) -> Event | None:
+def _unanswered_ping(connection: ConnectionRecord, by: Side, since_s: float) -> Event | None:
     """Return the first ping of this peer that no pong followed, at or after a time (or the last before it)."""
     waiting: Event | None = None
     for event in connection.events:
@@ -248,7 +250,7 @@ def no_false_alarm(context: Context, settings: NoFalseAlarm, scope: Scope) -> Ju
 
 
 def _false_alarm(
-    context: Context, settings: NoFalseAlarm, scope: Scope, connection: Connection
+    context: Context, settings: NoFalseAlarm, scope: Scope, connection: ConnectionRecord
 ) -> Event | None:
     """Return the event with which a peer gave up this connection for no reason, if one did."""
     event = connection.first_ending
@@ -267,7 +269,7 @@ def _false_alarm(
     return None
 
 
-def _commanded(context: Context, side: Side, connection: Connection, event: Event) -> bool:
+def _commanded(context: Context, side: Side, connection: ConnectionRecord, event: Event) -> bool:
     """Tell whether an action told this peer to end its connections."""
     grace_s = context.subject(side).close_timeout_s + 1.0
     for index, entry in enumerate(context.scenario.timeline):
@@ -281,7 +283,9 @@ def _commanded(context: Context, side: Side, connection: Connection, event: Even
     return False
 
 
-def _path_dead(context: Context, named: int | None, connection: Connection, event: Event) -> bool:
+def _path_dead(
+    context: Context, named: int | None, connection: ConnectionRecord, event: Event
+) -> bool:
     """Tell whether an entry other than the named one explains that a peer gave up this connection."""
     grace_s = heartbeat_timeout_s(context)
     for index, entry in enumerate(context.scenario.timeline):
@@ -299,7 +303,9 @@ def _path_dead(context: Context, named: int | None, connection: Connection, even
     return False
 
 
-def _report(context: Context, scope: Scope, connection: Connection, event: Event) -> Judgement:
+def _report(
+    context: Context, scope: Scope, connection: ConnectionRecord, event: Event
+) -> Judgement:
     side, who = "server", f"the server, towards client {connection.client},"
     if event.sent_by("client"):
         side, who = "client", f"client {connection.client}"

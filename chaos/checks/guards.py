@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from chaos.checks.connections import Connection, close_code, is_close_frame
+from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
 from chaos.checks.context import Context, Occurrence, covering, label, seconds
 from chaos.checks.verdict import Finding, Judgement, failed, passed, undecided
 from chaos.scenario.model import Entry
@@ -91,7 +91,9 @@ def _traces_of_action(context: Context, entry: Entry, row: Occurrence) -> Iterat
             yield shown.at_s
 
 
-def _ending_after(entry: Entry, connection: Connection, peer: Side, since_s: float) -> Event | None:
+def _ending_after(
+    entry: Entry, connection: ConnectionRecord, peer: Side, since_s: float
+) -> Event | None:
     """Return the event on this connection that shows the action, if there is one."""
     if entry.word in ("reject", "drain", "crash", "restart"):
         for event in connection.events:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from chaos.checks.connections import Connection
+from chaos.checks.connections import ConnectionRecord
 from chaos.checks.context import Context, Occurrence, Scope, label, seconds, window_line
 from chaos.checks.verdict import Judgement, Measure, Outcome, failed, passed, undecided, worst
 from chaos.trace import Event
@@ -78,13 +78,13 @@ def _connected_at(
     return None, False
 
 
-def _opened_since(context: Context, row: Occurrence, client: int) -> Iterator[Connection]:
+def _opened_since(context: Context, row: Occurrence, client: int) -> Iterator[ConnectionRecord]:
     for connection in context.of_client(client):
         if connection.open_s is not None and connection.open_s > row.start_s:
             yield connection
 
 
-def _flows_again(connection: Connection, row: Occurrence) -> bool:
+def _flows_again(connection: ConnectionRecord, row: Occurrence) -> bool:
     """Tell whether frames pass after the entry's end in each way in which they passed before it."""
     frames = connection.delivered_frames()
     before = {event.stream for event in frames if event.at_s < row.start_s}
@@ -92,7 +92,7 @@ def _flows_again(connection: Connection, row: Occurrence) -> bool:
     return bool(after) and before <= after
 
 
-def _nothing_sent(connection: Connection) -> bool:
+def _nothing_sent(connection: ConnectionRecord) -> bool:
     sent = any(
         event.kind == "frame" and (event.sent_by("client") or event.sent_by("server"))
         for event in connection.events
@@ -110,7 +110,7 @@ def _chain(context: Context, row: Occurrence, client: int, deadline_s: float) ->
     yield f"{seconds(deadline_s)}: the bound passed"
 
 
-def _fate(connection: Connection) -> str:
+def _fate(connection: ConnectionRecord) -> str:
     refusal, opened = connection.refusal(), connection.open_s
     if opened is not None:
         frames = connection.delivered_frames()

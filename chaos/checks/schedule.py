@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import pairwise
 
-from chaos.checks.connections import Connection, close_code, is_close_frame
+from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
 from chaos.checks.context import Context, concerns
 from chaos.checks.paths import client_round_trip_s, delay_after_s, path_hides_client
 from chaos.scenario.model import Client
@@ -45,7 +45,7 @@ class Delay:
     cold: bool
 
 
-def reaction_to(policy: Policy, connection: Connection) -> Reaction:
+def reaction_to(policy: Policy, connection: ConnectionRecord) -> Reaction:
     """Return how the policy answers to what ended this connection or attempt."""
     refusal = connection.refusal()
     if refusal is not None and refusal.kind == "response":
@@ -55,7 +55,9 @@ def reaction_to(policy: Policy, connection: Connection) -> Reaction:
     return Reaction.BACKOFF
 
 
-def ends_of(connection: Connection, client: Client, before_s: float) -> tuple[float, float] | None:
+def ends_of(
+    connection: ConnectionRecord, client: Client, before_s: float
+) -> tuple[float, float] | None:
     """Return the first sign of this attempt's end at the client, and the end of its socket, before a time.
 
     None when the next attempt began without either.
@@ -140,7 +142,7 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     return False
 
 
-def _ages_s(connection: Connection, ended_s: float) -> tuple[float, float] | None:
+def _ages_s(connection: ConnectionRecord, ended_s: float) -> tuple[float, float] | None:
     """Return the least and the greatest age at which the client may see this connection end; None if never open.
 
     A client that gave up a silent connection may count its life to the end, or only to the last frame it got.

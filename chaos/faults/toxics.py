@@ -104,14 +104,14 @@ class BandwidthMachine(QueueMachine, does=[Bandwidth]):
         self._rate = settings.rate  # KB/s is bytes per millisecond
         self.capacity_bytes = max(CAPACITY_BYTES, self._rate * BANDWIDTH_AHEAD_MS)
         self._rest = b""  # of the chunk that is being sent
-        self._due: float | None = None
+        self._due_s: float | None = None
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
-        if self._due is None and not self.queue and self._rate and not isinstance(unit, Data):
+        if self._due_s is None and not self.queue and self._rate and not isinstance(unit, Data):
             return [unit]
         self.felt = self.felt or "paced"
         self.hold(unit)
-        return self._begin(now) if self._due is None else []
+        return self._begin(now) if self._due_s is None else []
 
     def _begin(self, now: float) -> list[Unit]:
         """Start on the next chunk; ends of stream in front of it leave now."""
@@ -127,10 +127,10 @@ class BandwidthMachine(QueueMachine, does=[Bandwidth]):
         return out
 
     def _schedule(self, now: float) -> None:
-        self._due = now + min(100.0, len(self._rest) / self._rate) / 1000
+        self._due_s = now + min(100.0, len(self._rest) / self._rate) / 1000
 
     def wake_at(self) -> float | None:
-        return self._due
+        return self._due_s
 
     def wake(self, now: float) -> list[Unit]:
         piece, self._rest = self._rest[: self._rate * 100], self._rest[self._rate * 100 :]
@@ -138,11 +138,11 @@ class BandwidthMachine(QueueMachine, does=[Bandwidth]):
         if self._rest:
             self._schedule(now)
             return [Data(piece)]
-        self._due = None
+        self._due_s = None
         return [Data(piece), *self._begin(now)]
 
     def _release_chunk(self) -> list[Unit]:
-        rest, self._rest, self._due = self._rest, b"", None
+        rest, self._rest, self._due_s = self._rest, b"", None
         self.held_bytes -= len(rest)
         return [Data(rest)] if rest else []
 
@@ -163,28 +163,28 @@ class SlowCloseMachine(QueueMachine, does=[SlowClose]):
     def __init__(self, settings: SlowClose, place: Place) -> None:
         super().__init__(settings, place)
         self._delay_s = settings.delay / 1000
-        self._due: float | None = None
+        self._due_s: float | None = None
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if isinstance(unit, Data):
             return [unit]
         self.felt = self.felt or "held the end of stream"
         self.hold(unit)
-        self._due = now + self._delay_s
+        self._due_s = now + self._delay_s
         return []
 
     def wake_at(self) -> float | None:
-        return self._due
+        return self._due_s
 
     def wake(self, now: float) -> list[Unit]:
-        self._due = None
+        self._due_s = None
         return self.drain(now)
 
     def update(self, now: float, settings: SlowClose) -> list[Unit]:
         """Start the delay anew."""
         self._delay_s = settings.delay / 1000
-        if self._due is not None:
-            self._due = now + self._delay_s
+        if self._due_s is not None:
+            self._due_s = now + self._delay_s
         return []
 
 
@@ -234,21 +234,21 @@ class ResetPeerMachine(Machine, does=[ResetPeer]):
     def __init__(self, settings: ResetPeer, place: Place) -> None:
         super().__init__(settings, place)
         self._wait_s = settings.timeout / 1000
-        self._due: float | None = None
+        self._due_s: float | None = None
         self._done = False
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
-        if self._due is not None or self._done:
+        if self._due_s is not None or self._done:
             return []
         self.felt = self.felt or "reset"
-        self._due = now + self._wait_s
+        self._due_s = now + self._wait_s
         return self.wake(now) if self._wait_s == 0 else []
 
     def wake_at(self) -> float | None:
-        return self._due
+        return self._due_s
 
     def wake(self, now: float) -> list[Unit]:
-        self._due = None
+        self._due_s = None
         self._done = True
         return [Cut(rst=True)]
 
@@ -259,7 +259,7 @@ class ResetPeerMachine(Machine, does=[ResetPeer]):
 
     def drain(self, now: float) -> list[Unit]:
         """Finish a reset that has discarded something: the stream has a hole and must not go on."""
-        return self.wake(now) if self._due is not None else []
+        return self.wake(now) if self._due_s is not None else []
 
 
 class SlicerMachine(QueueMachine, does=[Slicer]):
@@ -269,12 +269,12 @@ class SlicerMachine(QueueMachine, does=[Slicer]):
         super().__init__(settings, place)
         self._settings = settings
         self._rng = place.rng
-        self._due: float | None = None
+        self._due_s: float | None = None
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         for piece in self._slice(unit):
             self.hold(piece)
-        return self.wake(now) if self._due is None else []
+        return self.wake(now) if self._due_s is None else []
 
     def _slice(self, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data) or self._settings.average_size <= 0:
@@ -287,16 +287,16 @@ class SlicerMachine(QueueMachine, does=[Slicer]):
         return [Data(piece) for piece in pieces]
 
     def wake_at(self) -> float | None:
-        return self._due
+        return self._due_s
 
     def wake(self, now: float) -> list[Unit]:
         out: list[Unit] = []
-        self._due = None
-        while self.queue and self._due is None:
+        self._due_s = None
+        while self.queue and self._due_s is None:
             unit = self.release()
             out.append(unit)
             if self._settings.delay > 0 and isinstance(unit, Data):
-                self._due = now + self._settings.delay / 1e6
+                self._due_s = now + self._settings.delay / 1e6
         return out
 
     def update(self, now: float, settings: Slicer) -> list[Unit]:
@@ -305,7 +305,7 @@ class SlicerMachine(QueueMachine, does=[Slicer]):
         return self.drain(now)
 
     def drain(self, now: float) -> list[Unit]:
-        self._due = None
+        self._due_s = None
         return super().drain(now)
 
 

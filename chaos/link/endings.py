@@ -101,7 +101,7 @@ class UnderWay(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Effect:
     """What follows from an ending: a row of the table.
 
     `enters` is what enters the pipe of the stream; `then` is the stream's next state, None if it stays.
@@ -120,42 +120,42 @@ _FAITHFUL: tuple[EndPolicy, ...] = ("faithful",)
 _TOXIPROXY: tuple[EndPolicy, ...] = ("toxiproxy",)
 _ANY_READ = (Ending.FIN_READ, Ending.RST_READ, Ending.CLOSE_READ)
 _ANY_LOST = (Ending.TARGET_LOST, Ending.TARGET_LOST_ENDED)
-_CLOSE_TARGET = Outcome(then=ENDED, target=Tell.CLOSE)
-_CUT_OFF_OTHER = Outcome(then=ENDED, target=Tell.CLOSE, other=UnderWay.PASS_AND_END)
-_CLOSE_BOTH = Outcome(then=OVER, target=Tell.CLOSE, source=Tell.CLOSE, other=UnderWay.DISCARD)
-_RESET_BOTH = Outcome(then=OVER, target=Tell.RST, source=Tell.RST, other=UnderWay.DISCARD)
-_RESET_TARGET = Outcome(then=OVER, target=Tell.RST, other=UnderWay.DISCARD)
-_ANSWER_RST = Outcome(other=UnderWay.PASS_AND_RST)
+_CLOSE_TARGET = Effect(then=ENDED, target=Tell.CLOSE)
+_CUT_OFF_OTHER = Effect(then=ENDED, target=Tell.CLOSE, other=UnderWay.PASS_AND_END)
+_CLOSE_BOTH = Effect(then=OVER, target=Tell.CLOSE, source=Tell.CLOSE, other=UnderWay.DISCARD)
+_RESET_BOTH = Effect(then=OVER, target=Tell.RST, source=Tell.RST, other=UnderWay.DISCARD)
+_RESET_TARGET = Effect(then=OVER, target=Tell.RST, other=UnderWay.DISCARD)
+_ANSWER_RST = Effect(other=UnderWay.PASS_AND_RST)
 
-_Row = tuple[tuple[EndPolicy, ...], Iterable[Ending], Iterable[StreamState], Outcome]
+_Row = tuple[tuple[EndPolicy, ...], Iterable[Ending], Iterable[StreamState], Effect]
 _ROWS: tuple[_Row, ...] = (
-    (_FAITHFUL, [Ending.FIN_READ], [OPEN], Outcome(then=ENDING, enters=Fin())),
-    (_FAITHFUL, [Ending.RST_READ], [OPEN], Outcome(then=ENDING, enters=Rst())),
-    (_FAITHFUL, [Ending.CLOSE_READ], _ALIVE, Outcome()),
-    (_FAITHFUL, [Ending.FIN_PASSED], [ENDING], Outcome(then=ENDED, target=Tell.FIN)),
+    (_FAITHFUL, [Ending.FIN_READ], [OPEN], Effect(then=ENDING, enters=Fin())),
+    (_FAITHFUL, [Ending.RST_READ], [OPEN], Effect(then=ENDING, enters=Rst())),
+    (_FAITHFUL, [Ending.CLOSE_READ], _ALIVE, Effect()),
+    (_FAITHFUL, [Ending.FIN_PASSED], [ENDING], Effect(then=ENDED, target=Tell.FIN)),
     (_FAITHFUL, [Ending.RST_PASSED], _ALIVE, _RESET_TARGET),
     (_FAITHFUL, [Ending.CUT], _ALIVE, _CLOSE_BOTH),
     # the reader of the target tells why
-    (_FAITHFUL, [Ending.TARGET_LOST], _ALIVE, Outcome()),
+    (_FAITHFUL, [Ending.TARGET_LOST], _ALIVE, Effect()),
     # what was sent last is answered with an RST: without a link, the target would answer so
     (_FAITHFUL, [Ending.TARGET_LOST_ENDED], _ALIVE, _ANSWER_RST),
     # any end becomes a FIN
-    (_TOXIPROXY, _ANY_READ, [OPEN], Outcome(then=ENDING, enters=Fin())),
+    (_TOXIPROXY, _ANY_READ, [OPEN], Effect(then=ENDING, enters=Fin())),
     # the target was lost before
-    (_TOXIPROXY, _ANY_READ, [ENDED], Outcome(enters=Fin())),
+    (_TOXIPROXY, _ANY_READ, [ENDED], Effect(enters=Fin())),
     # the closed socket of the target ends the other stream, behind its bytes
     (_TOXIPROXY, [Ending.FIN_PASSED], [ENDING, ENDED], _CLOSE_TARGET),
     (_TOXIPROXY, _ANY_LOST, _ALIVE, _CLOSE_TARGET),
     (_TOXIPROXY, [Ending.CUT], _ALIVE, _CUT_OFF_OTHER),
     (POLICIES, [Ending.CUT_RST], _ALIVE, _RESET_BOTH),
-    (POLICIES, [Ending.CUT_SOURCE], _ALIVE, Outcome(source=Tell.CLOSE)),
-    (POLICIES, [Ending.CUT_SOURCE_RST], _ALIVE, Outcome(source=Tell.RST)),
+    (POLICIES, [Ending.CUT_SOURCE], _ALIVE, Effect(source=Tell.CLOSE)),
+    (POLICIES, [Ending.CUT_SOURCE_RST], _ALIVE, Effect(source=Tell.RST)),
     (POLICIES, [Ending.CLOSED], _ALIVE, _CLOSE_BOTH),
     # what comes too late means nothing
-    (POLICIES, Ending, [OVER], Outcome()),
+    (POLICIES, Ending, [OVER], Effect()),
 )
 
-TABLE: Mapping[tuple[EndPolicy, Ending, StreamState], Outcome] = {
+TABLE: Mapping[tuple[EndPolicy, Ending, StreamState], Effect] = {
     (policy, ending, state): outcome
     for policies, endings, states, outcome in _ROWS
     for policy in policies
@@ -197,7 +197,7 @@ class Endings:
         """Return whether the connection is over once nothing of a stream is on its way."""
         return stream in self._cut_off
 
-    def move(self, stream: Stream, ending: Ending) -> Outcome:
+    def move(self, stream: Stream, ending: Ending) -> Effect:
         """Change the state by an ending of a stream, and return what is to be done. Raises IllegalEnding.
 
         A target that is lost may have ended before: which of the two it is, is known here.

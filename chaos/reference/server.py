@@ -200,9 +200,9 @@ class ReferenceServer:
     ) -> None:
         """Carry out the timeline's actions until the channel is closed; what takes time runs in `nursery`."""
         async for command in commands:
-            self._carry_out(command, nursery)
+            self._obey_command(command, nursery)
 
-    def _carry_out(self, command: Command, nursery: trio.Nursery) -> None:
+    def _obey_command(self, command: Command, nursery: trio.Nursery) -> None:
         parameters = command.parameters
         match command.action, command.ends:
             case "close", False:

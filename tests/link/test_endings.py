@@ -17,11 +17,11 @@ from chaos.link.endings import (
     READ,
     SIDES,
     TABLE,
+    Effect,
     Ending,
     Endings,
     EndPolicy,
     IllegalEnding,
-    Outcome,
     StreamState,
     Tell,
     UnderWay,
@@ -61,11 +61,11 @@ def tell(word: str) -> Tell:
     return Tell.NOTHING if word == "-" else Tell[word]
 
 
-def expected() -> dict[tuple[str, Ending, StreamState], Outcome]:
-    found: dict[tuple[str, Ending, StreamState], Outcome] = {}
+def expected() -> dict[tuple[str, Ending, StreamState], Effect]:
+    found: dict[tuple[str, Ending, StreamState], Effect] = {}
     for line in ROWS.strip().splitlines():
         policy, ending, states, then, enters, target, source, other = line.split()
-        outcome = Outcome(
+        outcome = Effect(
             then=None if then == "-" else StreamState[then],
             enters=UNITS[enters],
             target=tell(target),
@@ -75,7 +75,7 @@ def expected() -> dict[tuple[str, Ending, StreamState], Outcome]:
         for each, state in product(POLICIES if policy == "both" else (policy,), states.split(",")):
             found[each, Ending[ending], StreamState[state]] = outcome
     for each, ending_ in product(POLICIES, Ending):
-        found[each, ending_, StreamState.OVER] = Outcome()
+        found[each, ending_, StreamState.OVER] = Effect()
     return found
 
 
@@ -134,7 +134,7 @@ def test_what_is_over_stays_over_and_tells_nobody(
     endings = Endings(policy)
     endings.move("upstream", Ending.CLOSED)
     for stream, ending in moves:
-        assert endings.move(stream, ending) == Outcome()
+        assert endings.move(stream, ending) == Effect()
         assert endings.over
 
 
