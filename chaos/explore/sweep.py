@@ -39,7 +39,7 @@ JOB_SEEDS_MAX = 25
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Question:
-    """What a sweep asks: which scenarios, which seeds, how far from what is written.
+    """What a sweep asks: which scenarios, how many seeds, and how much `vary` may change the scenario (`bounds`).
 
     `shard` (k, n) takes every nth seed, from the kth on, so that n machines share the work without talking.
     """

@@ -25,7 +25,7 @@ class StallMachine(QueueMachine, does=[Stall]):
 
 
 class BlackholeMachine(Machine, does=[Blackhole]):
-    """Discards everything for good, as a middlebox does that has forgotten the flow."""
+    """Discards everything for good, like a middlebox that has forgotten the flow."""
 
     sticky = True
 

@@ -67,7 +67,7 @@ class Pipe:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing will come out that is not put in first."""
+        """Whether the pipe holds nothing."""
         return not self.buffered and self.wake_at() is None
 
     @property
@@ -77,7 +77,7 @@ class Pipe:
 
     @property
     def transparent(self) -> bool:
-        """Whether bytes may pass beside the pipe: nothing acts on them, and no frames are to be kept count of.
+        """Whether bytes may pass beside the pipe: no machine acts on them, and frames need not be counted.
 
         A `noop`, and what toxicity did not select, act on nothing.
         """

@@ -93,6 +93,7 @@ class LatencyMachine(Machine, does=[Latency]):
         return [*out, *self.wake(now)]
 
     def drain(self, now: float) -> list[Unit]:
+        """Return everything that is held, in order, at once."""
         return [self._pop() for _ in range(len(self._queue))]
 
 
@@ -154,6 +155,7 @@ class BandwidthMachine(QueueMachine, does=[Bandwidth]):
         return [*out, *self._begin(now)]
 
     def drain(self, now: float) -> list[Unit]:
+        """Return everything that is held, in order, at once."""
         return [*self._release_chunk(), *super().drain(now)]
 
 

@@ -5,6 +5,10 @@ is read from the source, and when it has left the pipe behind the bytes that wer
 connections, targets are lost, and somebody outside may close or reset. For each of these endings, `TABLE` says what
 the two sides are told, what becomes of the bytes that are on their way, and what the state of the stream is then.
 
+For example, the server resets the connection: its stream is `downstream`, and `RST_READ` puts an RST into the pipe behind
+the bytes that are on their way to the client. Once it has left the pipe, `RST_PASSED` tells the client an RST and discards
+what is on its way upstream. By the policy `toxiproxy` a FIN enters instead, and `FIN_PASSED` closes the client's socket.
+
 Everything that decides how a connection ends is in this file, and nothing in it knows a socket. An ending that cannot
 happen in a state has no row: `Endings.move` raises IllegalEnding for it, and nothing has changed.
 """
@@ -92,12 +96,12 @@ class Tell(Enum):
 
 
 class UnderWay(Enum):
-    """What becomes of the bytes that are on their way in the other stream."""
+    """What becomes of the bytes that are on their way in the other stream; DISCARD speaks of both streams."""
 
     PASS = auto()
     PASS_AND_END = auto()  # they pass, and the connection is over behind them
     PASS_AND_RST = auto()  # they pass, and an RST behind them
-    DISCARD = auto()  # the connection is over, for the bytes of this stream too
+    DISCARD = auto()  # the connection is over at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +178,7 @@ class IllegalEnding(Exception):
 
 
 class Endings:
-    """The state of one connection with regard to its end: `move` is the only way to change it, with `is_over`."""
+    """The state of one connection with regard to its end. Only `move` and `check_over` change it."""
 
     __slots__ = ("_cut_off", "_ended_sides", "_policy", "states")
 
@@ -200,7 +204,7 @@ class Endings:
     def move(self, stream: Stream, ending: Ending) -> Effect:
         """Change the state by an ending of a stream, and return what is to be done. Raises IllegalEnding.
 
-        A target that is lost may have ended before: which of the two it is, is known here.
+        If the target had already ended its own stream, TARGET_LOST is treated as TARGET_LOST_ENDED.
         """
         source, target = SIDES[stream]
         if ending is Ending.TARGET_LOST and target in self._ended_sides:
@@ -224,7 +228,9 @@ class Endings:
             self._end_all()
         return outcome
 
-    def is_over(self, *, empty: Callable[[Stream], bool], dead: Callable[[Stream], bool]) -> bool:
+    def check_over(
+        self, *, empty: Callable[[Stream], bool], dead: Callable[[Stream], bool]
+    ) -> bool:
         """Return whether nothing can be delivered any more; if so, the connection is over from now on.
 
         `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.

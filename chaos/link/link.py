@@ -114,7 +114,7 @@ class ClientLink:
         self._replace_stages()
 
     def remove(self, key: Key) -> None:
-        """End what is in force under this key; what is not in force is no mistake."""
+        """Remove the toxic or fault with this key; do nothing if there is none."""
         self._active.pop(key, None)
         refuses = any(stage.settings.refuses for stage, _ in self._active.values())
         if not self._listener.listens and not refuses:

@@ -174,7 +174,7 @@ class Relay:
         self.end("upstream", Ending.CLOSED)
 
     def reset(self, side: Side | Literal["both"] = "both") -> None:
-        """Send an RST now. Towards one side only, the other is left with a path that swallows everything."""
+        """Send an RST now. With one side given, the other is told nothing, and all that it sends is discarded."""
         if side == "both":
             self.end("upstream", Ending.CUT_RST)
             return
@@ -220,7 +220,7 @@ class Relay:
     def end_if_over(self) -> None:
         """End the connection if nothing can be delivered any more."""
         ways = self._directions
-        if self._endings.is_over(
+        if self._endings.check_over(
             empty=lambda stream: ways[stream].is_empty, dead=lambda stream: ways[stream].pipe.dead
         ):
             self._stop()

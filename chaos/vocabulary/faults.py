@@ -49,7 +49,7 @@ class PathFault(Fault):
 
 
 def retry_s(retry_after_s: float | None) -> float:
-    """Return for how long a correct client may stay away that was told to wait: it spreads its return."""
+    """Return for how long a correct client that was told to wait may stay away: it spreads its return."""
     return 0.0 if retry_after_s is None else 1.2 * retry_after_s + 1
 
 

@@ -139,7 +139,7 @@ def test_what_is_over_stays_over_and_tells_nobody(
 
 
 def over(endings: Endings, *, empty: str = "", dead: str = "") -> bool:
-    return endings.is_over(empty=lambda one: one in empty, dead=lambda one: one in dead)
+    return endings.check_over(empty=lambda one: one in empty, dead=lambda one: one in dead)
 
 
 def test_two_half_closes_end_a_connection() -> None:
