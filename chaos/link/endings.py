@@ -5,9 +5,10 @@ is read from the source, and when it has left the pipe behind the bytes that wer
 connections, targets are lost, and somebody outside may close or reset. For each of these endings, `TABLE` says what
 the two sides are told, what becomes of the bytes that are on their way, and what the state of the stream is then.
 
-For example, the server resets the connection: its stream is `downstream`, and `RST_READ` puts an RST into the pipe behind
-the bytes that are on their way to the client. Once it has left the pipe, `RST_PASSED` tells the client an RST and discards
-what is on its way upstream. By the policy `toxiproxy` a FIN enters instead, and `FIN_PASSED` closes the client's socket.
+For example, the server resets the connection: its stream is `downstream`, and `RST_READ` puts an RST into the pipe,
+behind the bytes that are on their way to the client. Once it has left the pipe, `RST_PASSED` tells the client an RST
+and discards what is on its way upstream. By the policy `toxiproxy` a FIN enters instead, and `FIN_PASSED` closes the
+client's socket.
 
 Everything that decides how a connection ends is in this file, and nothing in it knows a socket. An ending that cannot
 happen in a state has no row: `Endings.move` raises IllegalEnding for it, and nothing has changed.
