@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import HealthCheck, settings
 
+pytest_plugins = ["support.half_open", "support.servers"]
+
 # How long an example takes says more about the machine than about the code. The same commit gives the same answer:
 # examples are drawn from a fixed seed; `--hypothesis-profile explore` draws others each time.
 settings.register_profile(
