@@ -60,7 +60,7 @@ def test_a_last_line_that_was_cut_off_is_left_out() -> None:
 def test_a_broken_line_in_the_middle_is_named() -> None:
     lines = dump_trace(TRACE).splitlines(keepends=True)
     lines[2] = "{}\n"
-    with pytest.raises(ValueError, match="line 3 is not part of a trace"):
+    with pytest.raises(ValueError, match="line 3"):
         parse_trace(lines)
 
 
@@ -104,7 +104,7 @@ def test_what_a_subject_says_is_kept_as_json_and_can_be_written() -> None:
             "note", text="half a pair: \ud800, and a whole one: 😀", more=({"é": (1, None)}, True)
         )
         for wrong in (object(), {1, 2}, b"x"):
-            with pytest.raises(TypeError, match="that JSON can hold"):
+            with pytest.raises(TypeError, match="JSON"):
                 report("note", text=[wrong])
     finally:
         current_reporter.reset(token)

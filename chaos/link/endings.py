@@ -10,8 +10,9 @@ behind the bytes that are on their way to the client. Once it has left the pipe,
 and discards what is on its way upstream. By the policy `toxiproxy` a FIN enters instead, and `FIN_PASSED` closes the
 client's socket.
 
-Everything that decides how a connection ends is in this file, and nothing in it knows a socket. An ending that cannot
-happen in a state has no row: `Endings.move` raises IllegalEnding for it, and nothing has changed.
+Everything that decides how a carried connection ends is in this file, and nothing in it knows a socket. (A connection
+that could not be dialed is never carried: `link.py` tells its client an RST.) Who makes the link chooses the policy.
+An ending that cannot happen in a state has no row: `Endings.move` raises IllegalEnding for it, and nothing changes.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Repetition is written out, windows become an `on` and an `off` step. Nothing is drawn here: every random choice
 is made where it applies, by a generator that `generator` derives from the seed and the name of the choice, so
-that adding one fault does not disturb the draws of the others.
+that appending a fault to the timeline does not disturb the draws of the others.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
+from support.figures import figures
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
@@ -169,10 +170,9 @@ class Story:
         assert len(found) == 1, found
         return found[0]
 
-    def result(self, check: str) -> tuple[str, str]:
-        """Return outcome and reason of a check's only finding."""
-        finding = self.finding(check)
-        return finding.outcome.value, finding.reason
+    def result(self, check: str) -> tuple[str | float, ...]:
+        """Return the outcome of a check's only finding, and the numbers of its reason."""
+        return figures(self.finding(check))
 
 
 @pytest.fixture

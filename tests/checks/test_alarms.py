@@ -24,10 +24,7 @@ def slow(story, entry, expect):
 
 
 def test_a_connection_that_is_kept_passes(slow):
-    assert slow(during="slow").result("no_false_alarm") == (
-        "PASS",
-        "no connection that was alive was given up during `latency` (slow)",
-    )
+    assert slow(during="slow").result("no_false_alarm") == ("PASS",)
 
 
 @pytest.mark.parametrize("kind", ["close", "fin", "rst"])
@@ -40,10 +37,8 @@ def test_a_client_that_gives_up_a_slow_connection_fails(slow, kind):
     )
     finding = made.finding("no_false_alarm")
     how = {"close": "Close 1011", "fin": "a FIN", "rst": "an RST"}[kind]
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        f"client 1 gave up connection 1 at 30.000 s with {how}, though the path was alive",
-    )
+    assert finding.outcome.value == "FAIL"
+    assert f"30.000 s with {how}" in finding.reason
     assert finding.evidence[-1] == f"30.000 s: {how} sent by the client"
 
 
@@ -147,7 +142,7 @@ def test_an_entry_as_slow_as_the_pong_timeout_excuses(
 
 def test_without_a_connection_in_the_window_nothing_can_be_said(slow):
     made = slow(during="hole").end(60, "rst", 1, "client", by="server")
-    assert made.result("no_false_alarm") == ("INCONCLUSIVE", "no connection was open in the window")
+    assert made.result("no_false_alarm") == ("INCONCLUSIVE",)
 
 
 @pytest.mark.parametrize(("client_ends_at_s", "outcome"), [(28.0, "PASS"), (40.0, "FAIL")])

@@ -7,6 +7,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.figures import figures, numbers
 
 from chaos.checks.backoff import Law, _complain
 from chaos.checks.context import Context
@@ -135,7 +136,7 @@ def test_a_schedule_without_jitter_fails_where_full_jitter_is_stated(series, tex
 def test_forty_delays_at_either_end_of_their_range_are_not_uniform():
     series = [min(1.0, 2.0**step) * (0.03 if step % 2 else 0.96) for step in range(40)]
     plan = plan_of("full", factor=1.0)
-    assert "does not draw uniformly" in str(complaints(plan, as_delays(series))[0])
+    assert "uniformly" in str(complaints(plan, as_delays(series))[0])
     assert None in complaints(plan, as_delays(series[:19]))
 
 
@@ -176,10 +177,7 @@ def outage(story, entry, expect):
 
 def test_a_schedule_read_from_a_trace_passes(outage):
     finding = outage([0.5, 1.1, 3.0, 2.5], after="away").finding("backoff")
-    assert (finding.outcome.value, finding.reason) == (
-        "PASS",
-        "4 delays follow the schedule (full jitter)",
-    )
+    assert figures(finding) == ("PASS", 4)
     assert finding.measured == {
         "delays": 4, "delays_of_one_client": 4, "shortest_s": 0.5, "longest_s": 3.0,
     }  # fmt: skip
@@ -187,28 +185,16 @@ def test_a_schedule_read_from_a_trace_passes(outage):
 
 def test_a_delay_beyond_its_cap_fails_with_the_series(outage):
     finding = outage([0.5, 1.1, 9.0]).finding("backoff")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 waited 9.000 s after failure 3; expected at most 4 s",
-    )
-    assert finding.evidence[0] == (
-        "20.000 s: attempt over; next at 20.500 s, after 0.500 s (schedule: 0–1 s)"
-    )
+    assert figures(finding) == ("FAIL", 1, 9, 3, 4)
+    assert numbers(finding.evidence[0]) == (20, 20.5, 0.5, 0, 1)
 
 
 def test_hammering_fails_from_three_delays_on(outage):
-    outcome, reason = outage([0.001, 0.001, 0.001]).result("backoff")
-    assert outcome == "FAIL"
-    assert reason.startswith(
-        "client 1 hammers: its 3 delays are 0.1% of their caps on average (chance"
-    )
+    assert outage([0.001, 0.001, 0.001]).result("backoff")[:4] == ("FAIL", 1, 3, 0.1)
 
 
 def test_too_few_delays_cannot_be_judged(outage):
-    assert outage([0.5, 1.0]).result("backoff") == (
-        "INCONCLUSIVE",
-        "only 2 delays of one client could be seen; expected at least 3",
-    )
+    assert outage([0.5, 1.0]).result("backoff") == ("INCONCLUSIVE", 2, 3)
 
 
 def test_attempts_that_no_link_saw_count_as_well(outage):
@@ -316,10 +302,7 @@ def test_a_teardown_beyond_the_close_timeout_is_no_excuse(story, expect):
         expect=[expect("backoff", initial="1s", max="8s")],
     )
     made.steady().connect(1).close(20, code=1012).end(29, "fin", 1, "client").connect(29.5, 2)
-    assert made.result("backoff") == (
-        "FAIL",
-        "client 1 waited 9.500 s after failure 1; expected at most 1 s",
-    )
+    assert made.result("backoff") == ("FAIL", 1, 9.5, 1, 1)
 
 
 def test_who_waits_out_the_close_timeout_cuts_the_socket_just_after_it(story, expect):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.figures import figures
 
 
 @pytest.fixture
@@ -15,18 +16,12 @@ def pair(story, expect):
 
 
 def test_an_old_connection_that_ended_before_passes(pair):
-    assert pair().end(19, "rst", 1, "client").result("single_connection") == (
-        "PASS",
-        "client 1 had one connection at a time",
-    )
+    assert pair().end(19, "rst", 1, "client").result("single_connection") == ("PASS", 1)
 
 
 def test_an_old_connection_that_lives_on_fails(pair):
     finding = pair().finding("single_connection")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 kept connection 1 to the end of the run, 100.000 s beside connection 2 (expected at most 0.5 s)",
-    )
+    assert figures(finding) == ("FAIL", 1, 1, 100, 2, 0.5)
 
 
 @pytest.mark.parametrize(("at_s", "outcome"), [(20.5, "PASS"), (20.51, "FAIL")])
@@ -50,7 +45,7 @@ def test_an_attempt_that_hangs_beside_an_open_connection_fails(story, expect):
         story(expect=[expect("single_connection")]).steady().connect(1).end(5, "rst", 1, "client")
     )
     made.add(10, "attempt", client=1, connection=2).connect(20, 3)
-    assert "kept attempt 2 to the end of the run" in made.result("single_connection")[1]
+    assert made.result("single_connection")[0] == "FAIL"
 
 
 def test_an_attempt_that_the_link_could_not_read_is_not_judged(story, entry, expect):
@@ -81,10 +76,7 @@ def test_an_attempt_that_the_link_reads_late_is_judged_from_then_on(story, entry
 
 def test_one_connection_proves_nothing(story, expect):
     made = story(expect=[expect("single_connection")]).steady().connect(1)
-    assert made.result("single_connection") == (
-        "INCONCLUSIVE",
-        "no client opened a second connection",
-    )
+    assert made.result("single_connection") == ("INCONCLUSIVE",)
 
 
 @pytest.fixture
@@ -101,59 +93,41 @@ def stall(story, entry, expect):
 
 def test_the_right_code_passes(stall):
     made = stall(by="client", code=(1011, 4008)).close(25, by="client", code=4008)
-    assert made.result("close_code") == ("PASS", "client 1 closed with 4008 at 25.000 s")
+    assert made.result("close_code") == ("PASS", 1, 4008, 25)
 
 
 def test_the_wrong_code_fails(stall):
     made = stall(by="client", code=1011).close(25, by="client", code=1000)
-    assert made.result("close_code") == (
-        "FAIL",
-        "client 1 closed with 1000 at 25.000 s; expected 1011",
-    )
+    assert made.result("close_code") == ("FAIL", 1, 1000, 25, 1011)
 
 
 def test_a_close_frame_without_a_code_is_1005(stall):
     made = stall(by="client", code=1011).frame(25, by="client", opcode="close")
-    assert made.result("close_code") == (
-        "FAIL",
-        "client 1 closed with 1005 at 25.000 s; expected 1011",
-    )
+    assert made.result("close_code") == ("FAIL", 1, 1005, 25, 1011)
 
 
 def test_no_close_frame_at_all_fails_and_an_earlier_one_does_not_count(stall):
     made = stall(by="server", code=1011)
-    assert made.result("close_code") == (
-        "FAIL",
-        "the server, to client 1, sent no Close frame; expected code 1011",
-    )
+    assert made.result("close_code") == ("FAIL", 1, 1011)
     assert made.close(25, by="client", code=1011).result("close_code")[0] == "FAIL"
 
 
 def test_without_a_connection_no_code_can_be_expected(stall):
     made = stall(code=1011).end(10, "fin", 1, "client", by="server")
-    assert made.result("close_code") == ("INCONCLUSIVE", "no connection was open then")
+    assert made.result("close_code") == ("INCONCLUSIVE",)
 
 
 def test_early_data_fails(story, expect):
     made = story(expect=[expect("never_sends_before_open")]).steady().connect(1)
-    assert made.result("never_sends_before_open") == (
-        "PASS",
-        "nothing was sent before the 101 in 1 handshakes",
-    )
+    assert made.result("never_sends_before_open") == ("PASS", 101, 1)
     made.add(1, "early_data", client=1, connection=1, bytes=12)
-    assert made.result("never_sends_before_open") == (
-        "FAIL",
-        "client 1 sent 12 bytes on connection 1 at 1.000 s, before its 101",
-    )
+    assert made.result("never_sends_before_open") == ("FAIL", 1, 12, 1, 1, 101)
 
 
 def test_without_a_handshake_nothing_can_be_said_about_early_data(story, expect):
     made = story(expect=[expect("never_sends_before_open")]).steady()
     made.add(1, "attempt", client=1, connection=1).add(1, "open", client=1, connection=1)
-    assert made.result("never_sends_before_open") == (
-        "INCONCLUSIVE",
-        "no handshake request was seen",
-    )
+    assert made.result("never_sends_before_open") == ("INCONCLUSIVE",)
 
 
 @pytest.fixture
@@ -166,11 +140,8 @@ def refusal(story, expect):
 
 def test_attempts_after_the_first_refusal_are_counted(refusal):
     made = refusal(status=403, attempts_max=1).rejected(20, 2, 403).rejected(25, 3, 403)
-    assert made.result("handshake") == ("PASS", "client 1 made 1 attempts after its first refusal")
-    assert made.rejected(30, 4, 403).result("handshake") == (
-        "FAIL",
-        "client 1 made 2 attempts after its first refusal; expected at most 1",
-    )
+    assert made.result("handshake") == ("PASS", 1, 1)
+    assert made.rejected(30, 4, 403).result("handshake") == ("FAIL", 1, 2, 1)
 
 
 def test_attempts_after_one_that_opened_are_no_answer_to_the_refusal_before_it(refusal):
@@ -184,7 +155,7 @@ def test_attempts_after_one_that_opened_are_no_answer_to_the_refusal_before_it(r
 
 def test_another_status_fails(refusal):
     made = refusal(status=403).rejected(20, 2, 503)
-    assert made.result("handshake") == ("FAIL", "expected a refusal with HTTP 403, saw 503")
+    assert made.result("handshake") == ("FAIL", 403, 503)
 
 
 @pytest.mark.parametrize(("at_s", "outcome"), [(24.9, "FAIL"), (25.0, "PASS"), (26.0, "PASS")])
@@ -199,16 +170,10 @@ def test_a_run_that_ends_within_the_retry_after_says_nothing(refusal):
 
 
 def test_without_a_refusal_there_is_no_conduct_to_judge(refusal):
-    assert refusal(attempts_max=0).result("handshake") == (
-        "INCONCLUSIVE",
-        "no handshake was refused",
-    )
-    assert refusal(retry_after=True).rejected(20, 2, 503).result("handshake") == (
-        "INCONCLUSIVE",
-        "no refusal carried a Retry-After",
-    )
+    assert refusal(attempts_max=0).result("handshake") == ("INCONCLUSIVE",)
+    assert refusal(retry_after=True).rejected(20, 2, 503).result("handshake") == ("INCONCLUSIVE",)
 
 
 def test_a_client_that_stays_away_longer_than_asked_passes(refusal):
     made = refusal(retry_after=True).rejected(20, 2, 429, retry_after_s=5)
-    assert made.result("handshake") == ("PASS", "client 1 waited to the end after Retry-After 5 s")
+    assert made.result("handshake") == ("PASS", 1, 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.figures import figures
 
 
 @pytest.fixture
@@ -29,21 +30,12 @@ def flow(story, expect):
 @pytest.mark.parametrize("reports", [True, False])
 def test_all_handled_passes(flow, reports):
     finding = flow(reports=reports, lost=0, duplicated=0, reordered=0).finding("delivers")
-    assert (finding.outcome.value, finding.reason) == (
-        "PASS",
-        (
-            "server to client 1: 0 lost, 0 duplicated, 0 reordered of 10 "
-            "(expected at most 0 lost, 0 duplicated, 0 reordered)"
-        ),
-    )
+    assert figures(finding) == ("PASS", 1, 0, 0, 0, 10, 0, 0, 0)
 
 
 def test_lost_messages_fail_with_their_ids(flow):
     finding = flow([1, 2, 3, 5, 6, 7, 8, 9], lost=1).finding("delivers")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "server to client 1: 2 lost, 0 duplicated, 0 reordered of 10 (expected at most 1 lost)",
-    )
+    assert figures(finding) == ("FAIL", 1, 2, 0, 0, 10, 1)
     assert finding.evidence == ("lost: id 4 at 13.000 s, id 10 at 19.000 s",)
 
 
@@ -76,10 +68,7 @@ def test_client_messages_are_counted_per_sender(story, expect):
     for client in (1, 2):
         made.add(10, "send", client=client, subject="client", id=1)
     made.add(11, "message", subject="server", id=1, sender="client-1")
-    assert made.result("delivers") == (
-        "FAIL",
-        "client 2 to server: 1 lost, 0 duplicated, 0 reordered of 1 (expected at most 0 lost)",
-    )
+    assert made.result("delivers") == ("FAIL", 2, 1, 0, 0, 1, 0)
     made.add(11, "message", subject="server", id=1, sender="client-2")
     assert made.finding("delivers").outcome.value == "PASS"
 
@@ -98,13 +87,10 @@ def test_ids_that_begin_again_after_a_restart_are_no_duplicates(story, expect):
 
 def test_nothing_sent_and_nothing_reported_say_nothing(story, flow, expect):
     made = story(expect=[expect("delivers", lost=0)]).connect(1).steady()
-    assert made.result("delivers") == ("INCONCLUSIVE", "no workload message was sent")
+    assert made.result("delivers") == ("INCONCLUSIVE",)
     made = story(client={"command": ["x"]}, expect=[expect("delivers", lost=0)]).connect(1).steady()
     made.frame(10, id=1)
-    assert made.result("delivers") == (
-        "INCONCLUSIVE",
-        "the client does not report the messages it handled (level 1)",
-    )
+    assert made.result("delivers") == ("INCONCLUSIVE", 1)
 
 
 @pytest.fixture
@@ -128,10 +114,7 @@ def handlers(story, expect):
 def test_one_handler_passes_and_a_left_over_one_fails(handlers):
     assert handlers(1).result("single_handler")[0] == "PASS"
     finding = handlers(2).finding("single_handler")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 handled message 2 2 times, delivered 1 times (1 such messages)",
-    )
+    assert figures(finding) == ("FAIL", 1, 2, 2, 1, 1)
     assert finding.evidence == ("id 2: handled at 25.000 s, 25.000 s",)
 
 
@@ -140,7 +123,7 @@ def test_a_message_delivered_twice_may_be_handled_twice(handlers):
 
 
 def test_without_a_reconnection_or_a_message_after_it_nothing_can_be_said(handlers):
-    nothing = ("INCONCLUSIVE", "no subject handled a message after a reconnection")
+    nothing = ("INCONCLUSIVE",)
     assert handlers(2, reconnect=False).result("single_handler") == nothing
     assert handlers(0).result("single_handler") == nothing
 
@@ -158,10 +141,7 @@ def test_unreadable_frames_say_nothing(handlers):
                 stream=event.stream,
                 data=data,
             )
-    assert made.result("single_handler") == (
-        "INCONCLUSIVE",
-        "the link could not read the ids of the frames to client 1",
-    )
+    assert made.result("single_handler") == ("INCONCLUSIVE", 1)
 
 
 def test_a_client_that_starts_anew_begins_its_own_ids_again(story, expect):

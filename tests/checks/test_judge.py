@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.figures import figures
 
 from chaos.checks.judge import JUDGES, judge
 from chaos.checks.verdict import Finding, Outcome, Verdict
@@ -65,7 +66,7 @@ def test_a_subject_that_never_connects_is_inconclusive_whatever_else_failed(run)
     made.events = [e for e in made.events if e.kind in ("start", "apply", "felt")]
     verdict = made.refused(3, 1).verdict()
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert guard(verdict, "connected").reason == "client 1 never had a connection open"
+    assert guard(verdict, "connected").outcome is Outcome.INCONCLUSIVE
     assert guard(verdict, "connected").evidence == (
         "3.000 s: attempt of client 1: dial_failed refused",
     )
@@ -76,23 +77,21 @@ def test_without_a_steady_state_a_failure_is_held_back(run):
     made.events = [e for e in made.events if e.at_s < 21]
     verdict = made.verdict()
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert guard(verdict, "steady_state").reason == "the steady state was never reached"
-    assert verdict.findings[-1].reason.startswith("not judged, since the steady state was never")
+    assert guard(verdict, "steady_state").outcome is Outcome.INCONCLUSIVE
+    assert verdict.findings[-1].outcome is Outcome.INCONCLUSIVE
     assert made.steady().verdict().outcome is Outcome.FAIL
 
 
 def test_a_steady_state_after_the_first_fault_is_too_late(run):
-    reason = guard(run().steady(30).verdict(), "steady_state").reason
-    assert reason == (
-        "the steady state was reached at 30.000 s, after the first entry took effect at 20.000 s"
-    )
+    finding = guard(run().steady(30).verdict(), "steady_state")
+    assert figures(finding) == ("INCONCLUSIVE", 30, 20)
 
 
 def test_scenarios_about_the_handshake_need_an_attempt_that_met_the_fault(run):
     made = run(steady_state="none")
-    assert guard(made.verdict(), "steady_state").reason == "`reset` (cut) was met at 20.000 s"
+    assert guard(made.verdict(), "steady_state").outcome is Outcome.PASS
     made.events = [e for e in made.events if e.kind != "felt"]
-    assert guard(made.verdict(), "steady_state").reason == "no attempt met a fault"
+    assert guard(made.verdict(), "steady_state").outcome is Outcome.INCONCLUSIVE
 
 
 def test_an_entry_that_touched_nothing_is_inconclusive_unless_allowed(run, entry):
@@ -100,7 +99,7 @@ def test_an_entry_that_touched_nothing_is_inconclusive_unless_allowed(run, entry
     made.events = [e for e in made.events if e.kind != "felt"]
     verdict = made.verdict()
     assert verdict.outcome is Outcome.INCONCLUSIVE
-    assert guard(verdict, "felt").reason == "`reset` (cut) touched nothing from 20.000 s"
+    assert "`reset` (cut)" in guard(verdict, "felt").reason
     made = run(timeline=[entry("reset", at="20s", name="cut", allow_unfelt=True)]).steady()
     made.events = [e for e in made.events if e.kind != "felt"]
     assert made.verdict().outcome is Outcome.PASS
@@ -147,23 +146,13 @@ def test_refused_attempts_show_that_nobody_listened(story, entry):
     assert guard(made.verdict(), "felt").outcome is Outcome.PASS
 
 
-@pytest.mark.parametrize(
-    ("at_s", "outcome", "reason"),
-    [
-        (
-            10.0,
-            Outcome.INCONCLUSIVE,
-            "client 1 ended with ValueError: x at 10.000 s, before the first felt fault",
-        ),
-        (30.0, Outcome.FAIL, "client 1 ended with ValueError: x at 30.000 s"),
-    ],
-)
-def test_a_subject_that_ends_fails_only_after_the_first_felt_fault(run, at_s, outcome, reason):
+@pytest.mark.parametrize(("at_s", "outcome"), [(10.0, Outcome.INCONCLUSIVE), (30.0, Outcome.FAIL)])
+def test_a_subject_that_ends_fails_only_after_the_first_felt_fault(run, at_s, outcome):
     made = (
         run().steady().add(at_s, "subject_exit", client=1, subject="client", error="ValueError: x")
     )
     verdict = made.verdict()
-    assert guard(verdict, "subject_alive").reason == reason
+    assert figures(guard(verdict, "subject_alive")) == (outcome.value, 1, at_s)
     assert verdict.outcome is outcome
 
 
@@ -205,13 +194,13 @@ def test_an_interrupted_run_is_inconclusive(run):
     made = run().steady().add(40, "interrupted")
     trace = made.trace(ended=False)
     verdict = judge(Trace(trace.header, tuple(e for e in trace.events if e.at_s <= 40)))
-    assert guard(verdict, "complete").reason == "the run was interrupted at 40.000 s"
+    assert "40.000 s" in guard(verdict, "complete").reason
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_network_that_broke_says_nothing_about_the_subjects(run):
     verdict = run().steady().add(30, "network_failed", error="no answer").verdict()
-    assert guard(verdict, "complete").reason == "the network between the subjects broke: no answer"
+    assert guard(verdict, "complete").reason.endswith(": no answer")
     assert verdict.outcome is Outcome.INCONCLUSIVE
 
 
@@ -284,7 +273,7 @@ def test_without_a_loader_a_check_of_ones_own_is_inconclusive(run):
     rows = [{"check": "use", "use": "mine:check"}]
     finding = run(expects=rows).steady().verdict().findings[-1]
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert "expected a loader" in finding.reason
+    assert "loader" in finding.reason
 
 
 def test_an_expectation_that_could_mean_two_entries_is_inconclusive(run, entry, expect):
@@ -299,4 +288,4 @@ def test_an_expectation_that_could_mean_two_entries_is_inconclusive(run, entry, 
         .findings[-1]
     )
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert finding.reason.startswith("more than one timeline entry could be meant")
+    assert "`cut`, `again`" in finding.reason

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from support.figures import figures, numbers
 
 
 @pytest.fixture
@@ -24,34 +25,25 @@ def cut(story, entry, expect):
 
 def test_a_client_that_is_back_in_time_passes_with_its_attempts_counted(cut):
     finding = cut().refused(22, 2).refused(26, 3).connect(33, 4).finding("reconnects")
-    assert (finding.outcome.value, finding.reason) == (
-        "PASS",
-        "client 1 was connected again after 3.010 s (expected within 10 s)",
-    )
+    assert figures(finding) == ("PASS", 1, 3.01, 10)
     assert finding.measured["attempts"] == 3
 
 
 def test_a_client_that_is_late_fails(cut):
     finding = cut().refused(22, 2).connect(45, 3).finding("reconnects")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 was connected again after 15.010 s (expected within 10 s)",
-    )
-    assert finding.evidence == (
-        "20.000 s: `down` (cut) began; it lasted until 30.000 s",
-        "22.000 s: attempt: dial_failed refused at 22.000 s",
-        "45.000 s: attempt: open at 45.000 s, first frame at 45.010 s",
-        "40.000 s: the bound passed",
-    )
+    assert figures(finding) == ("FAIL", 1, 15.01, 10)
+    assert [numbers(line) for line in finding.evidence] == [
+        (20, 30),  # the entry
+        (22, 22),  # an attempt that was refused
+        (45, 45, 45.01),  # one that was not: open, and the first frame
+        (40,),  # the bound
+    ]
 
 
 def test_a_client_that_never_comes_back_fails(cut):
     finding = cut().finding("reconnects")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 was never connected again (expected within 10 s)",
-    )
-    assert "client 1 made no attempt after 20.000 s" in finding.evidence
+    assert figures(finding) == ("FAIL", 1, 10)
+    assert any("20.000 s" in line for line in finding.evidence)
 
 
 def test_a_101_followed_by_a_close_is_not_connected(cut):
@@ -60,10 +52,7 @@ def test_a_101_followed_by_a_close_is_not_connected(cut):
 
 
 def test_an_open_connection_without_any_frame_proves_nothing(cut):
-    assert cut().connect(31, 2, frame=False).result("reconnects") == (
-        "INCONCLUSIVE",
-        "client 1 had a connection open again, but no frame was sent on it",
-    )
+    assert cut().connect(31, 2, frame=False).result("reconnects") == ("INCONCLUSIVE", 1)
 
 
 def test_a_connection_that_survived_counts_at_once_with_a_remark(story, entry, expect):
@@ -74,7 +63,7 @@ def test_a_connection_that_survived_counts_at_once_with_a_remark(story, entry, e
     made.connect(1).steady().apply(20).felt(20.5).apply(22, change="off").frame(22.1)
     finding = made.finding("reconnects")
     assert finding.outcome.value == "PASS"
-    assert finding.measured["remark"] == "the connection survived"
+    assert "survived" in finding.measured["remark"]
 
 
 def test_a_half_dead_survivor_is_not_connected(story, entry, expect):
@@ -96,10 +85,7 @@ def test_a_connection_made_within_the_window_counts_when_it_still_lives(cut):
 def test_a_window_that_never_ended_cannot_be_judged(cut):
     made = cut()
     made.events = [e for e in made.events if not (e.kind == "apply" and e["change"] == "off")]
-    assert made.result("reconnects") == (
-        "INCONCLUSIVE",
-        "the window of `down` (cut) did not end before the run did",
-    )
+    assert made.result("reconnects") == ("INCONCLUSIVE",)
 
 
 def test_each_occurrence_is_judged_and_the_worst_reported(story, entry, expect):
@@ -111,10 +97,7 @@ def test_each_occurrence_is_judged_and_the_worst_reported(story, entry, expect):
     for number, (at_s, back_s) in enumerate([(20, 21), (40, 44)], start=1):
         made.apply(at_s, change="instant", occurrence=number).felt(at_s, number=number)
         made.end(at_s, "rst", number, "client", by="server").connect(back_s, number + 1)
-    assert made.result("reconnects") == (
-        "PASS",
-        "client 1 was connected again after 4.010 s (expected within 5 s)",
-    )
+    assert made.result("reconnects") == ("PASS", 1, 4.01, 5)
 
 
 @pytest.fixture
@@ -130,18 +113,12 @@ def rejected(story, entry, expect):
 
 
 def test_a_client_that_stays_away_passes(rejected):
-    assert rejected.result("never_reconnects") == (
-        "PASS",
-        "client 1 made no attempt in 99.900 s after Close 4000",
-    )
+    assert rejected.result("never_reconnects") == ("PASS", 1, 99.9, 4000)
 
 
 def test_a_client_that_tries_again_fails(rejected):
     finding = rejected.connect(23.1, 2).finding("never_reconnects")
-    assert (finding.outcome.value, finding.reason) == (
-        "FAIL",
-        "client 1 tried again 3.000 s after Close 4000 (attempts in all: 1)",
-    )
+    assert figures(finding) == ("FAIL", 1, 3, 4000, 1)
     assert finding.evidence == (
         "20.000 s: `close` (no)",
         "20.100 s: Close 4000",
@@ -156,15 +133,9 @@ def test_too_short_a_rest_of_the_run_says_nothing(story, entry, expect):
         client={"use": "reference", "backoff": {"max": "60s"}},
     )
     made.connect(1).steady().apply(20, change="action").close(20, code=4000)
-    assert made.result("never_reconnects") == (
-        "INCONCLUSIVE",
-        "only 100.000 s were left after Close 4000; expected at least 120.000 s, twice backoff.max",
-    )
+    assert made.result("never_reconnects") == ("INCONCLUSIVE", 100, 4000, 120)
 
 
 def test_without_a_refusal_there_is_nothing_to_stay_away_from(rejected):
     rejected.events = [e for e in rejected.events if e.get("opcode") != "close"]
-    assert rejected.result("never_reconnects") == (
-        "INCONCLUSIVE",
-        "no refusal reached client 1 after 20.000 s",
-    )
+    assert rejected.result("never_reconnects") == ("INCONCLUSIVE", 1, 20)

@@ -27,30 +27,20 @@ def crowd(story, entry, expect):
 
 def test_clients_that_spread_pass_and_a_herd_fails(crowd):
     spread = [20 + n for n in range(10)]
-    assert crowd(spread, peak_per_s=2, spread="5s").result("herd") == (
-        "PASS",
-        "10 clients came back over 8.100 s, at most 1 attempts in one second",
-    )
-    assert crowd([20.5] * 10, peak_per_s=2, spread="5s").result("herd") == (
-        "FAIL",
-        (
-            "10 attempts in one second, expected at most 2; "
-            "first attempts within 0.000 s, expected a spread of at least 5 s"
-        ),
-    )
+    assert crowd(spread, peak_per_s=2, spread="5s").result("herd") == ("PASS", 10, 8.1, 1)
+    assert crowd([20.5] * 10, peak_per_s=2, spread="5s").result("herd") == ("FAIL", 10, 2, 0, 5)
 
 
 def test_on_real_sockets_the_harness_own_share_is_said(crowd):
     spread = [20 + n for n in range(10)]
-    _, reason = crowd(spread, network="embedded", peak_per_s=20).result("herd")
-    assert reason.endswith("; the harness itself adds about 0.01 s")
+    assert crowd(spread, network="embedded", peak_per_s=20).result("herd")[-1] == 0.01
 
 
 def test_a_spread_that_the_harness_could_make_itself_says_nothing(crowd):
     times = [20 + n / 50 for n in range(20)]
-    outcome, reason = crowd(times, network="embedded", spread="90ms").result("herd")
-    assert outcome == "INCONCLUSIVE"
-    assert "below 5 times what the harness adds (0.020 s for 20 clients)" in reason
+    result = crowd(times, network="embedded", spread="90ms").result("herd")
+    assert result[0] == "INCONCLUSIVE"
+    assert 0.02 in result
     assert crowd(times, spread="90ms").result("herd")[0] == "PASS"
 
 
@@ -86,10 +76,7 @@ def use(story, entry, expect):
 
 def test_availability_leaves_out_the_time_in_which_a_path_was_silent(use):
     # 100 s from the first open, 9 s of them from the felt stall to its end
-    assert use(0.91).result("availability") == (
-        "PASS",
-        "client 1 had a usable connection 91.00% of 100.000 s",
-    )
+    assert use(0.91).result("availability") == ("PASS", 1, 91, 100)
     finding = use(0.92).finding("availability")
     assert finding.outcome.value == "FAIL"
     assert finding.evidence == ("usable 1.000 s to 21.000 s", "usable 30.000 s to 101.000 s")
@@ -128,14 +115,8 @@ def test_cost_counts_headers_and_masks_per_hour(beats):
 
 
 def test_a_cost_above_its_bound_fails(beats):
-    assert beats(wakeups_per_hour_max=600).result("cost") == (
-        "FAIL",
-        "client 1: 720 wakeups per hour, expected at most 600",
-    )
+    assert beats(wakeups_per_hour_max=600).result("cost") == ("FAIL", 1, 720, 600)
 
 
 def test_without_a_heartbeat_there_is_no_cost_to_judge(beats):
-    assert beats(0, bytes_per_hour_max=1).result("cost") == (
-        "INCONCLUSIVE",
-        "no ping or pong was seen",
-    )
+    assert beats(0, bytes_per_hour_max=1).result("cost") == ("INCONCLUSIVE",)

@@ -31,7 +31,8 @@ def test_progress_is_a_line_now_and_then_in_a_log() -> None:
     ]
     progress = Progress(tried=31, elapsed_s=31.0, found=("no_leaks",), entries=2)
     display.tick(news=True)
-    assert "no_leaks fails with 2 timeline entries; shrinking" in lines[-1]
+    assert "no_leaks" in lines[-1]
+    assert "2 timeline entries" in lines[-1]
 
 
 def test_the_command_is_one_that_a_shell_takes_as_it_was_given() -> None:

@@ -91,7 +91,7 @@ def test_a_signal_ends_it_cleanly_with_130(
     process.send_signal(signal_)
     said, _ = process.communicate(timeout=10)
     assert process.returncode == 130
-    assert "again from the start" in said
+    assert "again" in said
     assert "Traceback" not in said
     assert wire.end_of(client) == "fin"
 

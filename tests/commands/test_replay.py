@@ -42,7 +42,7 @@ def test_a_simulated_run_comes_out_identical(
 ) -> None:
     assert call("replay", recorded, "-v") == EXIT_PASSED
     said = capsys.readouterr().out
-    assert "identical, event by event" in said
+    assert "identical" in said
     assert "digest " in said
 
 
@@ -100,4 +100,4 @@ def test_on_a_real_network_only_the_verdict_counts(
     half_open_file.write_text(text + "expect: [never_sends_before_open]\n")
     assert call("run", half_open_file, "--out", tmp_path / "out") == EXIT_PASSED
     assert call("replay", tmp_path / "out" / "half-open") == EXIT_PASSED
-    assert "traces of real networks are not compared" in capsys.readouterr().out
+    assert "not compared" in capsys.readouterr().out

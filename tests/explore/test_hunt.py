@@ -149,11 +149,11 @@ def test_a_run_that_fails_otherwise_is_told_and_does_not_lead_astray():
 def test_what_the_subjects_cannot_do_is_a_mistake_of_usage():
     elsewhere = SMALL.replace("server: {", "server: {url: 'ws://localhost:1', ")
     (scenario,) = load_text(re.sub("workload: .*", "", elsewhere), "x")
-    with pytest.raises(UsageError, match="its server is a program of its own"):
+    with pytest.raises(UsageError, match="server"):
         search_space_of(scenario)
     assert search_space_of(scenario, server="reference").scenario.server.url is None
     (real,) = load_text(SMALL + "networks: [embedded]\n", "x")
-    with pytest.raises(UsageError, match="is meant for embedded"):
+    with pytest.raises(UsageError, match="embedded"):
         search_space_of(real)
 
 
@@ -242,11 +242,11 @@ def test_an_earlier_find_is_replayed_first_and_reported_as_fixed_once_it_is(tmp_
     assert kept.name == written.name
     second = trio_chaos(tmp_path, "hunt", scenario, "--budget", "20s")
     assert second.returncode == 1
-    assert "an earlier find still fails: .trio-chaos/finds/" in second.stdout
+    assert f".trio-chaos/finds/{kept.name}" in second.stdout
     assert "hunting in" not in second.stdout
     third = trio_chaos(tmp_path, "hunt", scenario, "--budget", "2s", "--client", "reference")
     assert third.returncode == 0, third.stdout + third.stderr
-    assert f"fixed: .trio-chaos/finds/{kept.name} no longer fails" in third.stdout
+    assert f"fixed: .trio-chaos/finds/{kept.name}" in third.stdout
     assert "nothing found" in third.stdout
 
 

@@ -26,7 +26,7 @@ def test_only_the_transitions_of_the_table_are_possible(before: State, after: St
         machine.move(after)
         assert (machine.state, heard) == (after, [after])
     else:
-        with pytest.raises(IllegalTransition, match=f"after {before.value}, got {after.value}"):
+        with pytest.raises(IllegalTransition, match=f"{before.value}.*{after.value}"):
             machine.move(after)
         assert (machine.state, heard) == (before, [])
 

@@ -178,13 +178,14 @@ def test_a_subject_that_never_works_makes_the_run_inconclusive(
 def test_a_subject_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     done = run("run", folder / "plain.yaml", "--client", f"{folder / 'subjects.py'}:crsh")
     assert done.returncode == 254
-    assert "did you mean crash?" in done.stdout
+    assert "crash?" in done.stdout
 
 
 def test_a_subject_that_cannot_send_is_refused_when_the_scenario_asks_it_to(folder: Path) -> None:
     done = run("run", folder / "small.yaml", "--server", f"{folder / 'subjects.py'}:serve_hangs")
     assert done.returncode == 254
-    assert "does not declare that it sends the workload" in " ".join(done.stdout.split())
+    assert "serve_hangs" in done.stdout
+    assert "workload" in done.stdout
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:
@@ -247,7 +248,7 @@ def test_a_second_interruption_kills_at_once_what_does_not_stop(folder: Path) ->
     said, errors = process.communicate(timeout=20)
     assert time.monotonic() - started_s < 4
     assert process.returncode == 130, said + errors
-    assert "the run's process was killed by SIGKILL" in " ".join(said.split())
+    assert "SIGKILL" in said
 
 
 def test_with_fail_fast_the_first_failure_stops_the_others(folder: Path) -> None:

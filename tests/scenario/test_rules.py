@@ -34,19 +34,17 @@ def test_a_name_finds_its_entry() -> None:
 def test_the_only_entry_that_fits_needs_no_name() -> None:
     found = scenario(entry("reset"), entry("stall", 5))
     assert resolve_entry(found, None, window_required=True) == 1
-    with pytest.raises(
-        LookupError, match="more than one timeline entry could be meant: `reset at 1s`"
-    ):
+    with pytest.raises(LookupError, match="`reset at 1s`"):
         resolve_entry(found, None, window_required=False)
 
 
 def test_what_cannot_be_meant_is_said() -> None:
     found = scenario(entry("reset", name="cut"))
-    with pytest.raises(LookupError, match="`cut` acts at one moment"):
+    with pytest.raises(LookupError, match="`cut`"):
         resolve_entry(found, "cut", window_required=True)
-    with pytest.raises(LookupError, match="no timeline entry is named `out`"):
+    with pytest.raises(LookupError, match="`out`"):
         resolve_entry(found, "out", window_required=False)
-    with pytest.raises(LookupError, match="there is no timeline entry with a window"):
+    with pytest.raises(LookupError, match="window"):
         resolve_entry(found, None, window_required=True)
 
 

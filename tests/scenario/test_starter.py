@@ -20,5 +20,5 @@ def test_the_starter_is_valid_short_and_has_its_name() -> None:
 
 @pytest.mark.parametrize("name", ["", "Half Open", "a/b", "a\nversion: 2", "-x", "a" * 81])
 def test_a_name_that_no_scenario_can_have_is_refused(name: str) -> None:
-    with pytest.raises(UsageError, match="cannot be the name of a scenario"):
+    with pytest.raises(UsageError, match="name"):
         starter(name)

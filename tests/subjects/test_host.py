@@ -103,7 +103,7 @@ async def test_a_refused_attempt_is_recorded_since_no_link_can_see_it() -> None:
         await host.run(taken.getsockname()[1])
     kinds = [event.kind for event in host.recorder.events]
     assert kinds == ["subject_start", "attempt", "refused", "subject_exit"]
-    assert "all attempts to connect" in host.recorder.events[-1]["error"]
+    assert "OSError" in host.recorder.events[-1]["error"]
 
 
 async def test_a_crash_lets_the_subject_say_nothing_more() -> None:
@@ -194,8 +194,8 @@ def test_a_subject_is_not_asked_for_what_it_does_not_declare() -> None:
     check_abilities(plan, plain, able)
     with pytest.raises(UsageError) as caught:
         check_abilities(plan, able, plain)
-    assert "does not declare that it sends the workload" in str(caught.value)
-    assert "does not declare the action 'close'" in str(caught.value)
+    assert "workload" in str(caught.value)
+    assert "'close'" in str(caught.value)
 
 
 def test_options_are_plain_values_in_seconds() -> None:
@@ -233,7 +233,7 @@ async def test_what_a_subject_raises_while_it_is_killed_ends_it_and_not_the_run(
             await until(lambda: host.tasks() == 0)
             nursery.cancel_scope.cancel()
     (gone,) = [event for event in host.recorder.events if event.kind == "subject_exit"]
-    assert "another task closed this socket" in gone["error"]
+    assert "ClosedResourceError" in gone["error"]
 
 
 async def test_a_subject_that_leaves_a_cancel_scope_open_is_warned_of_and_ends_nothing_else() -> (

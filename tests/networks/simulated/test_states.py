@@ -73,7 +73,7 @@ def test_an_event_that_has_no_row_raises_and_changes_nothing(
     fabric = Fabric()
     end = Endpoint(fabric, fabric.path("a", "b"))
     end.state = state
-    with pytest.raises(IllegalTransition, match=rf"{event.name} in {state.name}; expected one of"):
+    with pytest.raises(IllegalTransition, match=rf"{event.name} in {state.name}"):
         end.terminate(event, errno.EPIPE)
     assert (end.state, end.error) == (state, 0)
 

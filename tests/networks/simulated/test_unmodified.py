@@ -258,7 +258,7 @@ def test_two_ends_of_a_socketpair_and_a_host_by_its_name(simulate: Any) -> None:
         got = [await other.recv(9)]
         one.close()
         got.append(await other.recv(9))
-        with pytest.raises(socket.gaierror, match="no host 'shopp'"):
+        with pytest.raises(socket.gaierror, match="'shopp'"):
             await trio.socket.socket().connect(("shopp", 80))
         with pytest.raises(ConnectionRefusedError):
             await trio.socket.socket().connect(("shop", 80))
@@ -286,7 +286,7 @@ def test_what_is_real_is_refused_by_name(simulate: Any, reach: Any, name: str) -
 
 def test_an_unknown_host_is_a_name_error_and_never_asks_the_real_resolver(simulate: Any) -> None:
     async def body(_: Any, __: trio.Nursery) -> None:
-        with pytest.raises(socket.gaierror, match="no host 'example"):
+        with pytest.raises(socket.gaierror, match="'example"):
             await trio.open_tcp_stream("example.invalid", 80)
 
     simulate(body)

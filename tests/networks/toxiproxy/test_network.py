@@ -211,7 +211,7 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
     ],
 )
 def test_a_malformed_url_is_a_usage_error_that_says_what_is_expected(url: str) -> None:
-    with pytest.raises(UsageError, match="expected http://host:8474, got"):
+    with pytest.raises(UsageError, match="http://host:8474"):
         make_network("toxiproxy", url)
 
 
@@ -275,7 +275,7 @@ async def test_a_toxiproxy_that_answers_errors_is_unavailable(
 ) -> None:
     with stub(status, body, version="2.12.0") as url:
         said = await failure_of(world, wire, url)
-    assert "failed: create proxy trio-chaos-" in said
+    assert "create proxy trio-chaos-" in said
 
 
 @pytest.mark.slow
@@ -294,7 +294,7 @@ async def test_a_toxiproxy_that_hangs_is_given_up(
     monkeypatch.setattr(api, "CALL_S", 0.3)
     with stub(200, hang=True) as url:
         said = await failure_of(world, wire, url)
-    assert "did not answer within 0.3 s: version" in said
+    assert "0.3 s" in said
 
 
 async def test_without_a_toxiproxy_server_on_path_it_says_what_to_do(
@@ -330,7 +330,7 @@ async def test_a_port_that_somebody_has_is_left_alone_and_another_is_tried(
         assert await here.connect()
     assert ports == []
     monkeypatch.setattr(toxiproxy_process, "free_port", lambda: taken)
-    assert "did not start in 5 attempts" in await failure_of(world, wire, None)
+    assert "5 attempts" in await failure_of(world, wire, None)
     await occupied[0].aclose()
 
 
@@ -361,7 +361,8 @@ async def test_a_toxiproxy_that_is_killed_is_named(
         await trio.sleep(5)
 
     said = await failure_of(world, wire, None, kill)
-    assert said == "toxiproxy-server ended by itself (killed by SIGKILL)"
+    assert said.startswith("toxiproxy-server")
+    assert "SIGKILL" in said
 
 
 @pytest.mark.slow
@@ -376,7 +377,7 @@ def test_a_run_whose_toxiproxy_is_killed_is_inconclusive(
     code, said = finish(process)
     assert code == EXIT_INCONCLUSIVE
     assert "INCONCLUSIVE" in said
-    assert "toxiproxy-server ended by itself (killed by SIGKILL)" in said
+    assert "SIGKILL" in said
     assert "FAIL " not in said
 
 
@@ -395,7 +396,7 @@ def test_a_run_whose_shared_toxiproxy_goes_away_is_inconclusive(
         server.kill()
         code, said = finish(process)
     assert code == EXIT_INCONCLUSIVE
-    assert "Toxiproxy does not accept connections for its proxy trio-chaos-" in said
+    assert "proxy trio-chaos-" in said
     assert "Traceback" not in said
 
 

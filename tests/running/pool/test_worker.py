@@ -75,7 +75,7 @@ def test_what_cannot_be_had_is_refused_and_the_worker_lives(
 ) -> None:
     worker = Worker(start)
     try:
-        with pytest.raises(UsageError, match="did you mean dies"):
+        with pytest.raises(UsageError, match="dies"):
             worker.run(run_job, job("diess"))
         first = worker.pid
         assert worker.run(run_job, job()).outcome is Outcome.PASS
