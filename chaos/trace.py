@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 Side = Literal["client", "server"]
 Stream = Literal["upstream", "downstream"]
+SIDES: tuple[Side, Side] = ("client", "server")
+OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
 
 FORMAT_VERSION = 1
 # the stream of what each peer sends

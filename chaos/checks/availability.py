@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from chaos.checks.connections import ConnectionRecord
-from chaos.checks.context import Context, Scope, concerns, seconds
-from chaos.checks.verdict import Judgement, Outcome, failed, passed, worst
+from chaos.checks.context import Context, Scope, seconds
+from chaos.checks.traffic import length, silent_spans, usable_spans, without
+from chaos.checks.verdict import Judgement, Outcome, failed, not_applicable, passed, worst
 from chaos.vocabulary.checks import Availability, Cost
-
-Span = tuple[float, float]
 
 
 def availability(context: Context, settings: Availability, _scope: Scope) -> Judgement:
@@ -16,7 +14,9 @@ def availability(context: Context, settings: Availability, _scope: Scope) -> Jud
     A connection is usable from its open until the first sign of its ending (a Close frame, FIN or RST anywhere).
     While an entry silences its path (stall, blackhole, `timeout`, `bandwidth` at 0, freeze) it is not usable: from
     the moment the entry is felt on it, or, where it was not, not at all, to the entry's end; for good where the harm
-    lasts. The worst client is reported.
+    lasts. Where the workload makes messages due, it is not usable while none arrives: from when the next was due,
+    once it is late by another interval and the longest wait for a pong, at least a second, and what the path adds.
+    The worst client is reported.
     """
     parts = (_judge_client(context, settings, client) for client in context.clients)
     return worst(parts, nothing="no client ever had a connection open")
@@ -27,7 +27,12 @@ def _judge_client(context: Context, settings: Availability, client: int) -> Judg
     total_s = context.end_s - (opened[0].open_s or 0.0) if opened else 0.0
     if total_s <= 0:
         return None
-    spans = [span for connection in opened for span in usable_spans(context, connection)]
+    spans = []
+    for connection in opened:
+        usable = usable_spans(context, connection)
+        for silent in silent_spans(context, connection):
+            usable = without(usable, silent)
+        spans += usable
     share = length(spans) / total_s
     reason = f"client {client} had a usable connection {share:.2%} of {seconds(total_s)}"
     measured = {
@@ -45,46 +50,6 @@ def _judge_client(context: Context, settings: Availability, client: int) -> Judg
     )
 
 
-def usable_spans(context: Context, connection: ConnectionRecord) -> list[Span]:
-    """Return the times in which this connection was usable."""
-    opened = connection.open_s
-    if opened is None:
-        return []
-    spans: list[Span] = [(opened, min(connection.lost_s(), context.end_s))]
-    for index, entry in enumerate(context.scenario.timeline):
-        words, rows = context.words[index], context.occurrences[index]
-        if not words.silences():
-            continue
-        if words.on_path:
-            # a path belongs to a host: all connections of that host are silent
-            for row in rows if concerns(entry, connection.client) else ():
-                spans = without(spans, (row.start_s, row.end_s))
-            continue
-        for event in connection.events:
-            if event.kind != "felt" or event.get("entry") != index:
-                continue
-            ends = [row.end_s for row in rows if row.start_s <= event.at_s <= row.end_s]
-            until_s = float("inf") if words.lasting else max(ends, default=event.at_s)
-            spans = without(spans, (event.at_s, until_s))
-    return [span for span in spans if span[1] > span[0]]
-
-
-def without(spans: list[Span], hole: Span) -> list[Span]:
-    """Return these spans less a hole."""
-    left = [(a, min(b, hole[0])) for a, b in spans]
-    right = [(max(a, hole[1]), b) for a, b in spans]
-    return [(a, b) for a, b in sorted(left + right) if b > a]
-
-
-def length(spans: list[Span]) -> float:
-    """Return the length of the union of these spans."""
-    total, reached = 0.0, float("-inf")
-    for start, end in sorted(spans):
-        total += max(0.0, end - max(start, reached))
-        reached = max(reached, end)
-    return total
-
-
 def wire_bytes(payload: int, *, masked: bool) -> int:
     """Return the size on the wire of a control frame: 2 bytes of header, 4 of mask from clients (RFC 6455 §5.2)."""
     return 2 + (4 if masked else 0) + payload
@@ -96,10 +61,12 @@ def cost(context: Context, settings: Cost, _scope: Scope) -> Judgement:
     Bytes are ping and pong frames with headers and masks, both ways (without TCP and TLS); wakeups are the ping and
     pong frames that a client sends or is sent. Both are extrapolated from the time its connections were open. One
     exchange per connection is taken off before a bound is called broken, since a span of time that begins with a
-    beat holds one more than its length pays for. INCONCLUSIVE when no heartbeat frame was seen.
+    beat holds one more than its length pays for. Not applicable where no heartbeat frame was seen.
     """
-    parts = (_judge_cost(context, settings, client) for client in context.clients)
-    return worst(parts, nothing="no ping or pong was seen")
+    found = [_judge_cost(context, settings, client) for client in context.clients]
+    parts = [part for part in found if part is not None]
+    needed = "no ping or pong was seen; a heartbeat of WebSocket pings would make it apply"
+    return worst(parts, nothing="") if parts else not_applicable(needed)
 
 
 def _judge_cost(context: Context, settings: Cost, client: int) -> Judgement | None:

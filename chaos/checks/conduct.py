@@ -6,12 +6,11 @@ from collections.abc import Iterator
 
 from chaos.checks.connections import ConnectionRecord, is_close_frame
 from chaos.checks.connections import close_code as code_of
-from chaos.checks.context import EPSILON_S, Context, Scope, concerns, seconds, window_line
-from chaos.checks.paths import path_hides_client
+from chaos.checks.context import EPSILON_S, Context, Scope, seconds, window_line
+from chaos.checks.paths import cut_off, read_from_s, unread
 from chaos.checks.verdict import Judgement, Outcome, failed, passed, undecided, worst
 from chaos.trace import Event
 from chaos.vocabulary.checks import CloseCode, Handshake, NeverSendsBeforeOpen, SingleConnection
-from chaos.vocabulary.faults import SlowAccept
 
 # timers may fire this much early on a real clock, and the refusal is recorded just before it is sent
 EARLY_S = 0.05
@@ -20,15 +19,20 @@ EARLY_S = 0.05
 def single_connection(context: Context, settings: SingleConnection, scope: Scope) -> Judgement:
     """Judge that, `grace` after a connection opened, no older connection or attempt of that client lives.
 
-    An old one is over with its own FIN or RST at the client's side, with one delivered to the client, or when the
-    link closed it. A connection in a blackhole delivers nothing, so only the client can end it. INCONCLUSIVE when no
-    client had two connections, or none opened early enough before the end to be judged.
+    An attempt that never opens counts as well: beside another attempt no longer than `grace` (RFC 6455 §4.1: one
+    connection in a CONNECTING state at a time), beside an open connection, which it may be about to replace, no
+    longer than `grace` and its `connect_timeout`. An old one is over with its own FIN or RST at its side, with one
+    delivered to the client, or when the link closed it. A connection in a blackhole delivers nothing, so only the
+    client can end it. INCONCLUSIVE when no client had two connections, or none opened early enough before the end to
+    be judged.
     """
     parts = (
         _judge_pair(context, older, newer, settings.grace_s, scope.tolerance_s)
         for client in context.clients
         for position, newer in enumerate(context.of_client(client))
         for older in context.of_client(client)[:position]
+        # most have long ended
+        if newer.open_s is not None or older.over_s() > newer.attempt_s
     )
     return worst(parts, nothing="no client opened a second connection")
 
@@ -40,75 +44,47 @@ def _judge_pair(
     grace_s: float,
     tolerance_s: float,
 ) -> Judgement | None:
-    if newer.open_s is None:
-        return None
+    allowed_s = grace_s
+    if newer.open_s is None and older.open_s is not None:
+        allowed_s += context.scenario.client.connect_timeout_s
     # before the link reads from the older one, it cannot see that the client has ended it
-    opened = max(newer.open_s, _read_from_s(context, older))
-    limit_s = opened + grace_s + tolerance_s
-    ended_s = older.client_socket_end_s()
-    hidden = ended_s > limit_s and (_unread(context, older) or _cut_off(context, older, opened))
+    since_s = newer.attempt_s if newer.open_s is None else newer.open_s
+    together_s = max(since_s, read_from_s(context, older))
+    limit_s = together_s + allowed_s + tolerance_s
+    ended_s, newer_ended_s = older.client_socket_end_s(), newer.client_socket_end_s()
+    hidden = ended_s > limit_s and (unread(context, older) or cut_off(context, older, together_s))
+    if newer.open_s is None:
+        ended_s, newer_ended_s = older.over_s(), newer.over_s()
+        hidden = hidden or unread(context, newer) or cut_off(context, newer, together_s)
     # a newer connection that ended within the grace is no proof that both lived on
     if hidden or limit_s > context.end_s:
         return None
-    overlap_s = min(ended_s, newer.client_socket_end_s(), context.end_s) - opened
+    overlap_s = min(ended_s, newer_ended_s, context.end_s) - together_s
     client = newer.client
     measured = {"client": client, "overlap_s": round(max(0.0, overlap_s), 6)}
-    if ended_s <= limit_s or overlap_s <= limit_s - opened:
+    if ended_s <= limit_s or overlap_s <= limit_s - together_s:
+        if newer.open_s is None:
+            return None
         reason = f"client {client} had one connection at a time"
         return passed(reason, badness=overlap_s, measured=measured)
     until = f"until {seconds(ended_s)}" if ended_s < context.end_s else "to the end of the run"
     what = "connection" if older.open_s is not None else "attempt"
+    beside = f"connection {newer.number}"
+    rule = ""
+    if newer.open_s is None:
+        beside = f"attempt {newer.number}"
+        rule = " (RFC 6455 §4.1)" if older.open_s is None else ""
     reason = (
-        f"client {client} kept {what} {older.number} {until}, {seconds(overlap_s)} beside connection "
-        f"{newer.number} (expected at most {grace_s:g} s)"
+        f"client {client} kept {what} {older.number} {until}, {seconds(overlap_s)} beside {beside} "
+        f"(expected at most {allowed_s:g} s){rule}"
     )
+    began = "open" if newer.open_s is not None else "attempted"
     evidence = (
         f"{seconds(older.attempt_s)}: attempt of connection {older.number}",
-        f"{seconds(newer.open_s)}: connection {newer.number} open",
-        f"{seconds(limit_s)}: the grace passed; connection {older.number} was still there",
+        f"{seconds(since_s)}: connection {newer.number} {began}",
+        f"{seconds(limit_s)}: the grace passed; {what} {older.number} was still there",
     )
-    return failed(reason, badness=overlap_s, evidence=evidence, measured=measured)
-
-
-def _unread(context: Context, attempt: ConnectionRecord) -> bool:
-    """Tell whether `slow_accept` kept the link from reading this attempt, so that its end could not be seen."""
-    return attempt.open_s is None and any(_slow_accepts(context, attempt))
-
-
-def _read_from_s(context: Context, older: ConnectionRecord) -> float:
-    """Return when the link began to read from a connection: `slow_accept` may have kept it from that for long."""
-    waits = [
-        event.at_s + SlowAccept.model_validate(context.entry(event["entry"]).parameters).delay_s
-        for event in _slow_accepts(context, older)
-    ]
-    return max(waits, default=0.0)
-
-
-def _slow_accepts(context: Context, connection: ConnectionRecord) -> Iterator[Event]:
-    """Yield the events in which `slow_accept` touched a connection."""
-    for event in connection.events:
-        if event.kind == "felt" and context.entry(event["entry"]).word == SlowAccept.word:
-            yield event
-
-
-def _cut_off(context: Context, older: ConnectionRecord, opened: float) -> bool:
-    """Tell whether a fault below the link may keep from it that the client has ended this connection.
-
-    A FIN that was lost is sent again, and an RST is not: the link finds out when it next sends something. While it
-    dials a server that does not answer, it does not read from the client.
-    """
-    if path_hides_client(context):
-        return True
-    dialed = older.first("dialed")
-    dialing = dialed is None or dialed.at_s > opened
-    for index, entry in enumerate(context.scenario.timeline):
-        words = context.words[index]
-        hidden = words.hides_client() or (words.hides_server() and dialing)
-        if hidden and concerns(entry, older.client):
-            rows = context.occurrences[index]
-            if any(row.start_s <= opened and row.end_s >= older.attempt_s for row in rows):
-                return True
-    return False
+    return failed(reason, badness=overlap_s, culprit="client", evidence=evidence, measured=measured)
 
 
 def close_code(context: Context, settings: CloseCode, scope: Scope) -> Judgement:
@@ -140,7 +116,7 @@ def _judge_code(
     if not frames:
         alive = any(c.open_s is not None and c.lost_s() >= since_s for c in connections)
         reason = f"{who} sent no Close frame; expected code {expected}"
-        return failed(reason, evidence=causes) if alive else None
+        return failed(reason, culprit=settings.by, evidence=causes) if alive else None
     first = min(frames, key=lambda event: event.at_s)
     code, at = code_of(first), seconds(first.at_s)
     reason = f"{who} closed with {code} at {at}"
@@ -148,7 +124,9 @@ def _judge_code(
     if code in codes:
         return passed(reason, measured=measured)
     evidence = (*causes, f"{at}: Close {code} by the {settings.by}")
-    return failed(f"{reason}; expected {expected}", evidence=evidence, measured=measured)
+    return failed(
+        f"{reason}; expected {expected}", culprit=settings.by, evidence=evidence, measured=measured
+    )
 
 
 def handshake(context: Context, settings: Handshake, scope: Scope) -> Judgement:
@@ -202,6 +180,7 @@ def _judge_refused(
             Outcome.FAIL if over else Outcome.PASS,
             f"{text}; expected at most {limit}" if over else text,
             badness=len(after),
+            culprit="client" if over else "",
             evidence=evidence if over else (),
             measured={
                 "client": client,
@@ -244,8 +223,10 @@ def _judge_wait(context: Context, client: int, event: Event, attempts: list[floa
     waited_s = next_s - event.at_s
     if next_s < event.at_s + wait_s - early_s:
         return failed(
-            f"client {client} tried again after {seconds(waited_s)}; Retry-After asked for {wait_s:g} s",
+            f"client {client} tried again after {seconds(waited_s)}; Retry-After asked for {wait_s:g} s "
+            "(RFC 9110 §10.2.3)",
             badness=wait_s - waited_s,
+            culprit="client",
             evidence=(told, f"{seconds(next_s)}: attempt"),
             measured={"client": client, "waited_s": round(waited_s, 6)},
         )
@@ -266,7 +247,8 @@ def never_sends_before_open(
         own = [e for e in requests if (e.client, e.connection) == (first.client, first.connection)]
         return failed(
             f"client {first.client} sent {first.get('bytes')} bytes on connection {first.connection} at "
-            f"{seconds(first.at_s)}, before its 101",
+            f"{seconds(first.at_s)}, before its 101 (RFC 6455 §4.1)",
+            culprit="client",
             evidence=tuple(
                 f"{seconds(e.at_s)}: request of client {e.client}, connection {e.connection}"
                 for e in own

@@ -7,6 +7,7 @@ delivered to the client (`chaos/trace.py`).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -112,6 +113,23 @@ class ConnectionRecord:
                 return event
         return None
 
+    def over_s(self) -> float:
+        """Return when the client was done with the connection or the attempt, as far as the link saw it.
+
+        That is the end of its socket, or a handshake response that is not 101. Infinity while it goes on.
+        """
+        refused = (
+            event.at_s
+            for event in self.events
+            if event.kind == "response" and event.get("side") == "client"
+            if int(event.get("status", 101)) >= 200
+        )
+        return min(self.client_socket_end_s(), next(refused, float("inf")))
+
+    def undecoded(self) -> Event | None:
+        """Return the event that says that the link could not read one of its streams any further, if there is one."""
+        return self.first("undecoded")
+
     def delivered_frames(self) -> list[Event]:
         """Return the frames that passed, either way; Close frames are not counted."""
         return [
@@ -121,6 +139,20 @@ class ConnectionRecord:
             and event.get("opcode") != "close"
             and (event.delivered_to("client") or event.delivered_to("server"))
         ]
+
+
+def describe_ending(event: Event | None) -> str:
+    """Return how reasons speak of what ended a connection or an attempt."""
+    if event is None:
+        return "its own giving up"
+    if event.kind == "response":
+        return f"HTTP {event.get('status')}"
+    if event.kind == "frame":
+        side = "its own " if event.delivered_to("server") or event.stream == "upstream" else ""
+        return f"{side}Close {event.get('code', NO_STATUS)}"
+    return {"fin": "a FIN", "rst": "an RST", "refused": "a refused attempt"}.get(
+        event.kind, event.kind
+    )
 
 
 def hangs(refused: Event) -> bool:
@@ -150,3 +182,19 @@ def read_connections(trace: Trace) -> dict[int, list[ConnectionRecord]]:
             own.append(connection)
         connection.events.append(event)
     return by_client
+
+
+def assign_slots(connections: Iterable[ConnectionRecord]) -> list[list[ConnectionRecord]]:
+    """Return the connections of one client by slot: a slot holds one after the other, never two at a time.
+
+    A client that keeps a spare connection has two slots, each with a series of its own. An attempt goes on with the
+    slot that has been free for the longest time; it opens a new one while all others are taken.
+    """
+    slots: list[list[ConnectionRecord]] = []
+    for connection in connections:
+        free = [slot for slot in slots if slot[-1].over_s() <= connection.attempt_s]
+        if free:
+            min(free, key=lambda slot: slot[-1].over_s()).append(connection)
+        else:
+            slots.append([connection])
+    return slots

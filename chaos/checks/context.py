@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
-from chaos.checks.connections import ConnectionRecord, read_connections
+from chaos.checks.connections import ConnectionRecord, assign_slots, read_connections
 from chaos.scenario.model import Entry, Expectation, Scenario, Subject
 from chaos.scenario.rules import WHOLE_RUN_CHECKS, speaks_of
 from chaos.trace import Event, Side, Trace
@@ -139,6 +139,24 @@ class Context:
     def of_client(self, client: int) -> list[ConnectionRecord]:
         """Return the connections of one client, in order."""
         return self.connections.get(client, [])
+
+    @cached_property
+    def _slots(self) -> dict[int, list[list[ConnectionRecord]]]:
+        return {client: assign_slots(own) for client, own in self.connections.items()}
+
+    def slots_of(self, client: int) -> list[list[ConnectionRecord]]:
+        """Return the connections of one client by slot (`assign_slots`)."""
+        return self._slots.get(client, [])
+
+    def touched(self, index: int, connection: ConnectionRecord) -> float | None:
+        """Return when an entry first touched this very connection; a fault of a path touches all of its client's."""
+        times = (
+            event.at_s
+            for event in self.felt(index)
+            if event.client in (connection.client, None)
+            and event.connection in (connection.number, None)
+        )
+        return min(times, default=None)
 
     def attempts_of(self, client: int) -> list[float]:
         """Return when a client's connection attempts reached the link."""

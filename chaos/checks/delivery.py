@@ -5,32 +5,24 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from chaos.checks.context import Context, Scope, seconds
-from chaos.checks.verdict import Judgement, Outcome, failed, passed, undecided, worst
-from chaos.trace import Event, Side
+from chaos.checks.traffic import clear_spans, client_of_message, due, is_data, rates
+from chaos.checks.verdict import (
+    Judgement,
+    Outcome,
+    failed,
+    not_applicable,
+    passed,
+    undecided,
+    worst,
+)
+from chaos.trace import OTHER, SIDES, Event, Side
 from chaos.vocabulary.checks import Delivers, SingleHandler
 
-_OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
-_SIDES: tuple[Side, ...] = ("client", "server")
-
-
-def client_of_message(context: Context, event: Event) -> int | None:
-    """Return which client a `message` or `send` event is about, as the receiver or the sender.
-
-    An event that does not say so is about the only client, if there is only one.
-    """
-    sender = str(event.get("sender", ""))
-    client = event.client
-    if event.kind == "send":
-        client = event.get("to", client)
-    elif sender.startswith("client-") and sender[7:].isdigit():
-        client = int(sender[7:])
-    if event.get("subject") == "client":
-        client = event.client
-    if client is None:
-        return 1 if len(context.clients) == 1 else None
-    return int(client)
+# fewer due messages than this say nothing about a rate
+DUE_MIN = 4
 
 
 @dataclass(slots=True)
@@ -80,17 +72,25 @@ class Losses:
 
 
 def delivers(context: Context, settings: Delivers, _scope: Scope) -> Judgement:
-    """Judge, per sender and client, that what was sent was handled by the other subject.
+    """Judge, per sender and client, that what was due was sent, and what was sent was handled by the other subject.
 
-    A message is required when it was sent at or before `duration` less `settle`; it may be handled until the end.
-    Lost: required and never handled. Duplicated: each handling of an id after its first. Reordered: a first handling
-    of an id below one that was handled before. Sent is what the sender reported (`send`), or, of a sender that does
-    not report, the frames that entered the link. INCONCLUSIVE when nothing was sent, or the receiver reports nothing.
+    Due is one message per interval of the workload while the client's connection was usable and no entry had
+    touched it; `sent_at_least` of that must have been sent. A message is required when it was sent at or before
+    `duration` less `settle`; it may be handled until the end. Lost: required and never handled. Duplicated: each
+    handling of an id after its first. Reordered: a first handling of an id below one that was handled before. Sent
+    is what the sender reported (`send`), or, of a sender that does not report, the frames that entered the link; a
+    server's report without `to` is a broadcast, of which each client's frames count. Numbers that begin again on a
+    new connection are other messages. Not applicable where the receiver reports nothing; INCONCLUSIVE when nothing
+    was sent or due.
     """
-    senders = _SIDES if settings.sender == "both" else (settings.sender,)
-    flows = [flow for sender in senders for flow in read_flows(context, sender)]
-    parts = (_judge_flow(context, settings, flow) for flow in flows if flow.sent)
-    return worst(parts, nothing="no workload message was sent")
+    senders = SIDES if settings.sender == "both" else (settings.sender,)
+    parts = [
+        part
+        for sender in senders
+        for flow in read_flows(context, sender)
+        for part in _judge_flow(context, settings, flow)
+    ]
+    return worst(parts, nothing="no workload message was sent, and none was due")
 
 
 def read_flows(context: Context, sender: Side) -> list[Flow]:
@@ -99,26 +99,52 @@ def read_flows(context: Context, sender: Side) -> list[Flow]:
     for event, client in _sent_events(context, sender):
         if client in flows and isinstance(event.get("id"), int):
             flows[client].sent.append((event["id"], event.at_s))
-    for event in context.trace.select("message", subject=_OTHER[sender]):
+    for event in context.trace.select("message", subject=OTHER[sender]):
         client = client_of_message(context, event)
         if client in flows and isinstance(event.get("id"), int):
             flows[client].handled.append((event["id"], event.at_s))
     starts = context.trace.select("subject_start", subject=sender)
     for flow in flows.values():
-        flow.restarts = [
+        restarts = [
             event.at_s
             for event in starts
             if sender == "server" or event.client in (None, flow.client)
         ][1:]
+        flow.restarts = sorted([*restarts, *_begins_again(context, flow)])
     return list(flows.values())
+
+
+def _begins_again(context: Context, flow: Flow) -> Iterator[float]:
+    """Yield when a sender's numbers began again on a new connection, as those of many protocols do.
+
+    Its first message on the connection then has the lowest number of all, which was sent before, and later ones
+    follow that were sent before too. A sender that only sends again what was not acknowledged goes on from there.
+    """
+    if not flow.sent:
+        return
+    first = flow.sent[0][0]
+    opened = [c.open_s for c in context.of_client(flow.client) if c.open_s is not None]
+    for start_s, end_s in pairwise([*opened[1:], float("inf")]):
+        own = [row for row in flow.sent if start_s <= row[1] < end_s]
+        if own and own[0][0] == first:
+            yield own[0][1]
 
 
 def _sent_events(context: Context, sender: Side) -> Iterator[tuple[Event, int | None]]:
     reported = context.trace.select("send", subject=sender)
-    for event in reported:
-        yield event, client_of_message(context, event)
-    for event in context.trace.select("frame") if not reported else ():
-        if event.sent_by(sender) and event.get("id") is not None:
+    to_all = sender == "server" and len(context.clients) > 1
+    addressed = [e for e in reported if not to_all or client_of_message(context, e) is not None]
+    if reported and len(addressed) == len(reported):
+        for event in reported:
+            yield event, client_of_message(context, event)
+        return
+    frames = [
+        e for e in context.trace.select("frame") if e.sent_by(sender) and e.get("id") is not None
+    ]
+    # other messages of the application may have numbers as well: a workload message names its sender
+    named = {event.client for event in frames if event.get("sender") is not None}
+    for event in frames:
+        if event.client not in named or event.get("sender") is not None:
             yield event, event.client
 
 
@@ -139,15 +165,25 @@ def losses_of(flow: Flow, until_s: float) -> Losses:
     return Losses(required=len(required), lost=lost, duplicated=duplicated, reordered=reordered)
 
 
-def _judge_flow(context: Context, settings: Delivers, flow: Flow) -> Judgement:
-    server, receiver = flow.sender == "server", _OTHER[flow.sender]
+def _judge_flow(context: Context, settings: Delivers, flow: Flow) -> Iterator[Judgement]:
+    server, receiver = flow.sender == "server", OTHER[flow.sender]
     way = f"server to client {flow.client}" if server else f"client {flow.client} to server"
     settle_s = context.scenario.settle_s
+    silent = _judge_rate(context, settings, flow, way)
+    if silent is not None:
+        yield silent
+    if not flow.sent:
+        return
     losses = losses_of(flow, context.end_s - settle_s)
     if not flow.handled and not _reports_messages(context, receiver):
-        return undecided(f"the {receiver} does not report the messages it handled (level 1)")
+        yield not_applicable(
+            f"the {receiver} does not report the messages it handles; "
+            f'`report("message", id=…)` would make it apply'
+        )
+        return
     if losses.required == 0:
-        return undecided(f"{way}: nothing was sent before the last {settle_s:g} s")
+        yield undecided(f"{way}: nothing was sent before the last {settle_s:g} s")
+        return
     counts = {
         "lost": (losses.lost, settings.lost),
         "duplicated": (losses.duplicated, settings.duplicated),
@@ -157,12 +193,45 @@ def _judge_flow(context: Context, settings: Delivers, flow: Flow) -> Judgement:
     limits = {name: limit for name, (_, limit) in counts.items() if limit is not None}
     over = [name for name, limit in limits.items() if numbers[name] > limit]
     reason = f"{way}: {_listed(numbers)} of {losses.required}"
-    return Judgement(
+    yield Judgement(
         Outcome.FAIL if over else Outcome.PASS,
         f"{reason} (expected at most {_listed(limits)})" if limits else reason,
         badness=sum(numbers.values()),
         evidence=tuple(f"{name}: {_sample(counts[name][0])}" for name in over),
         measured={"flow": way, "sent": losses.required, **numbers},
+    )
+
+
+def _judge_rate(context: Context, settings: Delivers, flow: Flow, way: str) -> Judgement | None:
+    """Return a failure where the sender did not send what the workload made due."""
+    every_s = rates(context).get(flow.sender)
+    if every_s is None:
+        return None
+    sent = 0
+    expected, evidence = 0, []
+    for connection in context.of_client(flow.client):
+        spans = clear_spans(context, connection)
+        wanted = due(every_s, spans)
+        times = [at_s for _, at_s in flow.sent] or [
+            event.at_s
+            for event in connection.events
+            if is_data(event) and event.sent_by(flow.sender)
+        ]
+        own = sum(any(a <= at_s <= b for a, b in spans) for at_s in times)
+        expected, sent = expected + wanted, sent + min(own, max(wanted, 1))
+        if wanted >= DUE_MIN and own < settings.sent_at_least * wanted:
+            where = ", ".join(f"{seconds(a)} to {seconds(b)}" for a, b in spans[:3])
+            evidence.append(f"connection {connection.number}: {own} sent of {wanted} due, {where}")
+    if expected < DUE_MIN or sent >= settings.sent_at_least * expected:
+        return None
+    return failed(
+        f"{way}: {sent} of {expected} messages that were due were sent "
+        f"(expected at least {settings.sent_at_least:.0%})",
+        badness=expected - sent,
+        # a server that sent well before may wait for a subscription that the client owes it
+        culprit=flow.sender if flow.sender == "client" or not sent else "",
+        evidence=tuple(evidence[:5]),
+        measured={"flow": way, "sent": sent, "due": expected},
     )
 
 
@@ -186,14 +255,14 @@ def single_handler(context: Context, _settings: SingleHandler, _scope: Scope) ->
 
     For each id of each client, at the side of the subject: handled times must not exceed delivered frames; anything
     more is a handler of an old connection left bound. INCONCLUSIVE when no client reconnected, when nothing was
-    handled after a reconnection, and when the frames' ids cannot be read (level 0, or an unknown encoding).
+    handled after a reconnection; not applicable where the frames' ids cannot be read (an encoding of their own).
     """
     handled: dict[tuple[Side, int | None], list[Event]] = defaultdict(list)
     for event in context.trace.select("message"):
         handled[event["subject"], client_of_message(context, event)].append(event)
     parts = (
         _judge_handling(context, receiver, client, handled[receiver, client])
-        for receiver in _SIDES
+        for receiver in SIDES
         for client in context.clients
     )
     return worst(parts, nothing="no subject handled a message after a reconnection")
@@ -215,7 +284,9 @@ def _judge_handling(
     )
     who = f"client {client}" if receiver == "client" else f"the server, for client {client},"
     if not delivered:
-        return undecided(f"the link could not read the ids of the frames to {who}")
+        return not_applicable(
+            f"the link cannot read the ids of the frames to {who}; `workload: {{id: …}}` would make it apply"
+        )
     extra = [number for number, count in handled.items() if count > delivered[number]]
     measured = {"messages": len(handled), "handled_too_often": len(extra)}
     if not extra:

@@ -1,33 +1,18 @@
-"""`detects_dead_peer` and `no_false_alarm`: a peer gives up a connection in time if it is dead, and only then."""
+"""`detects_dead_peer`: a peer gives up a dead connection in time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from chaos.checks.connections import (
-    ConnectionRecord,
-    close_code,
-    is_close_frame,
-)
-from chaos.checks.context import (
-    Context,
-    Occurrence,
-    Scope,
-    concerns,
-    covering,
-    label,
-    seconds,
-    window_line,
-)
-from chaos.checks.guards import acting_peer
-from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s, is_killer
+from chaos.checks.connections import ConnectionRecord, is_close_frame
+from chaos.checks.context import Context, Occurrence, Scope, label, seconds, window_line
+from chaos.checks.paths import added_latency_s
 from chaos.checks.verdict import Judgement, failed, passed, undecided, worst
 from chaos.trace import Event, Side
-from chaos.vocabulary.checks import DetectsDeadPeer, NoFalseAlarm
+from chaos.vocabulary.checks import DetectsDeadPeer
 
 _ALARM_STATES = ("closing", "closed", "connecting")
-_OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
 # how a peer shows that it has noticed, by the name of the figure that says when
 SIGNS: Mapping[str, str] = {
     "close_frame_at_s": "sent a Close frame",
@@ -39,30 +24,33 @@ SIGNS: Mapping[str, str] = {
 
 
 def detects_dead_peer(context: Context, settings: DetectsDeadPeer, scope: Scope) -> Judgement:
-    """Judge, for each client whose connection was alive when the entry began, how soon the peer noticed.
+    """Judge, for each connection that was alive when the entry began, how soon the peer noticed.
 
     The earliest counts of: the peer's Close frame, FIN or RST at its own side of the link, its next connection
-    attempt (a client's only), its reported state `closing`, `closed` or `connecting`, and a FIN or RST that reached
+    attempt in place of this connection (a client's only), its reported state `closing`, `closed` or `connecting`
+    (of a client with one connection), and a FIN or RST that reached
     it: from then on the network itself has said so, and nobody need find out. Where the entry applies
     to a share of the connections only (`toxicity`), those count that felt it. INCONCLUSIVE where no connection was
     alive, where the path came back before the bound, and where the run ended before it.
     """
     entry = label(context.entry(scope.rows[0].index))
     parts = (
-        _judge_client(context, settings, row, client, scope.tolerance_s)
+        _judge_connection(context, settings, row, connection, scope.tolerance_s)
         for row in scope.rows
         for client in scope.clients
+        for connection in _alive_at(context, row, client)
     )
     return worst(parts, nothing=f"no connection was alive when {entry} began")
 
 
-def _judge_client(
-    context: Context, settings: DetectsDeadPeer, row: Occurrence, client: int, tolerance_s: float
-) -> Judgement | None:
-    connection = _alive_at(context, row, client)
-    if connection is None:
-        return None
-    by = settings.by
+def _judge_connection(
+    context: Context,
+    settings: DetectsDeadPeer,
+    row: Occurrence,
+    connection: ConnectionRecord,
+    tolerance_s: float,
+) -> Judgement:
+    by, client = settings.by, connection.client
     who = f"client {client}" if by == "client" else f"the server (connection of client {client})"
     signs = _signs(context, connection, by, row.start_s)
     seen = sorted(((SIGNS[name], at_s) for name, at_s in signs.items()), key=lambda sign: sign[1])
@@ -100,19 +88,18 @@ def _judge_client(
     if took_s is not None:
         reason = f"{who} {seen[0][0]} only after {seconds(took_s)} ({bound})"
     badness = math.inf if took_s is None else took_s
-    return failed(reason, badness=badness, evidence=evidence, measured=measured)
+    return failed(reason, badness=badness, culprit=by, evidence=evidence, measured=measured)
 
 
-def _alive_at(context: Context, row: Occurrence, client: int) -> ConnectionRecord | None:
-    """Return the client's newest connection that was open and not ending when the entry began."""
+def _alive_at(context: Context, row: Occurrence, client: int) -> Iterator[ConnectionRecord]:
+    """Yield the client's connections that were open and not ending when the entry began."""
     felt = {(e.client, e.connection) for e in context.felt(row.index)}
     partial = context.entry(row.index).toxicity < 1
-    for connection in reversed(context.of_client(client)):
+    for connection in context.of_client(client):
         opened = connection.open_s
         alive = opened is not None and opened <= row.start_s <= connection.lost_s()
         if alive and (not partial or (client, connection.number) in felt):
-            return connection
-    return None
+            yield connection
 
 
 def _signs(
@@ -131,13 +118,15 @@ def _signs(
             found.setdefault("close_frame_at_s", event.at_s)
         if event.kind in ("fin", "rst"):
             found.setdefault("socket_end_at_s", event.at_s)
-    attempts = context.attempts_of(connection.client) if by == "client" else []
+    attempts = _attempts_instead(context, connection, since_s) if by == "client" else []
     states = [
         event.at_s
         for event in context.states(by, connection.client)
         if event.at_s >= since_s and event.get("state") in _ALARM_STATES
     ]
-    found |= {"attempt_at_s": min([at_s for at_s in attempts if at_s > since_s], default=math.inf)}
+    if any(rival.open_s is not None for rival in _rivals(context, connection, since_s)):
+        states = []  # which of its connections a client speaks of cannot be told
+    found |= {"attempt_at_s": min(attempts, default=math.inf)}
     found |= {"state_at_s": min(states, default=math.inf)}
     return {name: found[name] for name in SIGNS if found.get(name, math.inf) < math.inf}
 
@@ -150,6 +139,35 @@ def _healed_at(connection: ConnectionRecord, by: Side, row: Occurrence) -> float
         if event.kind == "frame" and event.at_s >= row.end_s and event.delivered_to(by):
             return event.at_s
     return None
+
+
+def _rivals(
+    context: Context, connection: ConnectionRecord, since_s: float
+) -> list[ConnectionRecord]:
+    """Return the connections and attempts that the client had beside this one at that time."""
+    return [
+        other
+        for other in context.of_client(connection.client)
+        if other is not connection and other.attempt_s <= since_s < other.over_s()
+    ]
+
+
+def _attempts_instead(
+    context: Context, connection: ConnectionRecord, since_s: float
+) -> list[float]:
+    """Return when the client made attempts that can stand for this connection.
+
+    An attempt that follows the end of another connection or attempt stands for that one. Of those left, as many as
+    the client had beside this one may stand for these.
+    """
+    own = next(
+        (slot for slot in context.slots_of(connection.client) if connection in slot), [connection]
+    )
+    place = own.index(connection)
+    following = [later.attempt_s for later in own[place + 1 : place + 2]]
+    firsts = [slot[0].attempt_s for slot in context.slots_of(connection.client)]
+    rivals = len(_rivals(context, connection, since_s))
+    return following + sorted(at_s for at_s in firsts if at_s > since_s)[rivals:]
 
 
 def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | None:
@@ -219,108 +237,3 @@ def _unanswered_ping(connection: ConnectionRecord, by: Side, since_s: float) -> 
         elif event.get("opcode") == "pong" and event.delivered_to(by) and event.at_s <= since_s:
             waiting = None
     return waiting
-
-
-def no_false_alarm(context: Context, settings: NoFalseAlarm, scope: Scope) -> Judgement:
-    """Judge every ending in the window of `during` (without it: in the whole run).
-
-    An alarm is false when all of this holds: the connection was open; its first ending of any kind (Close frame,
-    FIN or RST, at any place of the link) was sent by a peer whose alarms count; no action told that peer to end it
-    (an action of its own at most its close timeout and a second before; a `close` explains only its own code); and
-    no entry that kills or silences a path (`paths.is_killer`) was in force on this client then, or had been at most
-    one heartbeat timeout before, or had met the connection in a way that lasts. The entry that `during` names
-    never excuses an alarm.
-    """
-    alive = 0
-    for connection in (row for client in context.clients for row in context.of_client(client)):
-        open_s, lost_s = connection.open_s, connection.lost_s()
-        alive += open_s is not None and any(
-            open_s <= row.end_s and lost_s >= row.start_s for row in scope.rows
-        )
-        alarm = _false_alarm(context, settings, scope, connection)
-        if alarm is not None:
-            return _report(context, scope, connection, alarm)
-    if not alive:
-        return undecided("no connection was open in the window")
-    where = "in the whole run"
-    if scope.index is not None:
-        where = f"during {label(context.entry(scope.index))}"
-    reason = f"no connection that was alive was given up {where}"
-    return passed(reason, measured={"connections": alive})
-
-
-def _false_alarm(
-    context: Context, settings: NoFalseAlarm, scope: Scope, connection: ConnectionRecord
-) -> Event | None:
-    """Return the event with which a peer gave up this connection for no reason, if one did."""
-    event = connection.first_ending
-    if event is None or event.kind == "closed" or not covering(scope.rows, event.at_s):
-        return None
-    sides: tuple[Side, ...] = ("client", "server")
-    for side in sides if settings.by == "both" else (settings.by,):
-        if event.sent_by(side):
-            before = connection.ending_by(_OTHER[side])
-            if before is not None and before.at_s <= event.at_s:
-                return None  # the other peer had given it up before it opened: this only answers
-            excused = _commanded(context, side, connection, event) or _path_dead(
-                context, scope.index, connection, event
-            )
-            return None if excused else event
-    return None
-
-
-def _commanded(context: Context, side: Side, connection: ConnectionRecord, event: Event) -> bool:
-    """Tell whether an action told this peer to end its connections."""
-    grace_s = context.subject(side).close_timeout_s + 1.0
-    for index, entry in enumerate(context.scenario.timeline):
-        if entry.kind != "action" or entry.word == "send" or acting_peer(entry) != side:
-            continue
-        in_force = covering(context.occurrences[index], event.at_s, grace_s=grace_s)
-        if in_force and concerns(entry, connection.client):
-            code = entry.parameters.get("code", 1000)
-            if entry.word != "close" or not is_close_frame(event) or close_code(event) == code:
-                return True
-    return False
-
-
-def _path_dead(
-    context: Context, named: int | None, connection: ConnectionRecord, event: Event
-) -> bool:
-    """Tell whether an entry other than the named one explains that a peer gave up this connection."""
-    grace_s = heartbeat_timeout_s(context)
-    for index, entry in enumerate(context.scenario.timeline):
-        is_action_of_peer = entry.kind == "action" and entry.word != "freeze"
-        if index == named or is_action_of_peer or not is_killer(context, index):
-            continue
-        if not concerns(entry, connection.client):
-            continue
-        opened, lasting = connection.open_s or 0.0, context.words[index].lasting
-        for row in context.occurrences[index]:
-            until_s = row.end_s + delay_after_s(context, row) + grace_s
-            met = lasting and row.end_s >= opened
-            if row.start_s <= event.at_s and (event.at_s <= until_s or met):
-                return True
-    return False
-
-
-def _report(
-    context: Context, scope: Scope, connection: ConnectionRecord, event: Event
-) -> Judgement:
-    side, who = "server", f"the server, towards client {connection.client},"
-    if event.sent_by("client"):
-        side, who = "client", f"client {connection.client}"
-    how = {"fin": "a FIN", "rst": "an RST"}.get(event.kind, f"Close {close_code(event)}")
-    what = f"gave up connection {connection.number} at {seconds(event.at_s)} with {how}"
-    evidence = [window_line(context, row) for row in scope.rows if scope.index is not None]
-    frames = [row for row in connection.delivered_frames() if row.at_s <= event.at_s]
-    for last in frames[-1:]:
-        opcode = last.get("opcode")
-        evidence.append(
-            f"{seconds(last.at_s)}: last frame delivered before ({opcode}, {last.stream})"
-        )
-    evidence.append(f"{seconds(event.at_s)}: {how} sent by the {side}")
-    return failed(
-        f"{who} {what}, though the path was alive",
-        evidence=tuple(evidence),
-        measured={"client": connection.client, "at_s": round(event.at_s, 6)},
-    )

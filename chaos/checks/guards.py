@@ -10,11 +10,12 @@ from collections.abc import Iterator, Mapping
 
 from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
 from chaos.checks.context import Context, Occurrence, covering, label, seconds
+from chaos.checks.schedule import Rule, last_told, rule_after_last
 from chaos.checks.verdict import Finding, Judgement, failed, passed, undecided
 from chaos.scenario.model import Entry
 from chaos.trace import Event, Side
 from chaos.vocabulary.actions import ACTIONS
-from chaos.vocabulary.checks import DetectsDeadPeer, Reconnects
+from chaos.vocabulary.checks import DetectsDeadPeer, NeverReconnects, Reconnects
 
 FELT = "felt"
 # a guard of one of these names says that nothing of the run may be judged; `felt` speaks of one entry only
@@ -22,6 +23,8 @@ VETOES = frozenset({"connected", "steady_state", "subject_alive", "loop_lag", "c
 LAG_SHARE = 0.1
 LAG_SHARE_AT_REST = 0.5
 LAG_MARGIN_S = 1.0
+# a subject that is killed, or told to close, may take this long beside its closing handshake
+EXIT_GRACE_S = 2.0
 # what a connection does; after the last of these all is at rest
 _MOVES = ("apply", "attempt", "refused", "open", "fin", "rst", "closed", "state")
 
@@ -44,6 +47,7 @@ def run_guards(context: Context) -> list[Finding]:
             evidence=row.evidence,
             measured=row.measured,
             guard=True,
+            culprit=row.culprit,
         )
         for name, row in rows
     ]
@@ -206,30 +210,57 @@ def _subjects_alive(context: Context) -> Judgement:
         reason = f"{who} {how} at {seconds(event.at_s)}"
         if event.at_s < first_s:
             return undecided(f"{reason}, before the first felt fault")
-        return failed(reason, evidence=(f"{seconds(first_s)}: first fault felt",))
+        culprit: Side = "server" if event.get("subject") == "server" else "client"
+        return failed(reason, culprit=culprit, evidence=(f"{seconds(first_s)}: first fault felt",))
     return passed("no subject ended unexpectedly")
 
 
 def _exit_expected(context: Context, event: Event) -> bool:
-    """Tell whether the scenario makes a subject end: it is killed, or it may give up for good."""
+    """Tell whether the scenario makes a subject end: it is killed, or told to close, or refused for good.
+
+    A client may end without an error after an ending that its policy calls final, or that the scenario expects to be
+    final (`never_reconnects`), and once it has made as many attempts in a row as it may. An error is never expected
+    of a subject that nobody killed.
+    """
     subject = event.get("subject")
+    side: Side = "server" if subject == "server" else "client"
+    grace_s = context.subject(side).close_timeout_s + EXIT_GRACE_S
     for index, entry in enumerate(context.scenario.timeline):
-        if entry.word == "host_crash":
-            peer = entry.parameters.get("host", "server")
-        elif entry.kind == "action" and entry.word in ("crash", "restart"):
-            peer = acting_peer(entry)
-        else:
+        killed = entry.word == "host_crash" or (
+            entry.kind == "action" and entry.word in ("crash", "restart")
+        )
+        left = entry.word == "close" and entry.kind == "action" and not event.get("error")
+        if not killed and not left:
             continue
-        rows = context.occurrences[index]
-        if peer == subject and any(row.start_s <= event.at_s for row in rows):
+        peer = (
+            acting_peer(entry) if entry.kind == "action" else entry.parameters.get("host", "server")
+        )
+        if peer == side and covering(context.occurrences[index], event.at_s, grace_s=grace_s):
             return True
-    # the exit must follow a refusal: giving up for good is an answer to one
-    refusals = [connection.refusal() for connection in context.of_client(event.client or 1)]
-    refused = any(row is not None and row.at_s <= event.at_s for row in refusals)
-    checks = {expectation.check for expectation in context.scenario.expect}
-    gives_up = bool(checks & {"never_reconnects", "handshake"})
-    limited = context.scenario.client.backoff.attempts_max is not None
-    return subject == "client" and refused and (gives_up or limited)
+    if side == "server" or event.get("error"):
+        return False
+    client = event.client or 1
+    rule = rule_after_last(context, client, event.at_s)
+    if rule in (Rule.NEVER, Rule.AUTH, Rule.REDIRECT) or _gave_up(context, client, event.at_s):
+        return True
+    expects = any(row.check == NeverReconnects.word for row in context.scenario.expect)
+    return expects and last_told(context, client, event.at_s) is not None
+
+
+def _gave_up(context: Context, client: int, at_s: float) -> bool:
+    """Tell whether a client had failed as often in a row by then as `attempts_max` allows."""
+    limit = context.scenario.client.backoff.attempts_max
+    if limit is None:
+        return False
+    stable_s = context.scenario.client.stable_after_s
+    failed_in_a_row = 0
+    for connection in context.of_client(client):
+        if connection.attempt_s > at_s:
+            break
+        opened = connection.open_s
+        stable = opened is not None and min(connection.over_s(), at_s) - opened >= stable_s
+        failed_in_a_row = 0 if stable else failed_in_a_row + 1
+    return failed_in_a_row >= limit
 
 
 def tightest_bound_s(context: Context) -> float | None:

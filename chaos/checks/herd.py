@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from chaos.checks.context import Context, Scope, seconds
@@ -30,8 +31,9 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     """Judge the attempts of all clients from the time the entry took effect.
 
     `peak_per_s`: the most attempts in any sliding second. `spread`: between the 5th and the 95th percentile of each
-    client's first attempt. On real sockets the harness itself spreads attempts by about 1 ms per client; an expected
-    spread below five times that is INCONCLUSIVE, as are fewer than two clients that came back.
+    client's first attempt, and of the attempt with which each was connected again: those that were refused together
+    must not come back together. On real sockets the harness itself spreads attempts by about 1 ms per client; an
+    expected spread below five times that is INCONCLUSIVE, as are fewer than two clients that came back.
     """
     back = [
         [at_s for at_s in context.attempts_of(client) if at_s >= scope.since_s]
@@ -42,7 +44,8 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     if clients < 2:
         return undecided(f"{clients} clients came back; expected at least 2")
     peak, peak_s = peak_per_second([at_s for times in back for at_s in times])
-    spread_s = quantile(firsts, 0.95) - quantile(firsts, 0.05)
+    opened = [at_s for client in scope.clients for at_s in _opened_after(context, client, scope)]
+    spread_s = min(_spread_s(firsts), _spread_s(opened) if len(opened) > 1 else math.inf)
     harness_s = 0.0 if context.virtual else HARNESS_S_PER_CLIENT * clients
     added_s = round(harness_s, 6)
     outcome, reasons, evidence = Outcome.PASS, [], []
@@ -53,7 +56,8 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     if settings.spread_s is not None and spread_s < settings.spread_s:
         outcome = Outcome.FAIL
         reasons.append(
-            f"first attempts within {seconds(spread_s)}, expected a spread of at least {settings.spread_s:g} s"
+            f"{'first attempts' if spread_s == _spread_s(firsts) else 'attempts that connected'} within "
+            f"{seconds(spread_s)}, expected a spread of at least {settings.spread_s:g} s"
         )
     expected_s = _expected_spread_s(settings, clients)
     if not reasons and expected_s is not None and expected_s < HARNESS_FACTOR * harness_s:
@@ -71,6 +75,7 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     return Judgement(
         outcome,
         "; ".join(reasons),
+        culprit="client" if outcome is Outcome.FAIL else "",
         evidence=tuple(evidence),
         measured={
             "clients": clients,
@@ -79,6 +84,19 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
             "harness_adds_s": added_s,
         },
     )
+
+
+def _spread_s(times: Sequence[float]) -> float:
+    """Return the time between the 5th and the 95th percentile."""
+    return quantile(times, 0.95) - quantile(times, 0.05)
+
+
+def _opened_after(context: Context, client: int, scope: Scope) -> list[float]:
+    """Return the time of the attempt with which a client was first connected again after the entry began."""
+    for connection in context.of_client(client):
+        if connection.attempt_s >= scope.since_s and connection.open_s is not None:
+            return [connection.attempt_s]
+    return []
 
 
 def _expected_spread_s(settings: Herd, clients: int) -> float | None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from chaos.checks.alarms import no_false_alarm
 from chaos.checks.availability import availability, cost
 from chaos.checks.backoff import backoff
 from chaos.checks.conduct import (
@@ -20,14 +21,15 @@ from chaos.checks.conduct import (
     never_sends_before_open,
     single_connection,
 )
-from chaos.checks.context import Context, Scope, label
+from chaos.checks.context import Context, Scope, label, seconds
 from chaos.checks.delivery import delivers, single_handler
-from chaos.checks.detection import detects_dead_peer, no_false_alarm
+from chaos.checks.detection import detects_dead_peer
 from chaos.checks.guards import VETOES, felt_at_s, run_guards
 from chaos.checks.herd import herd
 from chaos.checks.leaks import no_leaks
 from chaos.checks.recovery import never_reconnects, reconnects
 from chaos.checks.verdict import (
+    UNDECODED_AT,
     Finding,
     Judgement,
     Outcome,
@@ -65,7 +67,11 @@ JUDGES: Mapping[str, Check] = {
 
 
 def judge(
-    trace: Trace, *, check_loader: CheckLoader | None = None, scenario: Scenario | None = None
+    trace: Trace,
+    *,
+    check_loader: CheckLoader | None = None,
+    scenario: Scenario | None = None,
+    strict: bool = False,
 ) -> Verdict:
     """Return the verdict on a run.
 
@@ -74,6 +80,7 @@ def judge(
         check_loader: resolves `my.module:check` of a `use:` expectation to a function; without one such an
             expectation is INCONCLUSIVE.
         scenario: that of the header, where the caller has it; it is read from the header otherwise.
+        strict: whether a check that is not applicable is INCONCLUSIVE; else it is left out.
 
     Raises:
         pydantic.ValidationError: the header's scenario is not one (the trace is of another version).
@@ -84,6 +91,8 @@ def judge(
         _hold_back(context, expectation, _judge_one(context, expectation, loader), guards)
         for expectation in context.scenario.expect
     ]
+    if strict:
+        findings = [_as_undecided(finding) for finding in findings]
     everything = (*guards, *findings)
     return Verdict(
         scenario=context.scenario.title,
@@ -96,6 +105,13 @@ def judge(
         # after the end as well; looked for by hand, since an index is for many questions
         warnings=tuple(str(e.get("text", "")) for e in trace.events if e.kind == "warning"),
     )
+
+
+def _as_undecided(finding: Finding) -> Finding:
+    if finding.outcome is not Outcome.SKIPPED:
+        return finding
+    reason = f"not applicable: {finding.reason}"
+    return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
 def _no_loader(name: str) -> Callable[..., Any]:
@@ -121,6 +137,7 @@ def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) 
         evidence=answer.evidence,
         measured=answer.measured,
         line=expectation.line,
+        culprit=answer.culprit,
     )
 
 
@@ -130,7 +147,24 @@ def _judge_built_in(context: Context, expectation: Expectation, _: CheckLoader) 
         scope = context.scope_of(expectation)
     except LookupError as error:
         return undecided(str(error))
-    return JUDGES[expectation.check](context, settings, scope)
+    answer = JUDGES[expectation.check](context, settings, scope)
+    return _doubted(context, scope, answer) if settings.frames else answer
+
+
+def _doubted(context: Context, scope: Scope, answer: Judgement) -> Judgement:
+    """Return INCONCLUSIVE in place of an answer that rests on frames which the link could not decode."""
+    if answer.outcome is Outcome.INCONCLUSIVE or UNDECODED_AT in answer.measured:
+        return answer
+    named = answer.measured.get("client") if answer.outcome is Outcome.FAIL else None
+    for client in scope.clients if named is None else (int(named),):
+        for connection in context.of_client(client):
+            event = connection.undecoded()
+            if event is not None:
+                where = f"connection {connection.number} of client {client}, {event.stream}"
+                what = f"byte {event.get('at_byte')} of {where}: {event.get('why')}"
+                evidence = (f"{seconds(event.at_s)}: {what}", answer.reason)
+                return undecided(f"frames could not be decoded from {what}", evidence=evidence)
+    return answer
 
 
 def _judge_own(

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
+from chaos.checks.connections import ConnectionRecord
 from chaos.checks.context import Context, Occurrence, concerns
 from chaos.scenario.paths import LegPath
+from chaos.trace import Event
+from chaos.vocabulary.faults import SlowAccept
 
 
 def is_killer(context: Context, index: int) -> bool:
@@ -82,3 +86,44 @@ def added_latency_s(context: Context, start_s: float, end_s: float, client: int)
             if overlaps and concerns(entry, client):
                 total_s += context.words[row.index].round_trip_s(entry.stream)
     return total_s
+
+
+def unread(context: Context, attempt: ConnectionRecord) -> bool:
+    """Tell whether `slow_accept` kept the link from reading this attempt, so that its end could not be seen."""
+    return attempt.open_s is None and any(_slow_accepts(context, attempt))
+
+
+def read_from_s(context: Context, older: ConnectionRecord) -> float:
+    """Return when the link began to read from a connection: `slow_accept` may have kept it from that for long."""
+    waits = [
+        event.at_s + SlowAccept.model_validate(context.entry(event["entry"]).parameters).delay_s
+        for event in _slow_accepts(context, older)
+    ]
+    return max(waits, default=0.0)
+
+
+def _slow_accepts(context: Context, connection: ConnectionRecord) -> Iterator[Event]:
+    """Yield the events in which `slow_accept` touched a connection."""
+    for event in connection.events:
+        if event.kind == "felt" and context.entry(event["entry"]).word == SlowAccept.word:
+            yield event
+
+
+def cut_off(context: Context, older: ConnectionRecord, opened: float) -> bool:
+    """Tell whether a fault below the link may keep from it that the client has ended this connection.
+
+    A FIN that was lost is sent again, and an RST is not: the link finds out when it next sends something. While it
+    dials a server that does not answer, it does not read from the client.
+    """
+    if path_hides_client(context):
+        return True
+    dialed = older.first("dialed")
+    dialing = dialed is None or dialed.at_s > opened
+    for index, entry in enumerate(context.scenario.timeline):
+        words = context.words[index]
+        hidden = words.hides_client() or (words.hides_server() and dialing)
+        if hidden and concerns(entry, older.client):
+            rows = context.occurrences[index]
+            if any(row.start_s <= opened and row.end_s >= older.attempt_s for row in rows):
+                return True
+    return False

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
-from chaos.checks.connections import ConnectionRecord
-from chaos.checks.context import Context, Occurrence, Scope, label, seconds, window_line
+from chaos.checks.connections import ConnectionRecord, close_code, describe_ending, is_close_frame
+from chaos.checks.context import Context, Occurrence, Scope, concerns, label, seconds, window_line
+from chaos.checks.paths import added_latency_s
+from chaos.checks.traffic import arrivals, rates
 from chaos.checks.verdict import Judgement, Measure, Outcome, failed, passed, undecided, worst
-from chaos.trace import Event
+from chaos.trace import SIDES, Event, Side
 from chaos.vocabulary.checks import NeverReconnects, Reconnects
+
+# what a peer needs to send its first message after an opening, beside its interval
+TURN_S = 0.25
 
 
 def reconnects(context: Context, settings: Reconnects, scope: Scope) -> Judgement:
     """Judge, for each client and occurrence, how soon after the entry's end it was connected again.
 
-    Connected is: a 101 delivered and one frame passed on that connection (Close frames do not count). A connection
-    that was open before and survived counts as connected at once, with a remark, when frames pass on it again after
-    the entry's end, each way in which they passed before. The worst client is reported.
+    Connected is: a 101 delivered and one frame passed on that connection (Close frames do not count), and the
+    connection lived on for `stable_for`, in which a workload message passed each way in which one was due (one that
+    another entry touched need not). A connection that was open before and survived counts as connected at once, with
+    a remark, when frames pass on it again after the entry's end, each way in which they passed before. The worst
+    client is reported.
     """
     parts = (
-        _judge_client(context, row, client, settings.within_s, scope.tolerance_s)
+        _judge_client(context, row, client, settings, scope.tolerance_s)
         for row in scope.rows
         for client in scope.clients
     )
@@ -27,24 +35,32 @@ def reconnects(context: Context, settings: Reconnects, scope: Scope) -> Judgemen
 
 
 def _judge_client(
-    context: Context, row: Occurrence, client: int, within_s: float, tolerance_s: float
+    context: Context, row: Occurrence, client: int, settings: Reconnects, tolerance_s: float
 ) -> Judgement:
-    bound = f"expected within {within_s:g} s"
+    bound = f"expected within {settings.within_s:g} s"
     if not row.ended:
         entry = label(context.entry(row.index))
         return undecided(f"the window of {entry} did not end before the run did")
-    deadline_s = row.end_s + within_s + tolerance_s
-    at_s, survived = _connected_at(context, row, client, deadline_s)
-    until_s = at_s or context.end_s
+    deadline_s = row.end_s + settings.within_s + tolerance_s
+    back = _connected_at(context, row, client, deadline_s, settings.stable_for_s)
+    until_s = back.at_s or context.end_s
     attempts = [t for t in context.attempts_of(client) if row.start_s <= t <= until_s]
     measured: dict[str, Measure] = {"client": client, "attempts": len(attempts)}
-    if survived:
+    if back.survived:
         measured["remark"] = "the connection survived"
-    evidence = tuple(_chain(context, row, client, deadline_s))
-    if at_s is not None:
-        took_s, on_time = max(0.0, at_s - row.end_s), at_s <= deadline_s
+    evidence = (*_chain(context, row, client, deadline_s), *back.troubles)
+    if back.at_s is not None and back.cut_short and back.at_s <= deadline_s:
+        lasted = f"before that had lasted {settings.stable_for_s:g} s"
+        reason = f"client {client} was connected again, and the run ended {lasted}"
+        return undecided(reason, evidence=evidence)
+    if back.at_s is not None:
+        took_s, on_time = max(0.0, back.at_s - row.end_s), back.at_s <= deadline_s
         measured["reconnected_s"] = round(took_s, 6)
-        how = "kept its connection" if survived else f"was connected again after {seconds(took_s)}"
+        how = f"was connected again after {seconds(took_s)}"
+        if back.survived:
+            how = "kept its connection"
+        elif not on_time and back.troubles:
+            how += f", since {back.troubles[0].partition(': ')[2]}"
         return Judgement(
             Outcome.PASS if on_time else Outcome.FAIL,
             f"client {client} {how} ({bound})",
@@ -58,24 +74,91 @@ def _judge_client(
     if any(_nothing_sent(connection) for connection in _opened_since(context, row, client)):
         reason = f"client {client} had a connection open again, but no frame was sent on it"
         return undecided(reason, evidence=evidence)
-    reason = f"client {client} was never connected again ({bound})"
+    why = f": {back.troubles[0].partition(': ')[2]}" if back.troubles else ""
+    reason = f"client {client} was never connected again{why} ({bound})"
     return failed(reason, badness=float("inf"), evidence=evidence, measured=measured)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Back:
+    """When a client was connected again, if it was; `survived`: it never was away; `cut_short`: the run ended then.
+
+    `troubles` says of each connection that was no recovery why it was none, with its time.
+    """
+
+    at_s: float | None = None
+    survived: bool = False
+    cut_short: bool = False
+    troubles: tuple[str, ...] = ()
+
+
 def _connected_at(
-    context: Context, row: Occurrence, client: int, deadline_s: float
-) -> tuple[float | None, bool]:
-    """Return when the client was connected again (not before the entry's end), and whether it never was away."""
+    context: Context, row: Occurrence, client: int, deadline_s: float, stable_for_s: float
+) -> _Back:
+    """Return when the client was connected again (not before the entry's end)."""
     for connection in context.of_client(client):
         opened = connection.open_s
         lived = opened is not None and opened <= row.start_s and connection.lost_s() > deadline_s
         if lived and _flows_again(connection, row):
-            return row.end_s, True
+            return _Back(at_s=row.end_s, survived=True)
+    troubles: list[str] = []
     for connection in _opened_since(context, row, client):
         frames = connection.delivered_frames()
-        if frames and connection.lost_s() > row.end_s:
-            return max(row.end_s, frames[0].at_s), False
-    return None, False
+        if not frames or connection.lost_s() <= row.end_s:
+            continue
+        at_s = max(row.end_s, frames[0].at_s)
+        until_s = at_s + stable_for_s
+        excused = _touched_until(context, connection, until_s)
+        if connection.lost_s() <= until_s and not excused and connection.lost_s() < context.end_s:
+            lived_s = connection.lost_s() - (connection.open_s or 0.0)
+            what = f"connection {connection.number} lived {seconds(lived_s)} only"
+            troubles.append(f"{seconds(connection.lost_s())}: {what}{_by_whom(connection)}")
+            continue
+        silent = None if excused else _silent_way(context, connection, until_s, stable_for_s)
+        if silent is not None:
+            what = f"no message of the {silent} passed on connection {connection.number}"
+            troubles.append(f"{seconds(until_s)}: {what}, though one was due")
+            continue
+        cut_short = until_s > context.end_s
+        return _Back(at_s=at_s, cut_short=cut_short, troubles=tuple(troubles))
+    return _Back(troubles=tuple(troubles))
+
+
+def _by_whom(connection: ConnectionRecord) -> str:
+    ending = connection.first_ending
+    if ending is None or ending.kind == "closed":
+        return ""
+    side = next((side for side in SIDES if ending.sent_by(side)), None)
+    return f"; the {side} ended it" if side else ""
+
+
+def _touched_until(context: Context, connection: ConnectionRecord, until_s: float) -> bool:
+    """Tell whether an entry touched this connection by then, or an action was in force: that excuses its end."""
+    for index, entry in enumerate(context.scenario.timeline):
+        touched_s = context.touched(index, connection)
+        if entry.word != "noop" and touched_s is not None and touched_s <= until_s:
+            return True
+        opened = connection.open_s or 0.0
+        acted = entry.kind == "action" and concerns(entry, connection.client)
+        if acted and any(
+            r.start_s <= until_s and r.end_s >= opened for r in context.occurrences[index]
+        ):
+            return True
+    return False
+
+
+def _silent_way(
+    context: Context, connection: ConnectionRecord, until_s: float, stable_for_s: float
+) -> Side | None:
+    """Return a peer of which no workload message had arrived by then, though one was due since the opening."""
+    opened = connection.open_s or 0.0
+    for sender, every_s in rates(context).items():
+        late_s = added_latency_s(context, opened, until_s, connection.client) + TURN_S
+        if every_s + late_s > stable_for_s or until_s > context.end_s:
+            continue
+        if not any(at_s <= until_s + late_s for at_s in arrivals(context, connection, sender)):
+            return sender
+    return None
 
 
 def _opened_since(context: Context, row: Occurrence, client: int) -> Iterator[ConnectionRecord]:
@@ -125,22 +208,31 @@ def _fate(connection: ConnectionRecord) -> str:
 def never_reconnects(context: Context, _settings: NeverReconnects, scope: Scope) -> Judgement:
     """Judge that no client makes an attempt after it was refused, until the end of the run.
 
-    The refusal is the first Close frame, FIN, RST, refused handshake or refused attempt that reached the client at
-    or after the entry took effect (or the Close frame it sent itself, where the entry told it to close).
+    The refusal is the first Close frame, FIN, RST, refused handshake or refused attempt with which the entry reached
+    the client (or the Close frame it sent itself, where the entry told it to close). Where the entry was felt on
+    certain connections, only an ending of one of these counts.
     INCONCLUSIVE when what is left of the run is shorter than twice the client's longest backoff: it may still wait.
     """
     parts = (_judge_absence(context, client, scope.rows[0]) for client in scope.clients)
     return worst(parts, nothing="no client to judge")
 
 
-def _refused_at(context: Context, client: int, since_s: float) -> Event | None:
-    """Return what first told this client, at or after a time, that it is not wanted (or its own Close)."""
+def _refused_at(context: Context, client: int, row: Occurrence) -> Event | None:
+    """Return with what the entry first told this client that it is not wanted (or its own Close)."""
     events: list[Event] = []
+    entry = context.entry(row.index)
+    felt = {event.connection for event in context.felt(row.index) if event.client == client}
+    code = entry.parameters.get("code") if entry.kind == "action" else None
     for connection in context.of_client(client):
-        if connection.attempt_s >= since_s or connection.lost_s() >= since_s:
+        if felt - {None} and connection.number not in felt:
+            continue
+        if connection.attempt_s >= row.start_s or connection.lost_s() >= row.start_s:
             refusal = connection.refusal()
-            own = connection.ending_by("client", since_s=since_s)
-            events += [e for e in (refusal, own) if e is not None and e.at_s >= since_s]
+            own = connection.ending_by("client", since_s=row.start_s)
+            found = [e for e in (refusal, own) if e is not None and e.at_s >= row.start_s]
+            events += [
+                e for e in found if not (code and is_close_frame(e) and close_code(e) != code)
+            ]
     return min(events, key=lambda event: event.at_s, default=None)
 
 
@@ -149,11 +241,11 @@ def _judge_absence(context: Context, client: int, row: Occurrence) -> Judgement:
         "after_s": row.start_s,
         "entry": "window" if context.entry(row.index).has_window else "instant",
     }
-    refused = _refused_at(context, client, row.start_s)
+    refused = _refused_at(context, client, row)
     if refused is None:
         reason = f"no refusal reached client {client} after {seconds(row.start_s)}"
         return undecided(reason, measured=more)
-    what = _describe(refused)
+    what = describe_ending(refused)
     later = [at for at in context.attempts_of(client) if at > refused.at_s]
     measured: dict[str, Measure] = {
         "client": client,
@@ -169,7 +261,9 @@ def _judge_absence(context: Context, client: int, row: Occurrence) -> Judgement:
             *(f"{seconds(at)}: attempt" for at in later[:5]),
         )
         reason = f"client {client} tried again {first} after {what} (attempts in all: {len(later)})"
-        return failed(reason, badness=len(later), evidence=evidence, measured=measured)
+        return failed(
+            reason, badness=len(later), culprit="client", evidence=evidence, measured=measured
+        )
     left_s, needed_s = context.end_s - refused.at_s, 2 * context.scenario.client.backoff.max_s
     if left_s < needed_s:
         expected = f"expected at least {seconds(needed_s)}, twice backoff.max"
@@ -177,14 +271,3 @@ def _judge_absence(context: Context, client: int, row: Occurrence) -> Judgement:
         return undecided(reason, measured=measured)
     reason = f"client {client} made no attempt in {seconds(left_s)} after {what}"
     return passed(reason, badness=-left_s, measured=measured)
-
-
-def _describe(event: Event) -> str:
-    if event.kind == "response":
-        return f"HTTP {event.get('status')}"
-    if event.kind == "frame":
-        side = "its own " if event.delivered_to("server") or event.stream == "upstream" else ""
-        return f"{side}Close {event.get('code', 1005)}"
-    return {"fin": "a FIN", "rst": "an RST", "refused": "a refused attempt"}.get(
-        event.kind, event.kind
-    )

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from itertools import combinations
 
-ALPHA = 1e-7
+ALPHA = 1e-6
 
 
 def sum_at_most(shares: Sequence[float]) -> float:
@@ -28,6 +28,16 @@ def sum_at_most(shares: Sequence[float]) -> float:
     below = count / 2 - total
     hoeffding = math.exp(-2 * below * below / count) if below > 0 else 1.0
     return min(volume, hoeffding)
+
+
+def least_mean(count: int) -> float:
+    """Return the greatest mean of so many uniform draws that `sum_at_most` would call too low; 0 where none would."""
+    low, high = 0.0, 0.5
+    for _ in range(40):
+        middle = (low + high) / 2
+        found = count > 0 and sum_at_most([middle] * count) < ALPHA
+        low, high = (middle, high) if found else (low, middle)
+    return low
 
 
 def range_at_most(shares: Sequence[float]) -> float:

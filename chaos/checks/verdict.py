@@ -10,13 +10,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass, field
 from enum import Enum
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 Measure = float | int | str
+# the figure of a failure that rests on what could not be decoded
+UNDECODED_AT = "undecoded_at_byte"
+Culprit = Literal["", "client", "server"]
 
 
 class Outcome(Enum):
-    """The four ways a scenario can end; single findings are never SKIPPED."""
+    """The four ways a scenario can end. A SKIPPED finding is not applicable: it has nothing to judge."""
 
     PASS = "PASS"  # noqa: S105  # a verdict, not a password
     FAIL = "FAIL"
@@ -24,7 +27,7 @@ class Outcome(Enum):
     SKIPPED = "SKIPPED"
 
 
-WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS)
+WORST_FIRST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +35,14 @@ class Judgement:
     """What a check says, or one part of it (one client, one occurrence).
 
     `badness` compares parts with the same outcome. `evidence` is the chain of causes, each with its time; `measured`
-    the figures behind the outcome.
+    the figures behind the outcome. `culprit` is who broke the rule, where that is known.
     """
 
     outcome: Outcome
     reason: str
     _: KW_ONLY
     badness: float = 0.0
+    culprit: Culprit = ""
     evidence: tuple[str, ...] = ()
     measured: Mapping[str, Measure] = field(default_factory=dict)
 
@@ -46,13 +50,15 @@ class Judgement:
 passed = partial(Judgement, Outcome.PASS)
 failed = partial(Judgement, Outcome.FAIL)
 undecided = partial(Judgement, Outcome.INCONCLUSIVE)
+# the reason says what would make the check apply
+not_applicable = partial(Judgement, Outcome.SKIPPED)
 
 
 def worst(parts: Iterable[Judgement | None], *, nothing: str) -> Judgement:
     """Return the worst of these parts; a None among them says nothing.
 
-    INCONCLUSIVE parts matter only where nothing failed; with no parts at all the answer is INCONCLUSIVE, for the
-    reason `nothing`.
+    INCONCLUSIVE parts matter only where nothing failed, and parts that are not applicable only where nothing else is
+    there; with no parts at all the answer is INCONCLUSIVE, for the reason `nothing`.
     """
     return min(
         (part for part in parts if part is not None),
@@ -67,6 +73,7 @@ class Finding:
 
     `evidence` is the chain of causes, each with its time; `measured` the figures behind the outcome; `line` where
     the expectation stands in its file (0: nowhere). A `guard` says whether the run may be judged, not how it went.
+    `culprit` is who broke the rule of a failure, where that is known.
     """
 
     check: str
@@ -76,6 +83,7 @@ class Finding:
     measured: Mapping[str, Measure] = field(default_factory=dict)
     line: int = 0
     guard: bool = False
+    culprit: Culprit = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
@@ -87,6 +95,7 @@ class Finding:
             "measured": dict(self.measured),
             "line": self.line,
             "guard": self.guard,
+            "culprit": self.culprit,
         }
 
     @classmethod
@@ -100,6 +109,7 @@ class Finding:
             measured=dict(data["measured"]),
             line=data["line"],
             guard=data["guard"],
+            culprit=data.get("culprit", ""),
         )
 
 
@@ -163,8 +173,13 @@ def combine(findings: Iterable[Finding]) -> Outcome:
     """Return what these findings add up to: FAIL beats INCONCLUSIVE beats PASS; nothing judged is INCONCLUSIVE.
 
     Guards come first: `chaos.checks.judge` has by then turned each failure that a guard forbids into INCONCLUSIVE.
+    What is not applicable is left out; where that is all there is, the scenario is SKIPPED.
     """
-    outcomes = {finding.outcome for finding in findings}
+    rows = list(findings)
+    outcomes = {finding.outcome for finding in rows}
+    checks = {finding.outcome for finding in rows if not finding.guard}
+    if outcomes <= {Outcome.PASS, Outcome.SKIPPED} and checks == {Outcome.SKIPPED}:
+        return Outcome.SKIPPED
     return next((outcome for outcome in WORST_FIRST if outcome in outcomes), Outcome.INCONCLUSIVE)
 
 

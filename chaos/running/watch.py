@@ -49,7 +49,10 @@ class Watches:
 
 @dataclass(slots=True)
 class SteadyWatch:
-    """Knows when every client is open and one workload message has passed each declared way; says so once."""
+    """Knows when every client is open and one workload message has passed each declared way; says so once.
+
+    A message with a number is one; where no number can be read yet, any data frame is.
+    """
 
     KINDS: ClassVar[frozenset[str]] = frozenset(
         ("open", "fin", "rst", "closed", "refused", "frame")
@@ -70,8 +73,9 @@ class SteadyWatch:
         elif event.kind in ("fin", "rst", "closed", "refused") or event.get("opcode") == "close":
             self.quiet_since_s = event.at_s
             self.disturbed = True
-        elif event.kind == "frame" and event.get("id") is not None and event.client is not None:
-            if not event.is_sent:
+        elif event.kind == "frame" and event.client is not None:
+            # a later fragment is not counted: its message is
+            if not event.is_sent and event.get("opcode") in ("text", "binary"):
                 self._passed.add((event.client, str(event.stream)))
         else:
             return

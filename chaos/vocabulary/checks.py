@@ -19,6 +19,8 @@ class CheckSettings(Parameters):
     """Parameters of one expectation."""
 
     needs: ClassVar[int] = 0
+    # whether it reads WebSocket frames: it says nothing of a connection whose frames could not be decoded
+    frames: ClassVar[bool] = False
     # the parameters that name a timeline entry
     entries: ClassVar[tuple[str, ...]] = ()
 
@@ -43,13 +45,20 @@ class DetectsDeadPeer(_During):
 class NoFalseAlarm(_During):
     """Neither peer gives up a connection that was alive, slow as it may be."""
 
-    by: Literal["client", "server", "both"] = Field("both", description="whose alarms count")
+    frames = True
+    by: Literal["client", "server", "both"] = Field("both", description="whose faults count")
 
 
 class Reconnects(_After):
-    """Each client is connected again within a bound: 101 delivered and one frame passed."""
+    """Each client is connected again within a bound, and stays so: 101 delivered, frames and due messages passed."""
 
+    frames = True
     within_s: Duration = Field(alias="within", description="from the end of the entry's window")
+    stable_for_s: Duration = Field(
+        1.0,
+        alias="stable_for",
+        description="how long the connection must then live, with a message each way in which one is due",
+    )
 
 
 class NeverReconnects(_After):
@@ -73,9 +82,13 @@ class Backoff(_After):
 class Delivers(CheckSettings):
     """Workload messages that were sent are handled: counts of lost, duplicated and reordered ones."""
 
+    frames = True
     needs: ClassVar[int] = 1
     sender: Literal["client", "server", "both"] = Field(
         "both", alias="from", description="whose messages"
+    )
+    sent_at_least: float = Field(
+        0.8, ge=0, le=1, description="share of what the workload's rate made due that must be sent"
     )
     lost: int | None = Field(None, ge=0, strict=True, description="at most this many; unset: any")
     duplicated: int | None = Field(None, ge=0, strict=True, description="at most this many")
@@ -107,12 +120,14 @@ class SingleConnection(CheckSettings):
 class SingleHandler(CheckSettings):
     """Each delivered message is handled once: no handler of an old connection is left bound."""
 
+    frames = True
     needs: ClassVar[int] = 1
 
 
 class CloseCode(_After):
     """A peer closes with one of these codes."""
 
+    frames = True
     by: Side = Field("client", description="who sends the Close frame")
     code: tuple[int, ...] | int = Field(description="the expected code or codes")
 
@@ -147,12 +162,14 @@ class Herd(_After):
 class Availability(CheckSettings):
     """Share of the scenario in which each client had a usable connection."""
 
+    frames = True
     at_least: float = Field(ge=0, le=1, description="0.95 is 95 %")
 
 
 class Cost(CheckSettings):
     """What the heartbeat costs, extrapolated to an hour of an idle connection."""
 
+    frames = True
     bytes_per_hour_max: int | None = Field(
         None, ge=1, strict=True, description="ping and pong frames with headers, both ways"
     )

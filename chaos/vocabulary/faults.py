@@ -302,6 +302,9 @@ class Loss(_OnLeg):
     )
     rate: float = Field(ge=0, le=1, description="share of packets that are lost")
 
+    def silences(self) -> bool:
+        return self.rate >= 1
+
 
 class SynDrop(_OnLeg):
     """No SYN towards the server's end of one leg arrives; connections that are open go on."""

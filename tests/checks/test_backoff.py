@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.figures import figures, numbers
 
-from chaos.checks.backoff import Law, _complain
+from chaos.checks.backoff import _complain, readings
 from chaos.checks.context import Context
-from chaos.checks.schedule import Delay, read_delays
+from chaos.checks.schedule import Delay, Rule, read_delays
 from chaos.vocabulary.base import Seconds
 from chaos.vocabulary.checks import Backoff
 from chaos.vocabulary.policies import Policy, Reaction
@@ -46,9 +46,10 @@ def as_delays(series: list[float], client: int = 1, overhead_s: float = 0.0) -> 
             next_s=delay,
             long_s=delay + overhead_s,
             short_s=delay,
-            exempt=False,
-            long_wait=False,
+            rule=Rule.SCHEDULE,
+            after_long=False,
             cold=False,
+            lasted_s=0.0,
         )
         for step, delay in enumerate(series)
     ]
@@ -66,9 +67,7 @@ def plan_of(
 
 
 def complaints(plan: Backoff, delays: list[Delay], first: str = "random") -> list[object]:
-    return [
-        _complain(Law(settings=plan, first_delay=first, shift=shift), delays) for shift in (0, 1)
-    ]
+    return [_complain(law, delays) for law in readings(plan, first, (0.0, 0.0))]
 
 
 @settings(max_examples=1500, deadline=None)
@@ -177,8 +176,10 @@ def outage(story, entry, expect):
 
 def test_a_schedule_read_from_a_trace_passes(outage):
     finding = outage([0.5, 1.1, 3.0, 2.5], after="away").finding("backoff")
-    assert figures(finding) == ("PASS", 4)
-    assert finding.measured == {
+    assert figures(finding)[:3] == ("PASS", 4, 4)
+    measured = dict(finding.measured)
+    assert 0 < measured.pop("least_mean_shown") < 0.05
+    assert measured == {
         "delays": 4, "delays_of_one_client": 4, "shortest_s": 0.5, "longest_s": 3.0,
     }  # fmt: skip
 
@@ -257,20 +258,113 @@ def test_a_silent_connection_may_have_been_stable_or_not_so_its_series_is_left_o
     assert [row.start_s for row in read_delays(Context.of(made.trace()), 1)] == [30, 30.5, 31]
 
 
-def test_delays_that_retry_after_set_are_left_out(outage):
+@pytest.mark.parametrize(
+    ("delays", "outcome"),
+    [([0.5, 21, 21, 21], "PASS"), ([0.5, 21, 5, 21], "FAIL"), ([0.5, 21, 60, 21], "FAIL")],
+)
+def test_delays_that_retry_after_set_are_judged_by_it(outage, delays, outcome):
     def told(made, at_s, number):
         return made.rejected(at_s, number, 503, retry_after_s=20)
 
-    finding = outage([0.5, 21, 21, 21], refuse=told).finding("backoff")
-    assert (finding.outcome.value, finding.measured["delays"]) == ("INCONCLUSIVE", 1)
+    finding = outage(delays, refuse=told).finding("backoff")
+    assert (finding.outcome.value, finding.measured["delays"]) == (outcome, 4)
 
 
-def test_after_a_long_reaction_only_the_maximum_binds(outage):
+@pytest.mark.parametrize(
+    ("delays", "outcome"),
+    [
+        ([0.5, 8, 8, 8], "PASS"),  # the maximum itself
+        ([0.5, 4.1, 7, 5], "PASS"),  # at least half of it
+        ([0.5, 1.1, 3.0, 2.5], "PASS"),  # the ordinary schedule, from its first step
+        ([0.5, 8, 8, 9], "FAIL"),
+        ([0.5, *[0.7] * 60], "FAIL"),  # what a client does that knows no long wait
+    ],
+)
+def test_a_long_reaction_may_be_read_in_three_ways(outage, delays, outcome):
     def overloaded(made, at_s, number):
         return made.rejected(at_s, number, 429)
 
-    assert outage([0.5, 8, 8, 8], refuse=overloaded).result("backoff")[0] == "PASS"
-    assert outage([0.5, 8, 8, 9], refuse=overloaded).result("backoff")[0] == "FAIL"
+    assert outage(delays, refuse=overloaded).result("backoff")[0] == outcome
+
+
+@pytest.mark.parametrize(
+    ("status", "delays", "wrong"),
+    [
+        (401, [0.5, 0.5], False),  # once, with new credentials
+        (401, [0.5, 0.5, 1.5], True),
+        (404, [0.5, 6, 7, 5], False),  # a status that may pass, met three times
+        (404, [0.5, 6, 7, 5, 6], True),
+        (405, [0.5], False),
+        (405, [0.5, 20.0], True),  # never
+        (302, [0.5, 0.0, 0.0], False),  # a redirect that is followed
+    ],
+)
+def test_a_refusal_with_a_reaction_of_its_own_is_judged_by_that(outage, status, delays, wrong):
+    def refused(made, at_s, number):
+        return made.rejected(at_s, number, status)
+
+    result = outage(delays, refuse=refused, attempts_min=2).result("backoff")[0]
+    assert (result == "FAIL") is wrong
+
+
+def test_now_is_allowed_once_between_two_stable_connections(story, expect):
+    def made(*delays):
+        built = story(
+            duration="200s",
+            client={"use": "reference", "policy": "pusher", "stable_after": "5s"},
+            expect=[expect("backoff", initial="2s", max="8s", jitter="none", attempts_min=2)],
+        )
+        at_s = 20.0
+        built.connect(1).steady()
+        for number, delay_s in enumerate(delays, start=1):
+            built.close(at_s, number, code=4200).end(at_s, "fin", number, "client", by="server")
+            built.end(at_s, "fin", number, "client")
+            at_s += delay_s
+            built.connect(at_s, number + 1)
+            at_s += 0.5
+        return built.result("backoff")[0]
+
+    assert made(0.0, 1.0, 4.0) == "PASS"
+    assert made(0.0, 0.0, 0.0, 0.0) == "FAIL"
+
+
+def test_delays_may_count_from_the_start_of_the_attempt(outage):
+    """gRPC's rule: what the attempt itself took is no part of the wait."""
+
+    def slow(made, at_s, number):
+        made.add(at_s, "attempt", client=1, connection=number, port=1)
+        made.add(at_s, "dialed", client=1, connection=number)
+        return made.end(at_s + 0.9, "fin", number, "client")
+
+    stated = {"use": "reference", "backoff": {"initial": "1s", "max": "8s", "jitter": "none"}}
+    right = outage([0.5, 1.0, 2.0, 4.0, 8.0], client=stated, jitter="none", refuse=slow)
+    assert right.result("backoff")[0] == "PASS"
+    wrong = outage([0.5, 0.9, 0.9, 0.9, 0.9], client=stated, jitter="none", refuse=slow)
+    assert wrong.result("backoff")[0] == "FAIL"
+
+
+def test_attempts_that_hang_side_by_side_are_delays_as_well(outage):
+    def hangs(made, at_s, number):
+        made.add(at_s, "attempt", client=1, connection=number, port=1)
+        made.add(at_s, "dialed", client=1, connection=number)
+        return made.end(at_s + 10, "fin", number, "client")
+
+    assert outage([0.5, *[0.05] * 30], refuse=hangs).result("backoff")[0] == "FAIL"
+
+
+def test_a_spare_connection_has_a_series_of_its_own(story, expect):
+    made = story(
+        duration="200s",
+        client={"use": "reference", "backoff": {"initial": "1s", "max": "8s", "jitter": "none"}},
+        expect=[expect("backoff", initial="1s", max="8s", jitter="none")],
+    )
+    made.connect(1, 1).connect(1.1, 2).steady()
+    made.end(20, "rst", 1, "client", by="server").end(20.1, "rst", 2, "client", by="server")
+    for number, at_s in ((3, 20.5), (5, 22.5), (7, 26.5)):
+        made.refused(at_s, number)
+    for number, at_s in ((4, 20.8), (6, 22.8), (8, 26.8)):
+        made.refused(at_s, number)
+    assert made.result("backoff")[0] == "PASS"
 
 
 def test_the_scenarios_own_codes_extend_rfc():

@@ -7,11 +7,12 @@ import re
 from chaos.checks.verdict import Finding
 
 _FIGURE = re.compile(r"\d+(?:\.\d+)?")
+_RULE = re.compile(r"RFC \d+ §[\d.]+")
 
 
 def numbers(text: str) -> tuple[float, ...]:
-    """Return the numbers in a text, in their order."""
-    return tuple(float(number) for number in _FIGURE.findall(text))
+    """Return the numbers in a text, in their order, those of an RFC's sections apart."""
+    return tuple(float(number) for number in _FIGURE.findall(_RULE.sub("", text)))
 
 
 def figures(finding: Finding) -> tuple[str | float, ...]:
