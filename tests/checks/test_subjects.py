@@ -105,12 +105,12 @@ def complaint(row: Row, verdict: Verdict) -> str:
     deciding = [finding for finding in findings if finding.check == row["fails"]]
     if not deciding:
         return f"`{row['fails']}` did not say so: {shown}"
-    if row["names"] and not any(names(finding, row["names"]) for finding in deciding):
+    if row["names"] and not any(blames(finding, row["names"]) for finding in deciding):
         return f"it is the {row['names']} who is wrong: {shown}"
     return ""
 
 
-def names(finding: Finding, who: str) -> bool:
+def blames(finding: Finding, who: str) -> bool:
     """Tell whether a finding says that this peer is to blame; `client` is any client."""
     named = named_first(finding.reason)
     return named == who or (who == "client" and named.startswith("client"))
@@ -147,12 +147,34 @@ def test_a_subject_is_judged_rightly(name: str) -> None:
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
 def test_subjects_are_judged_alike_on_the_machines_sockets() -> None:
-    """All at once, in real time; what is judged wrongly on simulated sockets may be either here."""
+    """All at once, in real time; what is judged wrongly on simulated sockets may be either here.
+
+    What a busy machine spoilt is run once more, and not judged if it is spoilt again.
+    """
     short = [name for name in runs_on("embedded") if SCENARIOS[name].duration_s <= REAL_S_MAX]
-    jobs = [make_job(SCENARIOS[name], network="embedded", seed=1) for name in short]
-    verdicts = zip(short, run_jobs(jobs).verdicts, strict=True)
-    wrong = {name: what for name, verdict in verdicts if (what := complaint(ROWS[name], verdict))}
+    verdicts = run_real(short)
+    verdicts |= run_real([name for name in short if was_late(ROWS[name], verdicts[name])])
+    wrong = {
+        name: what
+        for name, verdict in verdicts.items()
+        if not was_late(ROWS[name], verdict) and (what := complaint(ROWS[name], verdict))
+    }
     assert not {name: what for name, what in wrong.items() if name not in JUDGED_WRONGLY_TODAY}
+
+
+def run_real(names: list[str]) -> dict[str, Verdict]:
+    """Run these side by side on the machine's sockets."""
+    jobs = [make_job(SCENARIOS[name], network="embedded", seed=1) for name in names]
+    return dict(zip(names, run_jobs(jobs).verdicts, strict=True))
+
+
+def was_late(row: Row, verdict: Verdict) -> bool:
+    """Tell whether the event loop was kept waiting for the processor, which says nothing about the subject."""
+    late = any(
+        finding.check == "loop_lag" and finding.outcome.name == "INCONCLUSIVE"
+        for finding in verdict.findings
+    )
+    return late and row["fails"] != "loop_lag"
 
 
 def test_the_table_and_the_files_agree() -> None:
