@@ -18,7 +18,7 @@ Stream = Literal["upstream", "downstream"]
 SIDES: tuple[Side, Side] = ("client", "server")
 OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 # the stream of what each peer sends
 STREAM_FROM: Mapping[Side, Stream] = {"client": "upstream", "server": "downstream"}
 _SENT = frozenset((side, stream) for side, stream in STREAM_FROM.items())
@@ -47,10 +47,15 @@ EVENTS: Mapping[str, str] = {
     "dialed": "the link reached the server",
     "dial_failed": "the link could not reach the server: {error}",
     "request": "a handshake request head: {side, path, upgrade}",
-    "response": "a handshake response head: {side, status, retry_after_s}",
-    "open": "a 101 was delivered to the client: the connection is open",
+    "response": "a handshake response head: {side, status, retry_after_s, wrong}; retry_after_s where it names a "
+    "time, wrong where it is a 101 that a client must refuse: what is wrong with it, by which rule",
+    "open": "a 101 that answers its request rightly was delivered to the client: the connection is open",
     "early_data": "bytes from the client after its request and before a 101 was delivered: {bytes}",
-    "frame": "a WebSocket frame: {side, opcode, bytes, id, sender, code, reason}, stream set",
+    "frame": "a WebSocket frame: {side, opcode, bytes, fin, id, sender, code, unsolicited}, stream set; bytes are "
+    "those of its payload without compression; fin is false on a frame that does not end its message, else absent; "
+    "id and sender of a message stand on the frame that ends it; unsolicited is true on a pong that answers no ping",
+    "undecoded": "what came could not be decoded, and nothing more of this stream is read at this side: {side, why, "
+    "at_byte, byte}, stream set; byte is the one at place at_byte of the stream, counted from 0",
     "fin": "end of stream: {side}, stream set",
     "rst": "an RST: {side}, stream set",
     "closed": "the link has closed both sockets of this connection",

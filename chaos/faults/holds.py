@@ -1,4 +1,4 @@
-"""The machines of faults that hold or discard: stall, blackhole, and faults on single WebSocket frames."""
+"""The machines of faults that hold or discard: stall, blackhole, and faults on WebSocket frames and messages."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from collections import deque
 from chaos.faults.machine import Machine, Place, QueueMachine
 from chaos.faults.units import Data, Fin, Unit, size
 from chaos.vocabulary.faults import Blackhole, DelayFrames, DropFrames, Stall
-from chaos.wire.frames import Span
+from chaos.wire.frames import DATA_OPCODES, Span
 
 # How much a stalled path takes before its sender feels it: enough to see the sender's own FIN behind its data.
 STALL_CAPACITY_BYTES = 4 * 1024 * 1024
+# How much of a frame is collected before it is delayed: of a larger one the parts are, each by itself.
+PARTIAL_BYTES_MAX = 1024 * 1024
 
 
 class StallMachine(QueueMachine, does=[Stall]):
@@ -35,7 +37,11 @@ class BlackholeMachine(Machine, does=[Blackhole]):
 
 
 class _FrameMachine(Machine):
-    """Collects whole frames of the chosen opcodes, so that removal never leaves half a frame behind."""
+    """Tells which frames are chosen: control frames by their own opcode, the others by that of their message.
+
+    A message in fragments (RFC 6455 §5.4) is chosen whole or not at all, since a receiver fails a connection on
+    fragments without their beginning. The opcode `continuation` chooses every message that is in fragments.
+    """
 
     capacity_bytes = STALL_CAPACITY_BYTES
 
@@ -43,46 +49,79 @@ class _FrameMachine(Machine):
         super().__init__(settings, place)
         self._opcodes = frozenset(settings.opcodes)
         self._cutter = place.cutter
-        self._partial: list[bytes] = []
+        # of the message and of the frame under way; what began before this machine was added goes on untouched
+        self._has_message = self._has_frame = False
 
-    def _collect(self, span: Span) -> bytes | None:
-        """Return a chosen frame once it is whole; None while it is not, or if the span is not of one."""
-        self._partial.append(span.payload)
-        self.held_bytes += len(span.payload)
-        if not span.ends:
-            return None
-        frame = b"".join(self._partial)
-        self._partial.clear()
-        self.held_bytes -= len(frame)
-        return frame
-
-    def _chosen(self, span: Span) -> bool:
-        # a frame that began before this machine was added goes on untouched
-        return span.opcode in self._opcodes and (span.begins or bool(self._partial))
-
-    def _release_partial(self) -> list[Unit]:
-        rest = b"".join(self._partial)
-        self._partial.clear()
-        self.held_bytes -= len(rest)
-        return [Data(rest)] if rest else []
+    def _chooses(self, span: Span) -> bool:
+        """Tell whether a span is of a frame that is chosen; spans must come in order."""
+        if span.begins:
+            if span.opcode in ("text", "binary"):
+                in_fragments = not span.is_final and "continuation" in self._opcodes
+                self._has_message = span.opcode in self._opcodes or in_fragments
+            is_data = span.opcode in DATA_OPCODES
+            self._has_frame = self._has_message if is_data else span.opcode in self._opcodes
+        return self._has_frame
 
 
 class DropFramesMachine(_FrameMachine, does=[DropFrames]):
-    """Drops whole frames of some opcodes."""
+    """Drops whole messages and control frames of some opcodes.
+
+    What is dropped is held until it is whole, so that removal never leaves half of it behind. A message that is too
+    large to be held passes.
+    """
+
+    def __init__(self, settings: DropFrames, place: Place) -> None:
+        super().__init__(settings, place)
+        self._held: list[bytes] = []  # of the message under way
+        self._opcode: str | None = None  # its opcode
+        self._held_control: list[bytes] = []  # of the control frame under way
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data):
-            return [*self._release_partial(), unit]
+            return [*self._release(), unit]
         out: list[Unit] = []
         for span in self._cutter.feed(unit.payload):
-            if not self._chosen(span):
+            if not self._chooses(span):
                 out.append(Data(span.payload))
-            elif self._collect(span) is not None:
-                self.felt = self.felt or f"dropped a {span.opcode} frame"
+            elif span.opcode in DATA_OPCODES:
+                out += self._take_data(span)
+            else:
+                self._take_control(span)
         return out
 
+    def _take_data(self, span: Span) -> list[Unit]:
+        if span.begins and span.opcode != "continuation":
+            self._opcode = span.opcode
+        self._held.append(span.payload)
+        self.held_bytes += len(span.payload)
+        if span.ends and span.is_final:
+            self.felt = self.felt or f"dropped a {self._opcode} frame"
+            self._forget(self._held)
+        elif self.held_bytes >= self.capacity_bytes:
+            self._has_message = self._has_frame = False
+            return self._release()
+        return []
+
+    def _take_control(self, span: Span) -> None:
+        self._held_control.append(span.payload)
+        self.held_bytes += len(span.payload)
+        if span.ends:
+            self.felt = self.felt or f"dropped a {span.opcode} frame"
+            self._forget(self._held_control)
+
+    def _forget(self, held: list[bytes]) -> None:
+        self.held_bytes -= sum(map(len, held))
+        held.clear()
+
+    def _release(self) -> list[Unit]:
+        """Return what is held, in order: a control frame under way came behind the fragments."""
+        rest = b"".join([*self._held, *self._held_control])
+        self._forget(self._held)
+        self._forget(self._held_control)
+        return [Data(rest)] if rest else []
+
     def drain(self, now: float) -> list[Unit]:
-        return self._release_partial()
+        return self._release()
 
 
 class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
@@ -92,21 +131,37 @@ class DelayFramesMachine(_FrameMachine, does=[DelayFrames]):
         super().__init__(settings, place)
         self._delay_s = settings.delay_s
         self._queue: deque[tuple[float, Unit]] = deque()
+        self._partial: list[bytes] = []  # of the frame under way
+        self._partial_bytes = 0
 
     def feed(self, now: float, unit: Unit) -> list[Unit]:
         if not isinstance(unit, Data):
             return self._pass(now, *self._release_partial(), unit)
         out: list[Unit] = []
         for span in self._cutter.feed(unit.payload):
-            if not self._chosen(span):
+            if self._chooses(span):
+                self._take(now, span)
+            else:
                 out += self._pass(now, Data(span.payload))
-                continue
-            frame = self._collect(span)
-            if frame is not None:
-                self.felt = self.felt or f"delayed a {span.opcode} frame"
-                self._queue.append((now + self._delay_s, Data(frame)))
-                self.held_bytes += len(frame)
         return out
+
+    def _take(self, now: float, span: Span) -> None:
+        """Hold a frame back once it is whole, or as large as what may be held of it."""
+        self._partial.append(span.payload)
+        self._partial_bytes += len(span.payload)
+        self.held_bytes += len(span.payload)
+        if span.ends or self._partial_bytes >= PARTIAL_BYTES_MAX:
+            self.felt = self.felt or f"delayed a {span.opcode} frame"
+            for unit in self._release_partial():
+                self._queue.append((now + self._delay_s, unit))
+                self.held_bytes += size(unit)
+
+    def _release_partial(self) -> list[Unit]:
+        rest = b"".join(self._partial)
+        self._partial.clear()
+        self._partial_bytes = 0
+        self.held_bytes -= len(rest)
+        return [Data(rest)] if rest else []
 
     def _pass(self, now: float, *units: Unit) -> list[Unit]:
         if not self._queue:

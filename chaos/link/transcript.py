@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from chaos.faults.machine import Key
 from chaos.faults.units import Data, Fin, Rst, Unit
-from chaos.link.endings import SIDES
+from chaos.link.endings import OTHER, SIDES
 from chaos.recorder import Recorder
 from chaos.scenario.model import Entry
 from chaos.trace import Side, Stream
+from chaos.wire.decoder import Observation
+from chaos.wire.messages import Readers
 from chaos.wire.observer import Observer
+from chaos.wire.pings import Pings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """Where the events of one client's connections are recorded: at the `sides` that a link observes."""
+    """Where the events of one client's connections are recorded: at the `sides` that a link observes.
+
+    `readers` say of each stream where the numbers of its messages are, if not at the top of their JSON.
+    """
 
     recorder: Recorder
     client: int
     sides: frozenset[Side]
     timeline: Sequence[Entry] = ()
+    readers: Mapping[Stream, Readers] = field(default_factory=dict)
 
 
 class Transcript:
@@ -31,10 +39,21 @@ class Transcript:
     def __init__(self, journal: Journal, number: int) -> None:
         self._journal = journal
         self._number = number
-        self._observers = {
-            (stream, side): Observer(stream) for stream in SIDES for side in journal.sides
-        }
+        self._observers: dict[tuple[Stream, Side], Observer] = {}
+        for side in journal.sides:
+            requests = self._make_observer("upstream")
+            self._observers["upstream", side] = requests
+            self._observers["downstream", side] = self._make_observer("downstream", requests)
+        self._pings = {place: Pings() for place in self._observers}
         self._has_early_data = False
+
+    def _make_observer(self, stream: Stream, requests: Observer | None = None) -> Observer:
+        return Observer(
+            stream,
+            requests=requests,
+            readers=self._journal.readers.get(stream, ()),
+            wall_clock=time.time,  # virtual in a simulated run, as its subjects see it
+        )
 
     @property
     def observes(self) -> bool:
@@ -47,10 +66,7 @@ class Transcript:
         if observer is None:
             return
         if isinstance(unit, Data):
-            for kind, fields in observer.feed(unit.payload):
-                self._note(kind, stream, {"side": side, **fields})
-                if kind == "response" and fields["status"] == 101:
-                    self._follow_upgrade(side, observer)
+            self._tell_all(stream, side, observer.feed(unit.payload))
             if stream == "upstream" and side == "client" and observer.waiting:
                 self._tell_early_data(observer.waiting)
         elif isinstance(unit, (Fin, Rst)):
@@ -68,13 +84,33 @@ class Transcript:
             self.observe(stream, far, unit)
             return
         seen = list(first.feed(unit.payload))
-        for kind, fields in seen:
-            self._note(kind, stream, {"side": near, **fields})
+        self._tell_all(stream, near, seen)
         if not first.at_rest:
             self.observe(stream, far, unit)
             return
-        for kind, fields in seen:
-            self._note(kind, stream, {"side": far, **fields})
+        second.pass_by(unit.payload)
+        self._tell_all(stream, far, seen)
+
+    def _tell_all(self, stream: Stream, side: Side, seen: Iterable[Observation]) -> None:
+        """Record what an observer has seen at one side, and tell the other observers of that side."""
+        for kind, fields, beat in seen:
+            if beat is None:
+                self._note(kind, stream, {"side": side, **fields})
+                if kind == "response":
+                    self._follow_response(side, fields)
+            else:
+                self._tell_beat(stream, side, fields, beat)
+
+    def _tell_beat(self, stream: Stream, side: Side, fields: dict[str, Any], beat: bytes) -> None:
+        """Record a ping or a pong; a pong that answers no ping of the other side says so (RFC 6455 §5.5.3)."""
+        if fields["opcode"] == "ping":
+            self._pings[stream, side].add(beat)
+        else:
+            other = OTHER[stream], side
+            # where not all pings could be read, any may have been answered
+            if not self._pings[other].has(beat) and not self._observers[other].is_over:
+                fields = {**fields, "unsolicited": True}
+        self._note("frame", stream, {"side": side, **fields})
 
     def record(self, kind: str, stream: Stream, side: Side, **fields: Any) -> None:
         """Record an event of one stream at one side."""
@@ -103,12 +139,17 @@ class Transcript:
     def _note(self, kind: str, stream: Stream | None, fields: dict[str, Any]) -> None:
         self._journal.recorder.note(kind, self._journal.client, self._number, stream, fields)
 
-    def _follow_upgrade(self, side: Side, observer: Observer) -> None:
-        if side == "client":
-            self.tell("open")
-        requests = self._observers[("upstream", side)]
-        for kind, fields in requests.upgrade(observer.extension):
-            self.record(kind, "upstream", side, **fields)
+    def _follow_response(self, side: Side, fields: dict[str, Any]) -> None:
+        """Tell the observer of the requests what the answer means for it."""
+        requests, status = self._observers["upstream", side], fields["status"]
+        if status == 101:
+            # a client must fail what does not answer its request rightly: then nothing is open (RFC 6455 §4.1)
+            if side == "client" and "wrong" not in fields:
+                self.tell("open")
+            agreed = self._observers["downstream", side].agreed
+            self._tell_all("upstream", side, requests.upgrade(agreed))
+        elif not 100 <= status < 200:
+            requests.refuse()
 
     def _tell_early_data(self, count: int) -> None:
         if not self._has_early_data:

@@ -32,6 +32,7 @@ class EmbeddedNetwork(Network):
     ) -> None:
         """Prepare the links; nothing listens before `open`. `caller` makes their calls on virtual time."""
         self._plan = plan
+        readers = plan.readers()
         self._links = {
             client: ClientLink(
                 seed=plan.seed,
@@ -40,6 +41,7 @@ class EmbeddedNetwork(Network):
                     client=client,
                     sides=BOTH_SIDES,
                     timeline=plan.scenario.timeline,
+                    readers=readers,
                 ),
                 dial=dialer(host, port, tls),
                 tls=tls.server if tls else None,

@@ -142,6 +142,12 @@ class Workload(Settings):
     delivery: Literal["at_most_once", "resume"] = Field(
         "at_most_once", description="resume: the reference peers acknowledge and replay"
     )
+    id_at: str | None = Field(
+        None,
+        alias="id",
+        description="where the number of a message is: a JSON pointer such as `/data/id`, or a regular expression "
+        "with one group; unset: `id` at the top of its JSON",
+    )
 
 
 class Trigger(Settings):

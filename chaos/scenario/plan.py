@@ -14,10 +14,11 @@ from typing import Literal
 
 from chaos.faults.pipe import Stage
 from chaos.scenario.model import Entry, Scenario, Trigger
-from chaos.trace import Side, Stream
+from chaos.trace import STREAM_FROM, Side, Stream
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import Fault
 from chaos.vocabulary.toxics import Toxic
+from chaos.wire.messages import Reader, Readers, parse_reader
 
 Change = Literal["on", "off", "instant", "action"]
 Words = Toxic | Fault | Action
@@ -69,6 +70,16 @@ class Plan:
         row = self.scenario.timeline[entry]
         stage = Stage(key=entry, settings=words, toxicity=row.toxicity)
         return {stream: stage for stream in STREAMS if row.stream in (stream, "both")}
+
+    def readers(self) -> dict[Stream, Readers]:
+        """Return where the numbers of a stream's messages are, for the streams of which a scenario says that."""
+        found: dict[Stream, list[Reader | None]] = {}
+        for row in self.scenario.workload:
+            reader = None if row.id_at is None else parse_reader(row.id_at)
+            rows = found.setdefault(STREAM_FROM[row.sender], [])
+            if reader not in rows:
+                rows.append(reader)
+        return {stream: tuple(rows) for stream, rows in found.items() if rows != [None]}
 
     def actions_of(self, side: Side) -> tuple[str, ...]:
         """Return the actions that a peer is told to carry out by itself, each once."""

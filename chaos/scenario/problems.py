@@ -33,6 +33,7 @@ from chaos.vocabulary.checks import CHECKS, Backoff
 from chaos.vocabulary.policies import POLICIES, Reaction
 from chaos.vocabulary.word import Peer
 from chaos.vocabulary.words import exclusive_words
+from chaos.wire.messages import BadReader, parse_reader
 
 STEPS_MAX = 20_000
 _PEERS: tuple[Peer, Peer] = ("server", "client")
@@ -161,6 +162,25 @@ def _validate_senders(draft: Draft) -> Iterator[Problem]:
                 ("workload", position, "from"),
                 f"the {row.sender} cannot send the workload: it is given by `{how}`",
                 "a peer with `use`, such as `use: reference`",
+            )
+
+
+def _validate_ids(draft: Draft) -> Iterator[Problem]:
+    for position, row in enumerate(draft.scenario.workload):
+        where: Where = ("workload", position, "id")
+        if row.id_at is None:
+            continue
+        try:
+            reader = parse_reader(row.id_at)
+        except BadReader as error:
+            yield Problem(where, f"`id` is {error}", error.expected)
+            continue
+        own = draft.subject(row.sender).use == "reference" and row.sender not in draft.wrong
+        if own and reader != parse_reader("/id"):
+            yield Problem(
+                where,
+                f"the reference {row.sender} writes the number of a message at the top of its JSON",
+                "no `id`, or a peer of your own",
             )
 
 
@@ -546,6 +566,7 @@ RULES: Mapping[Rule, frozenset[str]] = {
     _validate_policy: frozenset(),
     _validate_times: frozenset({"top"}),
     _validate_senders: frozenset({"workload", "server", "client"}),
+    _validate_ids: frozenset({"workload"}),
     _validate_actions: frozenset(),
     _validate_checks: frozenset({"workload", "timeline"}),
     _validate_bounds: frozenset(),

@@ -224,7 +224,11 @@ class MaxLifetime(_Middlebox):
 
 
 class DropFrames(Fault):
-    """Drop WebSocket frames of these opcodes whole; data frames only without compression."""
+    """Drop WebSocket messages and control frames of these opcodes whole; messages only without compression.
+
+    All fragments of a message go with its first; the control frames between them do not. A message of more than
+    4 MiB passes.
+    """
 
     directed = deadly = True
     draws = (
@@ -235,11 +239,13 @@ class DropFrames(Fault):
             silent=True,
         ),
     )
-    opcodes: tuple[Opcode, ...] = Field(("pong",), min_length=1, description="frames to drop")
+    opcodes: tuple[Opcode, ...] = Field(
+        ("pong",), min_length=1, description="what to drop; continuation: messages in fragments"
+    )
 
 
 class DelayFrames(Fault):
-    """Delay WebSocket frames of these opcodes; frames behind them wait too."""
+    """Delay WebSocket frames of these opcodes, all fragments of a message; frames behind them wait too."""
 
     directed = shrinkable = True
     draws = (
@@ -256,7 +262,9 @@ class DelayFrames(Fault):
             chokes=True,
         ),
     )
-    opcodes: tuple[Opcode, ...] = Field(("pong",), min_length=1, description="frames to delay")
+    opcodes: tuple[Opcode, ...] = Field(
+        ("pong",), min_length=1, description="what to delay; continuation: messages in fragments"
+    )
     delay_s: Duration = Field(alias="delay", description="delay of each such frame")
 
     def answer_delay_s(self, stream: Streams) -> float:

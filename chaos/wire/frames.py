@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import copy
 from dataclasses import dataclass
 
-from chaos.wire.head import END_OF_HEAD, HeadTooLong, split_head
+from chaos.wire.head import HeadTooLong, split_head
 
 OPCODES = {0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
 DATA_OPCODES = frozenset({"continuation", "text", "binary"})
@@ -20,12 +20,16 @@ _WIDE_LENGTHS = {126: 2, 127: 8}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A part of a chunk that belongs to one frame; `opcode` is None for what is not a frame."""
+    """A part of a chunk that belongs to one frame; `opcode` is None for what is not a frame.
+
+    `begins` and `ends` are of the frame. `is_final` says that the frame has FIN set, and so ends its message.
+    """
 
     payload: bytes
     opcode: str | None
     begins: bool = False
     ends: bool = False
+    is_final: bool = True
 
 
 def frame_sizes(data: bytes, start: int = 0) -> tuple[int, int] | None:
@@ -55,12 +59,13 @@ def frame_end(payload: bytes, start: int) -> int | None:
 class FrameCutter:
     """Follows one direction of a connection and says which bytes belong to which frame."""
 
-    __slots__ = ("_head", "_header", "_opcode", "_remaining", "opaque")
+    __slots__ = ("_head", "_header", "_is_final", "_opcode", "_remaining", "opaque")
 
     def __init__(self) -> None:
         self._head: bytes | None = b""  # of the HTTP message; None once past it
         self._header = b""  # of the frame that is being read
         self._opcode: str | None = None
+        self._is_final = True  # that frame ends its message
         self._remaining = 0  # payload bytes of that frame still to come
         self.opaque = False  # not a WebSocket stream: no frames will come
 
@@ -80,8 +85,10 @@ class FrameCutter:
         start = 0
         # most chunks hold whole frames: those need no state
         while self._opcode is None and (end := frame_end(payload, start)) is not None:
-            opcode = OPCODES.get(payload[start] & 0x0F, "reserved")
-            spans.append(Span(payload[start:end], opcode, begins=True, ends=True))
+            opcode, is_final = _kind_of(payload[start])
+            spans.append(
+                Span(payload[start:end], opcode, begins=True, ends=True, is_final=is_final)
+            )
             start = end
         payload = payload[start:]
         while payload:
@@ -105,7 +112,6 @@ class FrameCutter:
 
     def _feed_head(self, payload: bytes) -> int:
         assert self._head is not None
-        before = len(self._head)
         self._head += payload
         if not _may_be_http(self._head):
             self.opaque = True
@@ -117,20 +123,20 @@ class FrameCutter:
             return len(payload)
         if found is None:
             return len(payload)
-        head, _ = found
-        first_line = head.partition(b"\r\n")[0]
+        head, rest = found
+        first_line = head.partition(b"\n")[0]
         if _informational(first_line):
             # 100 and 103 come before the real answer (RFC 9110 §15.2)
             self._head = b""
         else:
             self.opaque = first_line.startswith(b"HTTP/") and b" 101" not in first_line[:13]
             self._head = None
-        return len(head) + len(END_OF_HEAD) - before
+        return len(payload) - len(rest)
 
     def _feed_frame(self, payload: bytes) -> Span:
         begins = self._opcode is None
         if begins:
-            self._opcode = OPCODES.get(payload[0] & 0x0F, "reserved")
+            self._opcode, self._is_final = _kind_of(payload[0])
             self._header = b""
         opcode = self._opcode
         taken = 0
@@ -141,7 +147,7 @@ class FrameCutter:
         ends = self._remaining == 0 and frame_sizes(self._header) is not None
         if ends:
             self._opcode = None
-        return Span(payload[: taken + body], opcode, begins, ends)
+        return Span(payload[: taken + body], opcode, begins, ends, self._is_final)
 
     def _feed_header(self, payload: bytes) -> int:
         before = len(self._header)
@@ -150,6 +156,11 @@ class FrameCutter:
         if sizes is not None:
             self._header, self._remaining = self._header[: sizes[0]], sizes[1]
         return len(self._header) - before
+
+
+def _kind_of(first: int) -> tuple[str, bool]:
+    """Return the opcode of a frame with this first byte, and whether it has FIN set."""
+    return OPCODES.get(first & 0x0F, "reserved"), first >= 0x80
 
 
 def _may_be_http(head: bytes) -> bool:

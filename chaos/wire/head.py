@@ -14,34 +14,54 @@ from http import HTTPStatus
 from chaos.vocabulary.faults import RejectUpgrade, StripUpgrade
 
 END_OF_HEAD = b"\r\n\r\n"
-# as h11, which allows 16 KiB for an incomplete event, with room for the cookies of large sites
-HEAD_BYTES_MAX = 65_536
+# h11 allows 16 KiB; this leaves room for the cookies of large sites, and for servers that were told to take more
+HEAD_BYTES_MAX = 262_144
+# a line may end with LF alone (RFC 9112 §2.2)
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_LINE_END = re.compile(rb"\r?\n")
+# a line that begins with white space goes on with the one before it (RFC 9112 §5.2)
+_FOLD = re.compile(rb"\r?\n[ \t]+")
 _STATUS_LINE = re.compile(r"HTTP/1\.[01] ([1-9][0-9]{2})(?: [^\r\n]*)?\r?$")
 _PREFIX = b"HTTP/1."
 
 
 class HeadTooLong(ValueError):
-    """More than HEAD_BYTES_MAX bytes have come, and the head has not ended."""
+    """A head has more than HEAD_BYTES_MAX bytes."""
 
 
-def split_head(received: bytes) -> tuple[bytes, bytes] | None:
+def split_head(received: bytes | bytearray, searched: int = 0) -> tuple[bytes, bytes] | None:
     """Return the first head of these bytes, without the empty line that ends it, and the bytes behind it.
 
-    Returns None as long as the head is not complete. Raises HeadTooLong.
+    Returns None as long as the head is not complete. The first `searched` bytes were looked at before. Raises
+    HeadTooLong.
     """
-    head, end, rest = received.partition(END_OF_HEAD)
-    if end:
-        return head, rest
-    if len(received) > HEAD_BYTES_MAX:
+    end = _EMPTY_LINE.search(received, max(0, searched - 2))
+    if (len(received) if end is None else end.start()) > HEAD_BYTES_MAX:
         raise HeadTooLong
-    return None
+    if end is None:
+        return None
+    return bytes(received[: end.start()]).removesuffix(b"\r"), bytes(received[end.end() :])
+
+
+def parse_fields(head: bytes) -> tuple[str, list[tuple[str, str]]]:
+    """Return the first line of a head and its header fields in order, names in lower case.
+
+    Each byte is a character (ISO 8859-1): a head may hold any (RFC 9110 §5.5).
+    """
+    first, *lines = (line.decode("latin-1") for line in _lines_of(head))
+    rows = (line.partition(":") for line in lines)
+    return first, [(name.strip(" \t").lower(), value.strip(" \t")) for name, _, value in rows]
 
 
 def parse_head(head: bytes) -> tuple[str, dict[str, str]]:
     """Return the first line of a head and its headers: names in lower case, of a repeated name the last value."""
-    first, *lines = head.decode("latin-1").split("\r\n")
-    rows = (line.partition(":") for line in lines)
-    return first, {name.strip().lower(): value.strip() for name, _, value in rows}
+    first, fields = parse_fields(head)
+    return first, dict(fields)
+
+
+def _lines_of(head: bytes) -> list[bytes]:
+    """Return the lines of a head, those that are folded as one."""
+    return _LINE_END.split(_FOLD.sub(b" ", head))
 
 
 @dataclass(slots=True)
@@ -112,7 +132,7 @@ def without_upgrade(head: bytes, settings: StripUpgrade) -> bytes:
     hop-by-hop header (RFC 9110 §7.6.1, nginx ngx_http_proxy_module). `head` comes without the empty line at its end,
     the result has it.
     """
-    first, *lines = head.split(b"\r\n")
+    first, *lines = _lines_of(head)
     if settings.style == "nginx":
         first = first.replace(b"HTTP/1.1", b"HTTP/1.0")
     dropped = {b"connection"} | ({b"upgrade"} if settings.style != "upgrade_only" else set())

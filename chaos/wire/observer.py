@@ -1,242 +1,231 @@
-"""Decodes one direction of a connection, only watching: handshake heads and WebSocket frames become trace events.
+"""Decodes one direction of a connection at one side, only watching: what passes becomes events of a trace.
 
-wsproto's frame decoder does the work (permessage-deflate included, RFC 7692), so an observer sees what a peer
-would; the plainest frames are read without it. A stream that is no WebSocket is watched for its head only.
+Handshake heads first, then WebSocket frames. What cannot be decoded is an event too, and ends the watching of that
+direction at that side: an observer never goes blind in silence.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from wsproto.extensions import Extension, PerMessageDeflate
-from wsproto.frame_protocol import Frame, FrameDecoder, Opcode, ParseFailed
-
 from chaos.trace import Stream
-from chaos.wire.frames import frame_end
-from chaos.wire.head import HeadTooLong, parse_head, split_head
+from chaos.wire.decoder import FrameDecoder, Observation, Undecodable, read_plain
+from chaos.wire.handshake import (
+    Asked,
+    Extension,
+    Fields,
+    agreed_deflate,
+    find_wrong,
+    group_fields,
+    read_asked,
+)
+from chaos.wire.head import HEAD_BYTES_MAX, HeadTooLong, parse_fields, split_head
+from chaos.wire.inflate import Inflater
+from chaos.wire.messages import Readers
+from chaos.wire.retry import read_retry_after
 
-# a workload message names its id in its first bytes; what lies behind this is padding
-_ID_BYTES = 4096
-_ID = re.compile(rb'"id"\s*:\s*(\d{1,15})\b')
-_SENDER = re.compile(rb'"sender"\s*:\s*"([a-z0-9-]{1,40})"')
+# what is kept of a client that does not wait for the answer to its request
+EARLY_BYTES_MAX = 1_048_576
+_PATH_CHARS_MAX = 2_048
+_METHOD_BYTES_MAX = 32
 _SECRET = re.compile(r"(?i)((?:token|auth|key|secret|password|session|signature)[^=&]*=)[^&]*")
-# first byte of a frame that is a whole message or a control frame, without extension bits
-_PLAIN = {
-    0x80 | opcode.value: opcode
-    for opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CLOSE, Opcode.PING, Opcode.PONG)
+_STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([0-9]{3})(?: .*)?", re.DOTALL)
+_METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
+_STATUS_START = b"HTTP/1."
+_NO_HEAD = {
+    "upstream": "no request line (RFC 9112 §3)",
+    "downstream": "no status line (RFC 9112 §4)",
 }
-_NAMES = {opcode: opcode.name.lower() for opcode in Opcode}
-_BRACE = ord("{")
-
-Observation = tuple[str, dict[str, Any]]
 
 
 class Observer:
-    """Watches one direction at one side. `feed` gives (kind, fields) for what the bytes complete.
+    """Watches one direction at one side. `feed` gives what the bytes complete.
 
-    The observer of a request learns from that of the response which extension was agreed: `extension` is the
-    accepted permessage-deflate line, or None. `at_rest` says that the next byte begins a frame, and
-    that what it means does not depend on any before it.
+    The observer of a response learns from that of its request what was asked, and that of a request from that of
+    the response which extension was `agreed`. `at_rest` says that the next byte begins a frame, and that what it
+    means does not depend on any before it.
     """
 
-    def __init__(self, stream: Stream) -> None:
+    def __init__(
+        self,
+        stream: Stream,
+        *,
+        requests: Observer | None = None,
+        readers: Readers = (),
+        wall_clock: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """Watch a connection from its first byte.
+
+        Args:
+            stream: the direction.
+            requests: the observer of the other direction at the same side; of a response only.
+            readers: where the numbers of this sender's messages are; by default at the top of their JSON.
+            wall_clock: gives seconds since the epoch, as the client knows them: a refusal may name a date.
+        """
         self._stream: Stream = stream
-        self._head: bytes | None = b""
+        self._requests = requests
+        self._readers = readers
+        self._wall_clock = wall_clock
+        self._masked = stream == "upstream"
+        self._head: bytearray | None = bytearray()
+        self._at = 0  # how many bytes have been read
+        self._waiting = bytearray()  # frames of a client that did not wait for the answer
+        self._is_refused = False
         self._decoder: FrameDecoder | None = None
-        self._plain = False  # no extension was agreed: frames mean what their bytes say
+        self._is_plain = False  # no compression was agreed: frames mean what their bytes say
+        self.asked: Asked | None = None
+        self.agreed: Extension | None = None
         self.at_rest = False
-        self._waiting = b""  # frames of a client that did not wait for the answer
-        self._parts = bytearray()
-        self._opcode: Opcode | None = None
-        self._bytes = 0
-        self.extension: str | None = None
-        self.broken: str | None = None
+        self.is_over = False  # nothing more is read
 
     def feed(self, payload: bytes) -> Iterator[Observation]:
         """Take the next bytes and yield what they complete."""
-        if self.broken is not None:
+        if self.is_over:
             return
-        if self._head is not None:
-            self._head += payload
-            try:
-                while self._head is not None and (found := split_head(self._head)) is not None:
-                    self._head, payload = None, found[1]
-                    yield self._read_head(*found)
-            except HeadTooLong:
-                self.broken = "no HTTP head"
-        if self._head is None and self._decoder is not None:
-            yield from self._read_frames(payload)
-        elif self._head is None:
-            self._waiting += payload
+        try:
+            if self._head is not None:
+                yield from self._read_heads(payload)
+            elif self._decoder is not None:
+                yield from self._read_frames(payload)
+            else:
+                self._wait(payload)
+        except Undecodable as error:
+            self.is_over, self.at_rest = True, False
+            self._waiting.clear()
+            yield "undecoded", error.fields, None
+
+    def pass_by(self, payload: bytes) -> None:
+        """Count bytes that another observer, at rest before them and after, has read for this one, at rest too."""
+        self._at += len(payload)
 
     @property
     def waiting(self) -> int:
         """The number of bytes that came behind the request before it was answered with 101."""
         return len(self._waiting)
 
-    def upgrade(self, extension: str | None) -> Iterator[Observation]:
+    def upgrade(self, agreed: Extension | None) -> Iterator[Observation]:
         """Start to decode frames: a 101 has passed. Gives what was already waiting."""
-        self._decoder = _make_decoder(self._stream, extension)
-        self.at_rest = self._plain = extension is None
-        waiting, self._waiting = self._waiting, b""
-        yield from self._read_frames(waiting)
+        self._begin_frames(agreed)
+        waiting, self._waiting = bytes(self._waiting), bytearray()
+        self._at -= len(waiting)
+        if waiting:
+            yield from self.feed(waiting)
 
-    def _read_head(self, head: bytes, rest: bytes) -> Observation:
-        first, headers = parse_head(head)
-        if self._stream == "upstream":
-            parts = first.split(" ")
-            path = _SECRET.sub(r"\1REDACTED", parts[1]) if len(parts) > 1 else ""
-            upgrade = headers.get("upgrade", "").lower() == "websocket"
-            return "request", {"path": path, "upgrade": upgrade}
-        return self._read_response(first, headers, rest)
+    def refuse(self) -> None:
+        """Read no frames: the request has been refused. A further request on this connection is not read."""
+        self._is_refused = True
+        self._waiting.clear()
 
-    def _read_response(self, first: str, headers: dict[str, str], rest: bytes) -> Observation:
-        match = re.match(r"HTTP/1\.\d (\d{3})", first)
+    def _begin_frames(self, agreed: Extension | None) -> None:
+        inflater = None
+        if agreed is not None:
+            inflater = Inflater(keeps_context=agreed.keeps_context(self._stream))
+        self._decoder = FrameDecoder(masked=self._masked, inflater=inflater, readers=self._readers)
+        self.at_rest = self._is_plain = agreed is None
+
+    # heads
+
+    def _read_heads(self, payload: bytes) -> Iterator[Observation]:
+        assert self._head is not None
+        searched = len(self._head)
+        self._head += payload
+        while (received := self._head) is not None:
+            wrong = _find_wrong_byte(received, self._stream)
+            if wrong is not None:
+                raise Undecodable(_NO_HEAD[self._stream], self._at + wrong, received[wrong])
+            try:
+                found = split_head(received, searched)
+            except HeadTooLong:
+                where = HEAD_BYTES_MAX
+                why = f"a head of more than {HEAD_BYTES_MAX:,} bytes (RFC 9112 §3)"
+                raise Undecodable(why, self._at + where, received[where]) from None
+            if found is None:
+                return
+            head, rest = found
+            self._head, searched = None, 0
+            begins_at, self._at = self._at, self._at + len(received) - len(rest)
+            if self._stream == "upstream":
+                yield self._read_request(head)
+            else:
+                yield from self._read_response(head, rest, begins_at)
+            if self._head is None and not self.is_over and rest:
+                yield from self.feed(rest)
+
+    def _read_request(self, head: bytes) -> Observation:
+        first, fields = parse_fields(head)
+        grouped = group_fields(fields)
+        self.asked = read_asked(grouped)
+        parts = first.split(" ")
+        path = _SECRET.sub(r"\1REDACTED", parts[1])[:_PATH_CHARS_MAX] if len(parts) > 1 else ""
+        upgrade = any(value.lower() == "websocket" for value in grouped.get("upgrade", ()))
+        return "request", {"path": path, "upgrade": upgrade}, None
+
+    def _read_response(self, head: bytes, rest: bytes, begins_at: int) -> Iterator[Observation]:
+        first, rows = parse_fields(head)
+        match, headers = _STATUS_LINE.fullmatch(first), group_fields(rows)
         status = int(match[1]) if match else 0
-        fields: dict[str, Any] = {"status": status}
-        retry_after = headers.get("retry-after", "")
-        if retry_after.isdigit():
-            fields["retry_after_s"] = int(retry_after)
+        fields: dict[str, Any] = {"status": status, **self._read_retry_after(headers)}
         if status == 101:
-            self.extension = _agreed_deflate(headers.get("sec-websocket-extensions", ""))
-            self._decoder = _make_decoder("downstream", self.extension)
-            self.at_rest = self._plain = self.extension is None
+            asked = self._requests.asked if self._requests is not None else None
+            wrong = find_wrong(asked, headers)
+            if wrong is not None:
+                fields["wrong"] = wrong
+            self.agreed = agreed_deflate(headers)
+            self._begin_frames(self.agreed)
         elif 100 <= status < 200:
-            self._head = rest  # the real answer is still to come (RFC 9110 §15.2)
+            self._head = bytearray(rest)  # the real answer is still to come (RFC 9110 §15.2)
         else:
-            self.broken = "not a WebSocket"
-        return "response", fields
+            self.is_over = True  # what follows is the body of a refusal
+        yield "response", fields, None
+        if match is None:
+            raise Undecodable("no status line (RFC 9112 §4)", begins_at, head[0])
+
+    def _read_retry_after(self, headers: Fields) -> dict[str, Any]:
+        values = headers.get("retry-after", ())
+        if not values:
+            return {}
+        told_s = read_retry_after(values, headers.get("date", ()), self._wall_clock())
+        return {} if told_s is None else {"retry_after_s": told_s}
+
+    # what is behind the head
+
+    def _wait(self, payload: bytes) -> None:
+        """Keep what comes before it is known whether frames will come."""
+        if self._is_refused:
+            why = "what follows a request that was refused (RFC 9112 §9.3)"
+            raise Undecodable(why, self._at, payload[0])
+        self._at += len(payload)
+        self._waiting += payload
+        if len(self._waiting) > EARLY_BYTES_MAX:
+            where = self._at - len(self._waiting) + EARLY_BYTES_MAX
+            why = f"more than {EARLY_BYTES_MAX:,} bytes before the answer (RFC 6455 §4.1)"
+            raise Undecodable(why, where, self._waiting[EARLY_BYTES_MAX])
 
     def _read_frames(self, payload: bytes) -> Iterator[Observation]:
         assert self._decoder is not None
-        if self.at_rest:
-            start, masked = 0, self._stream == "upstream"
+        at, start = self._at, 0
+        self._at += len(payload)
+        if self.at_rest or self._decoder.is_between:
             while start < len(payload):
-                seen = read_plain(payload, start, masked=masked)
+                seen = read_plain(payload, start, self._readers, masked=self._masked)
                 if seen is None:
                     break
                 start, observation = seen
                 yield observation
-            payload = payload[start:]
-        if payload:
-            yield from self._decode(self._decoder, payload)
-
-    def _decode(self, decoder: FrameDecoder, payload: bytes) -> Iterator[Observation]:
-        decoder.receive_bytes(payload)
-        try:
-            while (frame := decoder.process_buffer()) is not None:
-                if self._opcode is None:
-                    self._opcode = frame.opcode
-                assert isinstance(frame.payload, bytes)
-                self._bytes += len(frame.payload)
-                if len(self._parts) < _ID_BYTES:
-                    self._parts += frame.payload
-                if frame.frame_finished:
-                    yield self._finish(frame)
-        except ParseFailed as error:
-            self.broken = str(error)
-        done = self.broken is None and decoder.header is None and not len(decoder.buffer)
-        self.at_rest = self._plain and done
-
-    def _finish(self, frame: Frame) -> Observation:
-        assert self._opcode is not None
-        fields = {
-            "opcode": _NAMES[self._opcode],
-            "bytes": self._bytes,
-            **_content_of(self._opcode, bytes(self._parts[:_ID_BYTES])),
-        }
-        self._opcode = None
-        self._bytes = 0
-        self._parts.clear()
-        return "frame", fields
+        if start < len(payload):
+            yield from self._decoder.feed(payload[start:] if start else payload, at + start)
+            self.at_rest = self._is_plain and self._decoder.is_between
 
 
-def read_plain(payload: bytes, start: int, *, masked: bool) -> tuple[int, Observation] | None:
-    """Read the frame that begins at `start`, if all of it is there and it is the plainest kind.
-
-    A message in one piece, or a control frame; none that is wrong in any way. The decoder takes all others: this is
-    what it would say, at a tenth of the price, and most frames are such.
-    """
-    end = frame_end(payload, start)
-    if end is None:
+def _find_wrong_byte(received: bytearray, stream: Stream) -> int | None:
+    """Return the place of the first byte by which these cannot be the start of a request or response, if any."""
+    if stream == "downstream":
+        pairs = zip(received, _STATUS_START, strict=False)
+        return next((place for place, (byte, wanted) in enumerate(pairs) if byte != wanted), None)
+    match = _METHOD.match(received, 0, _METHOD_BYTES_MAX)
+    end = match.end() if match else 0
+    if end == len(received):
         return None
-    opcode, second = _PLAIN.get(payload[start]), payload[start + 1]
-    length = second & 0x7F
-    if opcode is None or (second >> 7) != masked:
-        return None
-    if length > 125 and (opcode.iscontrol() or not _is_minimal(payload, start)):
-        return None
-    body = start + 2 + {126: 2, 127: 8}.get(length, 0)
-    content = payload[body + 4 * masked : min(end, body + 4 * masked + _ID_BYTES)]
-    if masked and (
-        opcode is Opcode.CLOSE or (content[:1] and content[0] ^ payload[body] == _BRACE)
-    ):
-        content = _unmask(content, payload[body : body + 4])
-    fields = {
-        "opcode": _NAMES[opcode],
-        "bytes": end - body - 4 * masked,
-        **_content_of(opcode, content),
-    }
-    return end, ("frame", fields)
-
-
-def _is_minimal(payload: bytes, start: int) -> bool:
-    """Tell whether an extended length is one that a shorter form could not say (RFC 6455 §5.2)."""
-    if payload[start + 1] & 0x7F == 126:
-        return int.from_bytes(payload[start + 2 : start + 4], "big") > 125
-    return 65535 < int.from_bytes(payload[start + 2 : start + 10], "big") < 1 << 63
-
-
-def _unmask(content: bytes, key: bytes) -> bytes:
-    """Return the content without its mask, which is its own inverse (RFC 6455 §5.3)."""
-    repeated = (key * (len(content) // 4 + 1))[: len(content)]
-    number = int.from_bytes(content, "big") ^ int.from_bytes(repeated, "big")
-    return number.to_bytes(len(content), "big")
-
-
-def _content_of(opcode: Opcode, payload: bytes) -> dict[str, Any]:
-    """Return what checks need of a payload: a close code, or a workload message's number and sender."""
-    if opcode is Opcode.CLOSE:
-        # a Close without a body means 1005 (RFC 6455 §7.1.5)
-        return {"code": int.from_bytes(payload[:2], "big") if len(payload) >= 2 else 1005}
-    if opcode not in (Opcode.TEXT, Opcode.BINARY) or not payload.startswith(b"{"):
-        return {}
-    return _parse_message(payload) if len(payload) < _ID_BYTES else _search_message(payload)
-
-
-def _search_message(payload: bytes) -> dict[str, Any]:
-    number, sender = _ID.search(payload), _SENDER.search(payload)
-    fields: dict[str, Any] = {"id": int(number[1])} if number else {}
-    return fields | ({"sender": sender[1].decode()} if sender else {})
-
-
-def _parse_message(payload: bytes) -> dict[str, Any]:
-    try:
-        row = json.loads(payload)
-    except RecursionError:  # how deep Python reads differs between its releases
-        return _search_message(payload)
-    except ValueError:
-        return {}
-    return {
-        key: row[key]
-        for key, kind in (("id", int), ("sender", str))
-        if isinstance(row.get(key), kind)
-    }
-
-
-def _make_decoder(stream: Stream, extension: str | None) -> FrameDecoder:
-    extensions: list[Extension] = []
-    if extension is not None:
-        deflate = PerMessageDeflate()
-        deflate.finalize(extension)
-        extensions.append(deflate)
-    # a "client" decoder reads what a server sends, and the other way round
-    return FrameDecoder(client=stream == "downstream", extensions=extensions)
-
-
-def _agreed_deflate(value: str) -> str | None:
-    offers = (offer.strip() for offer in value.split(","))
-    return next((offer for offer in offers if offer.startswith("permessage-deflate")), None)
+    return None if end and received[end] == ord(" ") else end

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
@@ -21,7 +22,9 @@ from wsproto.events import (
 )
 from wsproto.extensions import PerMessageDeflate
 
-from chaos.wire.observer import Observer, read_plain
+from chaos.wire.decoder import Observation, read_plain
+from chaos.wire.handshake import Extension
+from chaos.wire.observer import Observer
 
 
 def conversation(*, deflate: bool, client: list[Event], server: list[Event]) -> tuple[bytes, bytes]:
@@ -42,21 +45,26 @@ def conversation(*, deflate: bool, client: list[Event], server: list[Event]) -> 
 
 def watch(up: bytes, down: bytes, *, step: int = 1 << 20) -> list[tuple[str, dict[str, Any]]]:
     """Return what the two observers of one side say, the response first, as on the wire."""
-    requests, responses = Observer("upstream"), Observer("downstream")
+    requests = Observer("upstream")
+    responses = Observer("downstream", requests=requests)
     head = up.index(b"\r\n\r\n") + 4
     seen = list(feed(requests, up[:head], step))
     for kind, fields in feed(responses, down, step):
         seen.append((kind, fields))
         if kind == "response" and fields["status"] == 101:
-            seen += requests.upgrade(responses.extension)
+            seen += plain(requests.upgrade(responses.agreed))
     seen += feed(requests, up[head:], step)
-    assert requests.broken is None
+    assert not requests.is_over
     return seen
+
+
+def plain(seen: Iterable[Observation]) -> list[tuple[str, dict[str, Any]]]:
+    return [(kind, fields) for kind, fields, _ in seen]
 
 
 def feed(observer: Observer, payload: bytes, step: int) -> Any:
     for start in range(0, len(payload), step):
-        yield from observer.feed(payload[start : start + step])
+        yield from plain(observer.feed(payload[start : start + step]))
 
 
 def frames(seen: list[tuple[str, dict[str, Any]]]) -> list[dict[str, Any]]:
@@ -69,7 +77,7 @@ MESSAGE = json.dumps({"id": 17, "sender": "client-1", "sent_at_s": 0.5, "pad": "
 def test_a_chunk_that_looks_like_a_frame_but_lies_in_one_is_no_frame() -> None:
     _, down = conversation(deflate=False, client=[], server=[BytesMessage(b"ab\x89\x00")])
     observer = Observer("downstream")
-    seen = [*observer.feed(down[:-2]), *observer.feed(down[-2:])]
+    seen = plain([*observer.feed(down[:-2]), *observer.feed(down[-2:])])
     assert [(row["opcode"], row["bytes"]) for row in frames(seen)] == [("binary", 4)]
 
 
@@ -124,9 +132,9 @@ def test_other_messages_have_no_number(text: str) -> None:
 def test_what_comes_before_the_101_waits_and_is_counted() -> None:
     up, down = conversation(deflate=False, client=[Ping(b"early")], server=[])
     requests = Observer("upstream")
-    assert [kind for kind, _ in requests.feed(up)] == ["request"]
+    assert [kind for kind, _ in plain(requests.feed(up))] == ["request"]
     assert requests.waiting == len(up) - up.index(b"\r\n\r\n") - 4
-    assert [fields["opcode"] for _, fields in requests.upgrade(None)] == ["ping"]
+    assert [fields["opcode"] for _, fields in plain(requests.upgrade(None))] == ["ping"]
     assert requests.waiting == 0
     assert down.startswith(b"HTTP/1.1 101")
 
@@ -136,14 +144,14 @@ def test_a_refusal_has_a_status_and_retry_after_and_no_frames() -> None:
     answer = (
         b"HTTP/1.1 429 Too Many Requests\r\nRetry-After: 7\r\nContent-Length: 2\r\n\r\n\x81\x00"
     )
-    assert list(responses.feed(answer)) == [("response", {"status": 429, "retry_after_s": 7})]
+    assert plain(responses.feed(answer)) == [("response", {"status": 429, "retry_after_s": 7})]
     assert list(responses.feed(b"\x81\x00")) == []
 
 
 def test_an_interim_response_is_followed_by_the_real_one() -> None:
     responses = Observer("downstream")
     answer = b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n\r\n\x89\x00"
-    assert [(kind, f.get("status")) for kind, f in responses.feed(answer)] == [
+    assert [(kind, f.get("status")) for kind, f in plain(responses.feed(answer))] == [
         ("response", 103),
         ("response", 101),
         ("frame", None),
@@ -153,7 +161,7 @@ def test_an_interim_response_is_followed_by_the_real_one() -> None:
 def test_secrets_in_the_path_are_redacted() -> None:
     requests = Observer("upstream")
     head = b"GET /ws?client=2&access_token=abc&x=1&api_key=def HTTP/1.1\r\n\r\n"
-    ((_, fields),) = requests.feed(head)
+    ((_, fields),) = plain(requests.feed(head))
     assert fields["path"] == "/ws?client=2&access_token=REDACTED&x=1&api_key=REDACTED"
 
 
@@ -165,7 +173,7 @@ def test_junk_never_raises(junk: bytes, step: int) -> None:
             pass
     observer = Observer("upstream")
     list(feed(observer, b"GET / HTTP/1.1\r\n\r\n" + junk, step))
-    list(observer.upgrade("permessage-deflate"))
+    list(observer.upgrade(Extension("permessage-deflate")))
 
 
 @st.composite
@@ -200,12 +208,12 @@ def wire_frames(draw: st.DrawFn) -> bytes:
 @given(st.lists(wire_frames(), max_size=5))
 @example([b"\x81\x80abcd", b"\x88\x82\x00\x00\x00\x00\x0f\xa0"])
 def test_whole_frames_read_at_once_say_what_the_decoder_says(frames: list[bytes]) -> None:
-    def watched(chunks: list[bytes]) -> tuple[list[Any], str | None]:
+    def watched(chunks: list[bytes]) -> list[Any]:
         observer = Observer("upstream")
         seen = [*observer.feed(b"GET / HTTP/1.1\r\n\r\n"), *observer.upgrade(None)]
         for chunk in chunks:
             seen += observer.feed(chunk)
-        return seen, observer.broken
+        return seen
 
     joined = b"".join(frames)
     in_bytes = watched([joined[i : i + 1] for i in range(len(joined))])
@@ -215,9 +223,9 @@ def test_whole_frames_read_at_once_say_what_the_decoder_says(frames: list[bytes]
 
 
 def test_most_frames_are_read_without_the_decoder() -> None:
-    plain = read_plain(b"\x89\x80abcd", 0, masked=True)
-    assert plain == (6, ("frame", {"opcode": "ping", "bytes": 0}))
-    assert read_plain(b"\x89\x80abcd", 0, masked=False) is None
+    seen = read_plain(b"\x89\x80abcd", 0, (), masked=True)
+    assert seen == (6, ("frame", {"opcode": "ping", "bytes": 0}, b""))
+    assert read_plain(b"\x89\x80abcd", 0, (), masked=False) is None
 
 
 @pytest.mark.parametrize(("opening", "named"), [(b'{"id": 5, "a": ', {"id": 5}), (b'{"a": ', {})])
@@ -226,6 +234,6 @@ def test_a_message_nested_deeper_than_python_reads_is_no_harm(
 ) -> None:
     payload = opening + b"[" * 2000 + b"]" * 2000 + b"}"
     assert len(payload) < 4096
-    seen = read_plain(b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload, 0, masked=False)
+    seen = read_plain(b"\x81\x7e" + len(payload).to_bytes(2, "big") + payload, 0, (), masked=False)
     assert seen is not None
-    assert seen[1] == ("frame", {"opcode": "text", "bytes": len(payload), **named})
+    assert seen[1] == ("frame", {"opcode": "text", "bytes": len(payload), **named}, None)

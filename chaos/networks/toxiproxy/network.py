@@ -176,7 +176,13 @@ class ToxiproxyNetwork(Network):
 
     def _journal(self, client: int, sides: frozenset[Side]) -> Journal:
         timeline = self._plan.scenario.timeline
-        return Journal(recorder=self._recorder, client=client, sides=sides, timeline=timeline)
+        return Journal(
+            recorder=self._recorder,
+            client=client,
+            sides=sides,
+            timeline=timeline,
+            readers=self._plan.readers(),
+        )
 
     async def apply(self, step: Step) -> None:
         """Apply a step; returns when Toxiproxy has answered."""
