@@ -198,6 +198,21 @@ def test_a_subject_is_not_asked_for_what_it_does_not_declare() -> None:
     assert "'close'" in str(caught.value)
 
 
+def test_a_server_that_cannot_tell_clients_apart_is_not_asked_to() -> None:
+    @subject(actions=("close",))
+    async def blind(host: str, port: int) -> None: ...
+    @subject(actions=("close",), tells_clients=True)
+    async def able(host: str, port: int) -> None: ...
+
+    row = {"kind": "action", "word": "close", "by": "server", "at": "1s"}
+    for_all = make_plan(scenario(timeline=[row]), 1)
+    for_some = make_plan(scenario(timeline=[row | {"clients": [1]}]), 1)
+    check_abilities(for_all, blind, blind)
+    check_abilities(for_some, able, blind)
+    with pytest.raises(UsageError, match="tells clients apart"):
+        check_abilities(for_some, blind, able)
+
+
 def test_options_are_plain_values_in_seconds() -> None:
     client = {
         "use": "reference",
