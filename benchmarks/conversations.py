@@ -21,7 +21,7 @@ from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.paths import constant
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import recording
 
 MESSAGE = "x" * 64
 # between one connection's turn and the next one's; an echo takes a tenth of it
@@ -151,7 +151,7 @@ async def simulate(world: World, connections: int, talk: Echoes, hop_s: float | 
         client=1,
         sides=frozenset(("client", "server")),
     )
-    with recording_sockets(world), inside(world):
+    with recording(world), inside(world):
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(0)
             port = listeners[0].socket.getsockname()[1]

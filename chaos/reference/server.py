@@ -51,6 +51,7 @@ class ReferenceServer:
         self.sessions = {} if sessions is None else sessions
         self.connections: set[Traffic] = set()
         self.rejecting: Parameters | None = None
+        self.rejecting_some: dict[int, Parameters] = {}  # by client number, before `rejecting`
         self.draining = False
         self._of_client: dict[int, list[Connection]] = {}
         self._handshakes: set[trio.CancelScope] = set()
@@ -125,7 +126,7 @@ class ReferenceServer:
                 self._handshakes.discard(handshake)
 
     async def _answer(self, request: WebSocketRequest) -> WebSocketConnection | None:
-        rule = {"status": 503} if self.draining else self.rejecting
+        rule = {"status": 503} if self.draining else self._rejection_of(client_number(request.path))
         if rule is not None and rule.get("code") is None:
             status = rule.get("status") or 503
             headers = [(b"content-type", b"text/plain")]
@@ -152,8 +153,9 @@ class ReferenceServer:
         )
         self.connections.add(traffic)
         theirs.append(connection)
-        if self.rejecting is not None and self.rejecting.get("code") is not None:
-            connection.close_soon(self.rejecting["code"])
+        rule = self._rejection_of(number)
+        if rule is not None and rule.get("code") is not None:
+            connection.close_soon(rule["code"])
         elif self.draining:
             connection.close_soon(1001)
         try:
@@ -174,6 +176,13 @@ class ReferenceServer:
                 resume_in=self.options.resumes("client"),
             )
         return self.sessions[number]
+
+    def _rejection_of(self, number: int) -> Parameters | None:
+        return self.rejecting_some.get(number, self.rejecting)
+
+    def _concerned(self, command: Command) -> list[Traffic]:
+        """Return the open connections of the clients that an action concerns."""
+        return [row for row in self.connections if row.to is None or command.concerns(row.to)]
 
     def close_all(self, code: int, reason: str = "", *, timeout_s: float | None = None) -> None:
         """Close every connection with this code; each has `timeout_s` to answer."""
@@ -206,15 +215,22 @@ class ReferenceServer:
         parameters = command.parameters
         match command.action, command.ends:
             case "close", False:
-                self.close_all(parameters.get("code", 1000), parameters.get("reason", ""))
+                for traffic in self._concerned(command):
+                    code, reason = parameters.get("code", 1000), parameters.get("reason", "")
+                    traffic.connection.close_soon(code, reason)
             case "drain", False:
                 self.drain(parameters.get("code", 1001), grace_s=parameters.get("grace_s", 5.0))
             case "drain", True:
                 self.reopen()
-            case "reject", ends:
+            case "reject", ends if command.clients is None:
                 self.rejecting = None if ends else parameters
+            case "reject", True:
+                for number in command.clients or ():
+                    self.rejecting_some.pop(number, None)
+            case "reject", False:
+                self.rejecting_some |= dict.fromkeys(command.clients or (), parameters)
             case "send", False:
-                for traffic in tuple(self.connections):
+                for traffic in self._concerned(command):
                     nursery.start_soon(traffic.send_asked, parameters)
 
 
@@ -224,7 +240,7 @@ def client_number(path: str) -> int:
     return int(value) if value.isascii() and value.isdigit() else 1
 
 
-@subject(sends=True, actions=("close", "drain", "reject", "send"))
+@subject(sends=True, actions=("close", "drain", "reject", "send"), tells_clients=True)
 async def serve(
     host: str | None,
     port: int,

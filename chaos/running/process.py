@@ -31,10 +31,11 @@ from chaos.running.job import Job
 from chaos.running.log import trace_file, warnings_told, write_verdict
 from chaos.running.parent import Parent
 from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
-from chaos.running.run import Run
+from chaos.running.run import STOP_S, Run
 from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
 from chaos.scenario.plan import make_plan
+from chaos.subjects.host import describe_error
 from chaos.subjects.load import load, load_name
 from chaos.trace import Event, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
@@ -211,10 +212,22 @@ def _run_and_judge(
         stack.enter_context(warnings_told(run.warn))
         run.sink = _each(write, see)
         run.on_stuck = give_up
-        if run.world is None:
-            trio.run(_supervise, run, parent)
-        else:
-            run_in_world(run.world, _supervise, run, parent)
+        # a system task that shields itself outlives its cancellation, and trio waits for it without end
+        watchdog = threading.Timer(STOP_S, give_up)
+        watchdog.daemon = True
+        run.on_left = watchdog.start
+        try:
+            if run.world is None:
+                trio.run(_supervise, run, parent)
+            else:
+                run_in_world(run.world, _supervise, run, parent)
+        except trio.TrioInternalError as error:
+            # trio goes down with a system task that fails, and so would the subject's process
+            run.warn(
+                f"a system task of a subject failed: {describe_error(error.__cause__ or error)}"
+            )
+        finally:
+            watchdog.cancel()
         return conclude()
 
 

@@ -22,11 +22,11 @@ from chaos.running.timeline import Timeline
 from chaos.running.watch import TriggerWatch, Watches
 from chaos.scenario.model import Entry
 from chaos.scenario.plan import Plan, Step
-from chaos.subject import Command
+from chaos.subject import Command, abilities_of
 from chaos.subjects.census import Census
 from chaos.subjects.host import Host, client_options, server_options
 from chaos.subjects.load import check_abilities
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import count_tasks, recording
 from chaos.trace import Event, Header, Side, Trace
 from chaos.vocabulary.actions import Action
 from chaos.vocabulary.faults import HostCrash
@@ -60,6 +60,8 @@ class Run:
     sink: Callable[[Event], None] | None = None
     # is called when a subject does not stop; must end the process
     on_stuck: Callable[[], None] | None = None
+    # is called at the end when tasks of subjects are left, which trio cancels but which may not end
+    on_left: Callable[[], None] | None = None
     environment: dict[str, Any] = field(default_factory=dict)
     tls: Tls | None = None
     world: World | None = None  # of a simulated run; its clock must be virtual
@@ -109,8 +111,8 @@ class Run:
             # not before: who supervises must not make a difference to what the seed draws
             seed_scheduler(self.plan.seed)
             self.world.hosts.settle(self.plan.scenario.client.count)
-        with recording_sockets(self.world) as self._ledger, inside(self.world):
-            self._samples.census = Census(self._hosts.values(), self._ledger)
+        with recording(self.world, self._connections()) as self._ledger, inside(self.world):
+            self._samples.census = Census(self._ledger)
             try:
                 async with trio.open_nursery() as nursery:
                     await self._run_inside(nursery)
@@ -122,6 +124,8 @@ class Run:
             finally:
                 if not over:
                     self._recorder.record("interrupted")
+        if self.on_left is not None and count_tasks():
+            self.on_left()
         return self.trace
 
     async def _run_inside(self, nursery: trio.Nursery) -> None:
@@ -158,6 +162,12 @@ class Run:
             self._samples.take("stopped", sides=("server",))
 
     # subjects
+
+    def _connections(self) -> tuple[type, ...]:
+        """Return the classes of connection objects that the subjects declare."""
+        return tuple(
+            kind for one in (self.server, self.client) for kind in abilities_of(one).connections
+        )
 
     def _host(self, side: Side, client: int | None) -> Host:
         scenario, seed = self.plan.scenario, self.plan.seed
@@ -213,7 +223,7 @@ class Run:
 
     def _tell_stuck(self, side: Side) -> None:
         """Say so when a subject has outlived its cancellation, and end the run as it stands."""
-        if not any(host.tasks() for host in self._hosts_of(side)):
+        if not any(host.is_running for host in self._hosts_of(side)):
             return
         self.warn(f"the {side} did not stop within {STOP_S:g} s of being cancelled")
         self._samples.take("stopped", sides=(side,))
@@ -259,7 +269,8 @@ class Run:
                 host.start_again()
             if not action.by_runner:
                 parameters = {name: getattr(action, name) for name in type(action).model_fields}
-                host.command(Command(action.word, parameters, step.ends))
+                clients = entry.clients if host.side == "server" else None
+                host.command(Command(action.word, parameters, step.ends, clients))
 
     def _hosts_of(self, side: Side, clients: Sequence[int] | None = None) -> list[Host]:
         return [

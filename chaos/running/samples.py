@@ -57,12 +57,7 @@ class Samples:
             collect = "never"  # what has not ended yet has left nothing behind
         else:
             collect = "always"
-        found = self.census.take(
-            sides,
-            collect=collect,
-            # the count is of the whole process, and when the clients stop the server still runs
-            channels=point != "stopped" or "server" in sides,
-        )
+        found = self.census.take(sides, collect=collect)
         if if_clean and self.census.more(found):
             return False
         for side, owned in found.items():

@@ -11,7 +11,7 @@ from chaos.networks.simulated.clock import VirtualClock, check_scheduler, seed_s
 from chaos.networks.simulated.collector import collect_by_turns
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import recording
 
 T = TypeVar("T")
 Arguments = TypeVarTuple("Arguments")
@@ -40,7 +40,7 @@ def simulate(
     world.hosts.settle(0)
 
     async def main() -> T:
-        with recording_sockets(world), inside(world):
+        with recording(world), inside(world):
             seed_scheduler(seed)
             return await async_fn(*arguments)
 

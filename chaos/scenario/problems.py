@@ -546,15 +546,20 @@ def _validate_queues(draft: Draft) -> Iterator[Problem]:
                 )
 
 
-def _validate_shared_leg(draft: Draft) -> Iterator[Problem]:
+def _validate_shared(draft: Draft) -> Iterator[Problem]:
+    """Refuse `clients` on what acts on all of them: it would be ignored."""
     for position, entry in enumerate(draft.scenario.timeline):
-        shared = entry.kind == "fault" and entry.parameters.get("leg") == "server"
-        if shared and entry.clients is not None:
-            yield Problem(
-                ("timeline", position, "clients"),
-                "`clients` with `leg: server`: all clients share the path from the link to the server",
-                "no `clients`, or `leg: client`",
-            )
+        words = entry.settings()
+        what = words.shared(entry.by)
+        if what is None or entry.clients is None:
+            continue
+        ways = [f", or `{key}: client`" for key in ("leg", "host") if hasattr(words, key)]
+        ways += [", or `by: client`" for peer in getattr(words, "peers", ()) if peer == "client"]
+        yield Problem(
+            ("timeline", position, "clients"),
+            f"`clients` with `{entry.word}` on {what}, which all clients share",
+            f"no `clients`{''.join(ways)}",
+        )
 
 
 # Each rule with the sections that it leans on: where one of them has a mistake of its own, the rule is left out.
@@ -576,7 +581,7 @@ RULES: Mapping[Rule, frozenset[str]] = {
     _validate_overlaps: frozenset({"top"}),
     _validate_crashes: frozenset({"timeline"}),
     _validate_queues: frozenset({"top"}),
-    _validate_shared_leg: frozenset(),
+    _validate_shared: frozenset(),
     validate_expectations: frozenset(),
 }
 

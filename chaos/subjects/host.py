@@ -16,8 +16,8 @@ import trio
 from chaos.recorder import Recorder, Reporter, as_json, current_reporter
 from chaos.scenario.model import Scenario, Subject
 from chaos.subject import Command
+from chaos.subjects.ledger import Ledger
 from chaos.subjects.load import accepted_options
-from chaos.subjects.probes import Ledger, count_tasks
 from chaos.trace import Side
 
 # A subject is told of an action at once or not at all: a queue this long means that it does not listen.
@@ -49,15 +49,12 @@ class Host:
     ledger: Ledger
     options: dict[str, Any]
     _scope: trio.CancelScope | None = field(default=None, init=False)  # while it runs
-    _task: trio.lowlevel.Task | None = field(default=None, init=False)
-    _nurseries: int = field(default=0, init=False)  # of the task, which are not the subject's
     _again: trio.Event | None = field(default=None, init=False)
     _downs: int = field(default=0, init=False)  # crashes in force
     _stopped: bool = field(default=False, init=False)
     _idle: trio.Event = field(default_factory=trio.Event, init=False)  # set once it has stopped
     _listens: _Listens = field(default_factory=_Listens, init=False)
     _commands: trio.MemorySendChannel[Command] | None = field(default=None, init=False)
-    _orders: trio.MemoryReceiveChannel[Command] | None = field(default=None, init=False)
 
     async def run(self, *arguments: Any) -> None:
         """Run the subject, and again after each restart, until it is cancelled or ends by itself.
@@ -96,15 +93,13 @@ class Host:
     async def _run_once(self, arguments: tuple[Any, ...]) -> None:
         self._again = None
         commands, receiver = trio.open_memory_channel[Command](COMMANDS_MAX)
-        self._commands, self._orders = commands, receiver
+        self._commands = commands
         options = accepted_options(self.function, self.options | {"commands": receiver})
         if self.side == "server":
             options["task_status"] = self._listens
         token = current_reporter.set(Reporter(self.recorder, self.side, self.client))
         try:
             with commands, receiver, trio.CancelScope() as self._scope:
-                self._task = trio.lowlevel.current_task()
-                self._nurseries = len(self._task.child_nurseries)
                 self._record("subject_start")
                 await self._guarded(arguments, options)
         except RuntimeError as error:
@@ -114,7 +109,7 @@ class Host:
             )
         finally:
             current_reporter.reset(token)
-            self._scope = self._task = self._commands = self._orders = None
+            self._scope = self._commands = None
             self._idle.set()
 
     async def _guarded(self, arguments: tuple[Any, ...], options: dict[str, Any]) -> None:
@@ -153,7 +148,7 @@ class Host:
         self._downs += 1
         if self._again is None or self._again.is_set():
             self._again = trio.Event()
-        self.ledger.close(self.side, self.client)
+        self.ledger.kill(self.side, self.client)
         if self._scope is not None:
             self._scope.cancel()
 
@@ -176,15 +171,10 @@ class Host:
         if self._again is not None and not self._downs:
             self._again.set()
 
-    def tasks(self) -> int:
-        """Return how many tasks the subject has."""
-        if self._task is None:
-            return 0
-        return 1 + count_tasks(self._task.child_nurseries[self._nurseries :])
-
-    def channels(self) -> int:
-        """Return how many memory channel ends are there for the subject that are not its own."""
-        return sum(end is not None for end in (self._commands, self._orders))
+    @property
+    def is_running(self) -> bool:
+        """Whether the subject has started and not ended, though it may have been cancelled."""
+        return self._scope is not None
 
     def _record(self, kind: str, **fields: Any) -> None:
         self.recorder.record(kind, client=self.client, subject=self.side, **fields)

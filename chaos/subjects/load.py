@@ -20,6 +20,7 @@ from chaos.errors import SubjectNotFound, UsageError
 from chaos.scenario.plan import Plan
 from chaos.subject import Abilities, abilities_of
 from chaos.trace import Side
+from chaos.vocabulary.actions import Action
 
 REFERENCE: Mapping[Side, str] = {
     "client": "chaos.reference.client:client",
@@ -125,6 +126,15 @@ def check_abilities(plan: Plan, server: Callable[..., Any], client: Callable[...
         for side, abilities in declared.items()
         for word in plan.actions_of(side)
         if word not in abilities.actions
+    ]
+    wrong += [
+        f"the server does not declare that it tells clients apart, which `clients` of {entry.word!r} needs"
+        for entry, words in zip(plan.scenario.timeline, plan.settings, strict=True)
+        if isinstance(words, Action)
+        and not words.by_runner
+        and (entry.by or words.peers[0]) == "server"
+        and entry.clients is not None
+        and not declared["server"].tells_clients
     ]
     if wrong:
         hint = "; see `chaos.subject` for how a subject declares what it can do"

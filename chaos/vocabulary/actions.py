@@ -24,6 +24,10 @@ class Action(Word):
     peers: ClassVar[tuple[Peer, ...]] = ("client", "server")
     by_runner: ClassVar[bool] = False
     needs_process: ClassVar[bool] = False
+    whole: ClassVar[bool] = False
+
+    def shared(self, by: Peer | None) -> str | None:
+        return "the server as a whole" if self.whole and by == "server" else None
 
 
 class Close(Action):
@@ -45,7 +49,7 @@ class Drain(Action):
 
     instant = False
     peers = ("server",)
-    exclusive = True
+    exclusive = whole = True
     draws = (
         Draw(
             rank=220,
@@ -93,14 +97,14 @@ class Reject(Action):
 class Crash(Action):
     """The peer dies at once: its tasks are cancelled, its sockets closed by the kernel; it stays down."""
 
-    by_runner = True
+    by_runner = whole = True
 
 
 class Restart(Action):
     """The peer dies at once, and starts again on the same port at the end of the window."""
 
     instant = False
-    by_runner = window_needs_for = exclusive = True
+    by_runner = window_needs_for = exclusive = whole = True
     draws = (
         Draw(rank=210, by="server"),
         Draw(rank=250, by="client", weight=2),
@@ -114,7 +118,7 @@ class Freeze(Action):
     """The peer's process stops running (SIGSTOP) for the window; its kernel still acknowledges."""
 
     instant = False
-    needs_process = exclusive = silent = True
+    needs_process = exclusive = silent = whole = True
 
 
 class Offline(Action):

@@ -105,7 +105,8 @@ class NoLeaks(CheckSettings):
         ge=5,
         le=1000,
         strict=True,
-        description="judge the slope over this many reconnect cycles; unset: what is left at the end",
+        description="expect this many reconnect cycles at least, so that growth with each is judged; unset: what is "
+        "left at the end, and growth from 5 cycles on",
     )
 
 

@@ -286,6 +286,9 @@ class _OnLeg(PathFault):
     def hides_server(self) -> bool:
         return self.leg == "server"
 
+    def shared(self, by: Peer | None) -> str | None:
+        return "the path from the link to the server" if self.leg == "server" else None
+
 
 class Partition(_OnLeg):
     """No packet passes on one leg; TCP sends them again after it."""
@@ -330,6 +333,9 @@ class _OnHost(PathFault):
 
     def witnesses(self) -> tuple[Peer, ...]:
         return ("client",) if self.host == "server" else ()
+
+    def shared(self, by: Peer | None) -> str | None:
+        return "the server's host" if self.host == "server" else None
 
 
 _HOSTS = ({"host": "server"}, {"host": "client"})

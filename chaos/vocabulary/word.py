@@ -137,3 +137,7 @@ class Word(Parameters):
     def starts_anew(self, by: Peer | None) -> Peer | None:
         """Return the peer that starts again from nothing after it, if one does; `by` is the entry's."""
         return None
+
+    def shared(self, by: Peer | None) -> str | None:
+        """Return on what all clients share it acts, if it does: then it cannot be limited to some of them."""
+        return None

@@ -48,11 +48,32 @@ def test_what_is_left_is_named(samples, left, text):
     assert text in finding.reason
 
 
-def test_a_sample_from_before_the_start_is_the_baseline(samples):
-    made = samples(stopped={**CLEAN, "objects": {"WebSocketConnection": 1}})
-    assert made.result("no_leaks")[0] == "PASS"
+@pytest.mark.parametrize(
+    ("left", "outcome"),
+    [
+        ({"objects": {"WebSocketConnection": 1}, "channels": 2}, "PASS"),
+        ({"objects": {"WebSocketConnection": 2}}, "FAIL"),
+        ({"channels": 3}, "FAIL"),
+        # a connection that was open in the steady state may be kept, and its socket with it
+        ({"objects": {"closed socket": 1}}, "PASS"),
+        ({"objects": {"closed socket": 2}}, "FAIL"),
+        ({"sockets": 1}, "FAIL"),
+        ({"tasks": 1}, "FAIL"),
+    ],
+)
+def test_what_a_global_keeps_of_one_connection_may_be_left(samples, left, outcome):
+    made = samples(stopped={**CLEAN, **left})
     made.add(0, "resources", subject="client", point="start", **CLEAN)
-    assert made.result("no_leaks")[0] == "FAIL"
+    assert made.result("no_leaks")[0] == outcome
+
+
+def test_what_has_reached_its_limit_is_no_leak(samples):
+    limit = [{"objects": {"WebSocketConnection": min(n, 5)}} for n in range(1, 9)]
+    left = {**CLEAN, "objects": {"WebSocketConnection": 5}}
+    assert samples(stopped=left, cycles=limit).result("no_leaks")[0] == "PASS"
+    assert samples(stopped=left, cycles=limit[:5]).result("no_leaks")[0] == "FAIL"
+    every_other = [{"objects": {"WebSocketConnection": 1 + n // 2}} for n in range(9)]
+    assert samples(cycles=every_other).result("no_leaks")[0] == "FAIL"
 
 
 def test_without_samples_nothing_can_be_said(samples, story, expect):

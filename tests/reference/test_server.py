@@ -374,6 +374,29 @@ async def test_commands_are_carried_out(
     assert server.rejecting is None
 
 
+async def test_commands_for_some_clients_leave_the_others_alone(
+    recorder: Recorder, autojump_clock: Any, joined: Any, nursery: Any
+) -> None:
+    server = ReferenceServer()
+    send, receive = trio.open_memory_channel[Command](9)
+    nursery.start_soon(server.obey, receive, nursery)
+    peer = await joined(server)  # client 1, since it gives no number
+    for command in (
+        Command("close", {"code": 4100}, clients=(2,)),
+        Command("send", {"size": 100, "binary": False}, clients=(3, 2)),
+        Command("send", {"size": 200, "binary": False}, clients=(1,)),
+        Command("reject", {"code": 4000, "status": None}, clients=(1,)),
+    ):
+        await send.send(command)
+    assert len((await peer.next()).data) == 200
+    assert server.rejecting is None
+    assert (await (await joined(server)).next()).code == 4000
+    await send.send(Command("reject", {}, ends=True, clients=(1,)))
+    await send.send(Command("close", {"code": 4100}, clients=(1,)))
+    assert (await peer.next()).code == 4100
+    assert server.rejecting_some == {}
+
+
 # --- real sockets ---
 
 

@@ -17,7 +17,7 @@ from chaos.scenario.plan import make_plan
 from chaos.subject import Command, subject
 from chaos.subjects.host import Host, client_options
 from chaos.subjects.load import check_abilities
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import count_tasks, recording
 
 pytestmark = pytest.mark.slow
 
@@ -60,16 +60,16 @@ async def test_sockets_and_tasks_are_counted_for_the_subject_that_made_them() ->
             nursery.start_soon(trio.sleep_forever)
 
     kept: list[trio.SocketStream] = []
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         async with trio.open_nursery() as nursery:
             port = await listen(nursery, [])
             host = make_host(client, ledger)
             nursery.start_soon(host.run, port)
-            await until(lambda: host.tasks() == 3)
-            assert ledger.count("client") == 1
-            assert ledger.count("server") == 0
+            await until(lambda: count_tasks("client") == 3)
+            assert ledger.count_sockets("client") == 1
+            assert ledger.count_sockets("server") == 0
             kept[0].socket.close()
-            assert ledger.count("client") == 0
+            assert ledger.count_sockets("client") == 0
             nursery.cancel_scope.cancel()
 
 
@@ -82,13 +82,13 @@ async def test_accepted_sockets_belong_to_the_server_that_accepted_them() -> Non
         task_status.started(listeners[0].socket.getsockname()[1])
         await trio.serve_listeners(handle, listeners)
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         async with trio.open_nursery() as nursery:
             host = make_host(server, ledger, "server")
             nursery.start_soon(host.run, "127.0.0.1", 0)
             port = await host.wait_listening()
             stream = await trio.open_tcp_stream("127.0.0.1", port)
-            await until(lambda: ledger.count("server") == 2)
+            await until(lambda: ledger.count_sockets("server") == 2)
             await trio.aclose_forcefully(stream)
             nursery.cancel_scope.cancel()
 
@@ -97,7 +97,7 @@ async def test_a_refused_attempt_is_recorded_since_no_link_can_see_it() -> None:
     async def client(port: int) -> None:
         await trio.open_tcp_stream("127.0.0.1", port)
 
-    with socket.socket() as taken, recording_sockets() as ledger:
+    with socket.socket() as taken, recording() as ledger:
         taken.bind(("127.0.0.1", 0))
         host = make_host(client, ledger)
         await host.run(taken.getsockname()[1])
@@ -122,7 +122,7 @@ async def test_a_crash_lets_the_subject_say_nothing_more() -> None:
 
     seen: list[Any] = []
     tried: list[bool] = []
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         async with trio.open_nursery() as nursery:
             host = make_host(polite, ledger)
             nursery.start_soon(host.run, await listen(nursery, seen))
@@ -144,7 +144,7 @@ async def test_a_server_that_is_started_again_gets_the_same_port() -> None:
         await trio.sleep_forever()
 
     ports: list[int] = []
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         async with trio.open_nursery() as nursery:
             host = make_host(server, ledger, "server")
             nursery.start_soon(host.run, "127.0.0.1", 0)
@@ -160,7 +160,7 @@ async def test_a_server_that_ends_without_a_word_is_not_waited_for() -> None:
     async def server(host: str, port: int, *, task_status: Any) -> None:
         raise OSError("no such address")
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(server, ledger, "server")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run, "127.0.0.1", 0)
@@ -169,11 +169,11 @@ async def test_a_server_that_ends_without_a_word_is_not_waited_for() -> None:
 
 
 async def test_a_subject_that_does_not_listen_to_commands_is_noticed() -> None:
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(trio.sleep_forever, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run)
-            await until(lambda: host.tasks() == 1)
+            await until(lambda: count_tasks("client") == 1)
             for _ in range(65):
                 host.command(Command("close"))
             nursery.cancel_scope.cancel()
@@ -196,6 +196,21 @@ def test_a_subject_is_not_asked_for_what_it_does_not_declare() -> None:
         check_abilities(plan, able, plain)
     assert "workload" in str(caught.value)
     assert "'close'" in str(caught.value)
+
+
+def test_a_server_that_cannot_tell_clients_apart_is_not_asked_to() -> None:
+    @subject(actions=("close",))
+    async def blind(host: str, port: int) -> None: ...
+    @subject(actions=("close",), tells_clients=True)
+    async def able(host: str, port: int) -> None: ...
+
+    row = {"kind": "action", "word": "close", "by": "server", "at": "1s"}
+    for_all = make_plan(scenario(timeline=[row]), 1)
+    for_some = make_plan(scenario(timeline=[row | {"clients": [1]}]), 1)
+    check_abilities(for_all, blind, blind)
+    check_abilities(for_some, able, blind)
+    with pytest.raises(UsageError, match="tells clients apart"):
+        check_abilities(for_some, blind, able)
 
 
 def test_options_are_plain_values_in_seconds() -> None:
@@ -224,13 +239,13 @@ async def test_what_a_subject_raises_while_it_is_killed_ends_it_and_not_the_run(
             nursery.start_soon(finds_it_closed)
             nursery.start_soon(trio.sleep_forever)
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(client, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run)
-            await until(lambda: host.tasks() == 3)
+            await until(lambda: count_tasks("client") == 3)
             host.crash()
-            await until(lambda: host.tasks() == 0)
+            await until(lambda: count_tasks("client") == 0)
             nursery.cancel_scope.cancel()
     (gone,) = [event for event in host.recorder.events if event.kind == "subject_exit"]
     assert "ClosedResourceError" in gone["error"]
@@ -243,14 +258,14 @@ async def test_a_subject_that_leaves_a_cancel_scope_open_is_warned_of_and_ends_n
         trio.CancelScope().__enter__()
         await trio.sleep_forever()
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(client, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run)
-            await until(lambda: host.tasks() == 1)
+            await until(lambda: count_tasks("client") == 1)
             host.stop()
             await host.wait_stopped()
-            assert host.tasks() == 0
+            assert count_tasks("client") == 0
             await trio.lowlevel.checkpoint()  # the task that it ran in is as good as new
     (start, warning) = host.recorder.events
     assert (start.kind, warning.kind) == ("subject_start", "warning")
@@ -264,13 +279,13 @@ async def test_of_two_crashes_that_overlap_the_subject_starts_after_the_later_en
         starts.append(len(starts))
         await trio.sleep_forever()
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(client, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run)
             await until(lambda: starts == [0])
             host.crash()
-            await until(lambda: host.tasks() == 0)
+            await until(lambda: count_tasks("client") == 0)
             host.crash()
             host.start_again()
             await trio.testing.wait_all_tasks_blocked()
@@ -281,7 +296,7 @@ async def test_of_two_crashes_that_overlap_the_subject_starts_after_the_later_en
             host.crash()
             host.start_again()
             host.crash()
-            await until(lambda: host.tasks() == 0)
+            await until(lambda: count_tasks("client") == 0)
             await trio.testing.wait_all_tasks_blocked()
             assert starts == [0, 1]
             host.start_again()
@@ -300,7 +315,7 @@ async def test_a_stopped_subject_is_waited_for_and_does_not_start_again(
             with trio.CancelScope(shield=True):
                 await trio.sleep(1)
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(client, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run, "ws://test")
@@ -313,7 +328,7 @@ async def test_a_stopped_subject_is_waited_for_and_does_not_start_again(
             assert trio.current_time() == pytest.approx(3 if crashed else 2)
             host.start_again()
             await trio.sleep(1)
-            assert host.tasks() == 0
+            assert count_tasks("client") == 0
             nursery.cancel_scope.cancel()
     assert [event.kind for event in host.recorder.events].count("subject_start") == 1
 
@@ -322,7 +337,7 @@ async def test_a_subject_that_is_stopped_before_its_time_never_starts(autojump_c
     async def client(url: str) -> None:
         raise AssertionError("it started")
 
-    with recording_sockets() as ledger:
+    with recording() as ledger:
         host = make_host(client, ledger)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(host.run_later, 5.0, "ws://test")

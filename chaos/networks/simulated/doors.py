@@ -21,6 +21,7 @@ import time_machine
 import trio
 
 from chaos.errors import ChaosError
+from chaos.networks.replaced import replaced
 from chaos.networks.simulated.clock import VirtualClock
 
 # 2026-01-01T00:00:00Z: where the wall clock of every simulated run starts, so that dates do not differ between runs
@@ -38,6 +39,11 @@ class StandIn(socket.socket):
     """
 
     _behind: Any = None
+
+    @property
+    def has_stand_in(self) -> bool:
+        """Whether a simulated socket stands behind it, which is counted in its place."""
+        return self._behind is not None
 
     @property
     def behind(self) -> Any:
@@ -138,7 +144,7 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
 
         stack.callback(clock.follow(follow))
         stack.enter_context(
-            _replaced(
+            replaced(
                 *((time, name, follows) for name, follows in clocks.items()),
                 (time, "sleep", _refuse("time.sleep")),
                 (socket, "socket", StandIn),
@@ -154,20 +160,3 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
             )
         )
         yield
-
-
-@contextmanager
-def _replaced(*replacements: tuple[Any, str, Any]) -> Iterator[None]:
-    """Replace attributes of modules and classes while inside.
-
-    `unittest.mock.patch.object` does the same, but makes a dozen objects for each attribute, and every count of what
-    is alive would have to look at them. The attributes must be the owner's own, not inherited.
-    """
-    originals = [(owner, name, vars(owner)[name]) for owner, name, _ in replacements]
-    try:
-        for owner, name, stand_in in replacements:
-            setattr(owner, name, stand_in)
-        yield
-    finally:
-        for owner, name, original in originals:
-            setattr(owner, name, original)

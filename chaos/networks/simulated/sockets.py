@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import operator
 import socket as stdlib_socket
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -36,6 +37,18 @@ Result = TypeVar("Result")
 
 def _never() -> bool:
     return False
+
+
+def _waker_of(sock: SimulatedSocket) -> Callable[[], None]:
+    """Return what wakes a socket if it is still there: its connection, which the kernel owns, keeps it not alive."""
+    find = weakref.ref(sock)
+
+    def wake() -> None:
+        found = find()
+        if found is not None:
+            found.wake()
+
+    return wake
 
 
 @dataclass(eq=False, slots=True)
@@ -152,6 +165,11 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._end is None:
             raise os_error(errno.ENOTCONN)
         return self._end
+
+    @property
+    def _sock(self) -> Self:
+        """What anyio asks for the addresses of a socket: trio's own have one of the standard library inside."""
+        return self
 
     # options
 
@@ -289,7 +307,7 @@ class SimulatedSocket(trio.socket.SocketType):
     def _attach(self, end: Endpoint, local: Address, remote: Address) -> Endpoint:
         """Own one end of a connection from now on, and return it."""
         self._end, self._local, self._remote = end, local, remote
-        end.on_change = self.wake
+        end.on_change = _waker_of(self)
         self.world.add_end(end)
         return end
 
@@ -418,6 +436,11 @@ class SimulatedSocket(trio.socket.SocketType):
         self._do_after_thaw(self._release)
         self._reader.wake()
         self._writer.wake()
+
+    def __del__(self) -> None:
+        """Close a socket that nothing refers to any more, as Python does with those of the machine."""
+        if getattr(self, "_fileno", -1) != -1:
+            self.close()
 
     def _release(self) -> None:
         """Give back to the kernel what it holds for this socket."""

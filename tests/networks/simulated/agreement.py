@@ -30,7 +30,7 @@ from tcp_cases import BOOK, Case, Seen
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import recording
 
 Measured = dict[str, Seen]
 ARMS = ("simulated", "loopback", "namespaces")
@@ -44,7 +44,7 @@ def simulate(case: Case) -> Seen:
     world = World()
 
     async def main() -> Seen:
-        with recording_sockets(world), inside(world):
+        with recording(world), inside(world):
             async with trio.open_nursery() as nursery:
                 async with closing(SimulatedNet(world, nursery)) as net:
                     seen = await case.body(net)

@@ -13,7 +13,7 @@ import trio
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import recording
 
 # the arms and cases of the TCP contract lie beside the tests that share them
 sys.path.insert(0, str(Path(__file__).parent))
@@ -29,7 +29,7 @@ def simulate() -> Callable[[Body], Any]:
         world = World()
 
         async def main() -> Any:
-            with recording_sockets(world), inside(world):
+            with recording(world), inside(world):
                 async with trio.open_nursery() as nursery:
                     result = await body(world, nursery)
                     nursery.cancel_scope.cancel()

@@ -16,7 +16,7 @@ import trio
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import FIRST_FILENO, World
-from chaos.subjects.probes import recording_sockets
+from chaos.subjects.probes import recording
 
 real_run = trio.run
 
@@ -39,7 +39,7 @@ def run_in_world(main: Callable[..., Awaitable[Any]], *arguments: Any, **options
     options["clock"] = VirtualClock(world.fabric)
 
     async def inside_world() -> Any:
-        with recording_sockets(world), inside(world):
+        with recording(world), inside(world):
             return await main(*arguments)
 
     seed_scheduler(1)

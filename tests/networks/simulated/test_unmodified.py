@@ -290,3 +290,18 @@ def test_an_unknown_host_is_a_name_error_and_never_asks_the_real_resolver(simula
             await trio.open_tcp_stream("example.invalid", 80)
 
     simulate(body)
+
+
+def test_a_socket_that_nothing_refers_to_any_more_is_closed_as_the_machine_does(
+    simulate: Any,
+) -> None:
+    async def body(_world: Any, _nursery: trio.Nursery) -> tuple[bytes, bytes]:
+        listeners = await trio.open_tcp_listeners(80, host="127.0.0.1")
+        client = await trio.open_tcp_stream("127.0.0.1", 80)
+        accepted = await listeners[0].accept()
+        await accepted.send_all(b"x")
+        seen = bytes(await client.receive_some())
+        del client
+        return seen, bytes(await accepted.receive_some())
+
+    assert simulate(body) == (b"x", b"")
