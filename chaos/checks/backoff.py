@@ -133,8 +133,8 @@ def backoff(context: Context, settings: Backoff, scope: Scope) -> Judgement:
     stable connections; `auth` is one attempt; `never` is none; a redirect may be followed. Retry-After must have
     passed. Jittered delays are then judged together, per client and over all clients: too short as a whole
     (hammering), too long, all alike, and from 20 on not uniform (Kolmogorov–Smirnov), each at a chance below 1e-6. A
-    client may read the schedule in any one way (`Law`) that it keeps to. INCONCLUSIVE when no client had `attempts_min` delays, or these are too few
-    to show anything.
+    client may read the schedule in any one way (`Law`) that it keeps to. INCONCLUSIVE when no client had
+    `attempts_min` delays, or these are too few to show anything.
     """
     delays = [
         delay
