@@ -18,6 +18,8 @@ Stream = Literal["upstream", "downstream"]
 SIDES: tuple[Side, Side] = ("client", "server")
 OTHER: Mapping[Side, Side] = {"client": "server", "server": "client"}
 
+# the opcodes with which a data message begins
+DATA = ("text", "binary")
 FORMAT_VERSION = 2
 # the stream of what each peer sends
 STREAM_FROM: Mapping[Side, Stream] = {"client": "upstream", "server": "downstream"}

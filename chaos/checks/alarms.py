@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
+from chaos.checks.connections import ConnectionRecord, close_code, ends_stream, is_close_frame
 from chaos.checks.context import Context, Scope, concerns, covering, label, seconds, window_line
 from chaos.checks.guards import acting_peer
 from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s, is_killer
-from chaos.checks.traffic import DATA
 from chaos.checks.verdict import UNDECODED_AT, Judgement, Measure, failed, passed, undecided
-from chaos.trace import OTHER, SIDES, Event, Side
+from chaos.trace import DATA, OTHER, SIDES, Event, Side
 from chaos.vocabulary.checks import NoFalseAlarm
 
 # how long a peer without a stated heartbeat may wait for a pong
@@ -184,13 +183,20 @@ def _unanswered_ping(
     )
 
 
+def accuses(connection: ConnectionRecord, undecoded: Event) -> bool:
+    """Tell whether who was sent what is no WebSocket gave up the connection for it, as it must (RFC 6455 §7.1.7)."""
+    ending = connection.first_ending
+    if ending is None or not ends_stream(ending) or undecoded.stream == ending.stream:
+        return False
+    if is_close_frame(ending) and close_code(ending) not in ACCUSING:
+        return False
+    return 0 <= ending.at_s - undecoded.at_s <= ACCUSED_WITHIN_S
+
+
 def _broken_frame(connection: ConnectionRecord, side: Side, event: Event) -> Alarm | None:
     """Return the alarm as the other peer's fault if this side closed since the other sent what is no WebSocket."""
-    if not is_close_frame(event) or close_code(event) not in ACCUSING:
-        return None
     for row in connection.events:
-        soon = 0 <= event.at_s - row.at_s <= ACCUSED_WITHIN_S
-        if row.kind == "undecoded" and row.sent_by(OTHER[side]) and soon:
+        if row.kind == "undecoded" and row.sent_by(OTHER[side]) and accuses(connection, row):
             return Alarm(
                 connection=connection,
                 by=side,

@@ -31,8 +31,6 @@ def single_connection(context: Context, settings: SingleConnection, scope: Scope
         for client in context.clients
         for position, newer in enumerate(context.of_client(client))
         for older in context.of_client(client)[:position]
-        # most have long ended
-        if newer.open_s is not None or older.over_s() > newer.attempt_s
     )
     return worst(parts, nothing="no client opened a second connection")
 
@@ -63,8 +61,6 @@ def _judge_pair(
     client = newer.client
     measured = {"client": client, "overlap_s": round(max(0.0, overlap_s), 6)}
     if ended_s <= limit_s or overlap_s <= limit_s - together_s:
-        if newer.open_s is None:
-            return None
         reason = f"client {client} had one connection at a time"
         return passed(reason, badness=overlap_s, measured=measured)
     until = f"until {seconds(ended_s)}" if ended_s < context.end_s else "to the end of the run"
@@ -134,7 +130,8 @@ def handshake(context: Context, settings: Handshake, scope: Scope) -> Judgement:
 
     `status`: a refusal with that status must have been seen. `attempts_max`: attempts after a client's first refusal,
     up to the one that opens; a refusal after that begins a new count, and the highest is judged. `retry_after`: no
-    attempt before the Retry-After of a refusal has passed. INCONCLUSIVE when no handshake was refused, or none with
+    attempt before the Retry-After of a refusal has passed. A client that ends with an error in place of its next
+    attempt fails. INCONCLUSIVE when no handshake was refused, or none with
     Retry-After where that is asked for.
     """
     found = {client: _refusals(context, client, scope.since_s) for client in context.clients}
@@ -168,6 +165,7 @@ def _refusals(context: Context, client: int, since_s: float) -> list[Event]:
 def _judge_refused(
     context: Context, settings: Handshake, client: int, events: list[Event]
 ) -> Iterator[Judgement]:
+    yield from _died_of(context, client, events)
     attempts, limit = context.attempts_of(client), settings.attempts_max
     if limit is not None or not settings.retry_after:
         tries = _tries(context, client, events)
@@ -191,6 +189,26 @@ def _judge_refused(
     for event in events if settings.retry_after else ():
         if event.get("retry_after_s") is not None:
             yield _judge_wait(context, client, event, attempts)
+
+
+def _died_of(context: Context, client: int, refusals: list[Event]) -> Iterator[Judgement]:
+    """Yield a failure where a refusal was the last that a client saw before it ended with an error."""
+    for end in context.trace.select("subject_exit", subject="client", client=client):
+        before = [event for event in refusals if event.at_s <= end.at_s]
+        tried = (
+            any(before[-1].at_s < at_s <= end.at_s for at_s in context.attempts_of(client))
+            if before
+            else True
+        )
+        if end.get("error") and not tried:
+            what = f"HTTP {before[-1]['status']}"
+            yield failed(
+                f"client {client} ended with {end['error']} after {what}",
+                badness=float("inf"),
+                culprit="client",
+                evidence=(f"{seconds(before[-1].at_s)}: {what} to client {client}",),
+                measured={"client": client},
+            )
 
 
 def _tries(

@@ -7,12 +7,13 @@ delivered to the client (`chaos/trace.py`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from chaos.trace import Event, Side, Trace
+from chaos.trace import Event, Side, Stream, Trace
 
+BOTH_STREAMS: tuple[Stream, ...] = ("upstream", "downstream")
 NO_STATUS = 1005  # RFC 6455 §7.4.1: a Close frame without a code
 # how a link may treat an attempt without ending it: the client must give up by itself
 _HANGS = ("hang", "left", "blackhole", "drop", "swallow", "stall", "ignore")
@@ -126,9 +127,10 @@ class ConnectionRecord:
         )
         return min(self.client_socket_end_s(), next(refused, float("inf")))
 
-    def undecoded(self) -> Event | None:
-        """Return the event that says that the link could not read one of its streams any further, if there is one."""
-        return self.first("undecoded")
+    def undecoded(self, streams: Container[Stream | None] = BOTH_STREAMS) -> Event | None:
+        """Return the event with which the link stopped to read one of these streams, if it did."""
+        rows = (row for row in self.events if row.kind == "undecoded" and row.stream in streams)
+        return next(rows, None)
 
     def delivered_frames(self) -> list[Event]:
         """Return the frames that passed, either way; Close frames are not counted."""

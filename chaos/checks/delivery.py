@@ -8,7 +8,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.checks.context import Context, Scope, seconds
-from chaos.checks.traffic import clear_spans, client_of_message, due, is_data, rates
+from chaos.checks.traffic import (
+    clear_spans,
+    client_of_message,
+    due,
+    ids_are_read,
+    is_data,
+    rates,
+)
 from chaos.checks.verdict import (
     Judgement,
     Outcome,
@@ -174,8 +181,13 @@ def _judge_flow(context: Context, settings: Delivers, flow: Flow) -> Iterator[Ju
         yield silent
     if not flow.sent:
         return
+    delivered = _delivered(context, receiver, flow.client)
+    handled_ids = {number for number, _ in flow.handled}
+    if ids_are_read(context, flow.sender, handled_ids, delivered):
+        # who says that it handled what never came has lost it all the same
+        flow.handled = [row for row in flow.handled if row[0] in delivered]
     losses = losses_of(flow, context.end_s - settle_s)
-    if not flow.handled and not _reports_messages(context, receiver):
+    if not handled_ids and not _reports_messages(context, receiver):
         yield not_applicable(
             f"the {receiver} does not report the messages it handles; "
             f'`report("message", id=…)` would make it apply'
@@ -235,6 +247,16 @@ def _judge_rate(context: Context, settings: Delivers, flow: Flow, way: str) -> J
     )
 
 
+def _delivered(context: Context, receiver: Side, client: int) -> Counter[int]:
+    """Return how often each number of a message was delivered to this side of a client's connections."""
+    return Counter(
+        event["id"]
+        for connection in context.of_client(client)
+        for event in connection.events
+        if event.kind == "frame" and event.get("id") is not None and event.delivered_to(receiver)
+    )
+
+
 def _listed(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counts.items())
 
@@ -276,14 +298,9 @@ def _judge_handling(
     if len(opened) < 2 or not any(event.at_s >= opened[1] for event in events):
         return None
     handled: Counter[int] = Counter(event["id"] for event in events)
-    delivered: Counter[int] = Counter(
-        event["id"]
-        for connection in context.of_client(client)
-        for event in connection.events
-        if event.kind == "frame" and event.get("id") is not None and event.delivered_to(receiver)
-    )
+    delivered = _delivered(context, receiver, client)
     who = f"client {client}" if receiver == "client" else f"the server, for client {client},"
-    if not delivered:
+    if not ids_are_read(context, OTHER[receiver], handled, delivered):
         return not_applicable(
             f"the link cannot read the ids of the frames to {who}; `workload: {{id: …}}` would make it apply"
         )

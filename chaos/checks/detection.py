@@ -126,6 +126,12 @@ def _signs(
     ]
     if any(rival.open_s is not None for rival in _rivals(context, connection, since_s)):
         states = []  # which of its connections a client speaks of cannot be told
+    opened = connection.open_s or 0.0
+    if any(
+        opened < event.at_s < since_s and event.get("state") in _ALARM_STATES
+        for event in context.states(by, connection.client)
+    ):
+        states = []  # it said so of the living connection too
     found |= {"attempt_at_s": min(attempts, default=math.inf)}
     found |= {"state_at_s": min(states, default=math.inf)}
     return {name: found[name] for name in SIGNS if found.get(name, math.inf) < math.inf}

@@ -13,7 +13,7 @@ from chaos.checks.context import Context, Occurrence, covering, label, seconds
 from chaos.checks.schedule import Rule, last_told, rule_after_last
 from chaos.checks.verdict import Finding, Judgement, failed, passed, undecided
 from chaos.scenario.model import Entry
-from chaos.trace import Event, Side
+from chaos.trace import DATA, OTHER, Event, Side
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import DetectsDeadPeer, NeverReconnects, Reconnects
 
@@ -83,7 +83,7 @@ def _traces_of_action(context: Context, entry: Entry, row: Occurrence) -> Iterat
         return
     peer = acting_peer(entry)
     if entry.word == "send":
-        yield from _sends_since(context, peer, row.start_s)
+        yield from _sends_since(context, peer, row.start_s, int(entry.parameters.get("size", 0)))
         return
     if entry.word in ("crash", "restart"):
         for event in context.trace.select("subject_exit", "subject_start", subject=peer):
@@ -105,6 +105,9 @@ def _ending_after(
             if event.at_s >= since_s and (refused or event.kind == "dial_failed"):
                 return event
     ending = connection.ending_by(peer, since_s=since_s)
+    answered = connection.ending_by(OTHER[peer])
+    if ending is not None and answered is not None and answered.at_s < ending.at_s:
+        return None  # the other peer had ended the connection before: this only answers
     if ending is None or entry.word not in ("close", "reject"):
         return ending
     code = entry.parameters.get("code")
@@ -112,17 +115,18 @@ def _ending_after(
     return None if wrong else ending
 
 
-def _sends_since(context: Context, peer: Side, since_s: float) -> Iterator[float]:
-    for event in context.trace.select("send", subject=peer):
-        if event.at_s >= since_s:
-            yield event.at_s
-    for event in context.trace.select("frame", side=peer):
-        if (
-            event.at_s >= since_s
-            and event.sent_by(peer)
-            and event.get("opcode") in ("text", "binary")
-        ):
-            yield event.at_s
+def _sends_since(context: Context, peer: Side, since_s: float, size: int) -> Iterator[float]:
+    """Yield when this peer had sent a message of at least this size, in one frame or in fragments."""
+    for connection in (one for own in context.connections.values() for one in own):
+        sent = 0
+        for event in connection.events:
+            data = event.kind == "frame" and event.get("opcode") in (*DATA, "continuation")
+            if data and event.at_s >= since_s and event.sent_by(peer):
+                sent = int(event.get("bytes", 0)) + (
+                    sent if event.get("opcode") == "continuation" else 0
+                )
+                if sent >= size:
+                    yield event.at_s
 
 
 def _complete(context: Context) -> Judgement:

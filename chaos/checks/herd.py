@@ -13,6 +13,8 @@ from chaos.vocabulary.checks import Herd
 # what this harness adds per client on real sockets, measured about 1 ms: it spreads attempts by itself
 HARNESS_S_PER_CLIENT = 0.001
 HARNESS_FACTOR = 5
+# the share of the clients that may stay away without putting the others' spread in doubt
+AWAY_MAX = 0.2
 
 
 def peak_per_second(times: Sequence[float]) -> tuple[int, float]:
@@ -43,6 +45,7 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     clients = len(firsts)
     if clients < 2:
         return undecided(f"{clients} clients came back; expected at least 2")
+    away = len(scope.clients) - clients
     peak, peak_s = peak_per_second([at_s for times in back for at_s in times])
     opened = [at_s for client in scope.clients for at_s in _opened_after(context, client, scope)]
     spread_s = min(_spread_s(firsts), _spread_s(opened) if len(opened) > 1 else math.inf)
@@ -70,6 +73,11 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
         reasons.append(
             f"{clients} clients came back over {seconds(spread_s)}, at most {peak} attempts in one second"
         )
+    if outcome is Outcome.PASS and away > AWAY_MAX * len(scope.clients):
+        outcome = Outcome.INCONCLUSIVE
+        reasons = [
+            f"{away} of {len(scope.clients)} clients never came back; who stays away is no herd"
+        ]
     if added_s and outcome is not Outcome.INCONCLUSIVE:
         reasons.append(f"the harness itself adds about {added_s:g} s")
     return Judgement(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from chaos.checks.alarms import no_false_alarm
+from chaos.checks.alarms import accuses, no_false_alarm
 from chaos.checks.availability import availability, cost
 from chaos.checks.backoff import backoff
 from chaos.checks.conduct import (
@@ -42,7 +42,7 @@ from chaos.checks.verdict import (
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.rules import speaks_of
 from chaos.trace import Trace
-from chaos.vocabulary.checks import CHECKS
+from chaos.vocabulary.checks import CHECKS, CheckSettings
 
 Check = Callable[[Context, Any, Scope], Judgement]
 CheckLoader = Callable[[str], Callable[..., Any]]
@@ -148,18 +148,20 @@ def _judge_built_in(context: Context, expectation: Expectation, _: CheckLoader) 
     except LookupError as error:
         return undecided(str(error))
     answer = JUDGES[expectation.check](context, settings, scope)
-    return _doubted(context, scope, answer) if settings.frames else answer
+    return _doubted(context, scope, settings, answer) if settings.frames else answer
 
 
-def _doubted(context: Context, scope: Scope, answer: Judgement) -> Judgement:
+def _doubted(
+    context: Context, scope: Scope, settings: CheckSettings, answer: Judgement
+) -> Judgement:
     """Return INCONCLUSIVE in place of an answer that rests on frames which the link could not decode."""
     if answer.outcome is Outcome.INCONCLUSIVE or UNDECODED_AT in answer.measured:
         return answer
     named = answer.measured.get("client") if answer.outcome is Outcome.FAIL else None
     for client in scope.clients if named is None else (int(named),):
         for connection in context.of_client(client):
-            event = connection.undecoded()
-            if event is not None:
+            event = connection.undecoded(settings.streams())
+            if event is not None and not accuses(connection, event):
                 where = f"connection {connection.number} of client {client}, {event.stream}"
                 what = f"byte {event.get('at_byte')} of {where}: {event.get('why')}"
                 evidence = (f"{seconds(event.at_s)}: {what}", answer.reason)

@@ -9,7 +9,16 @@ from chaos.checks.connections import ConnectionRecord, close_code, describe_endi
 from chaos.checks.context import Context, Occurrence, Scope, concerns, label, seconds, window_line
 from chaos.checks.paths import added_latency_s
 from chaos.checks.traffic import arrivals, rates
-from chaos.checks.verdict import Judgement, Measure, Outcome, failed, passed, undecided, worst
+from chaos.checks.verdict import (
+    Culprit,
+    Judgement,
+    Measure,
+    Outcome,
+    failed,
+    passed,
+    undecided,
+    worst,
+)
 from chaos.trace import SIDES, Event, Side
 from chaos.vocabulary.checks import NeverReconnects, Reconnects
 
@@ -65,6 +74,7 @@ def _judge_client(
             Outcome.PASS if on_time else Outcome.FAIL,
             f"client {client} {how} ({bound})",
             badness=took_s,
+            culprit="" if on_time else back.culprit,
             evidence=() if on_time else evidence,
             measured=measured,
         )
@@ -74,9 +84,17 @@ def _judge_client(
     if any(_nothing_sent(connection) for connection in _opened_since(context, row, client)):
         reason = f"client {client} had a connection open again, but no frame was sent on it"
         return undecided(reason, evidence=evidence)
-    why = f": {back.troubles[0].partition(': ')[2]}" if back.troubles else ""
-    reason = f"client {client} was never connected again{why} ({bound})"
-    return failed(reason, badness=float("inf"), evidence=evidence, measured=measured)
+    why = back.troubles[0].partition(": ")[2] if back.troubles else ""
+    reason = f"client {client} was never connected again"
+    if why:  # who is to blame is named first
+        reason = f"{why}; {reason}" if back.culprit == "server" else f"{reason}: {why}"
+    return failed(
+        f"{reason} ({bound})",
+        badness=float("inf"),
+        culprit=back.culprit,
+        evidence=evidence,
+        measured=measured,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +108,7 @@ class _Back:
     survived: bool = False
     cut_short: bool = False
     troubles: tuple[str, ...] = ()
+    culprit: Culprit = ""
 
 
 def _connected_at(
@@ -102,6 +121,7 @@ def _connected_at(
         if lived and _flows_again(connection, row):
             return _Back(at_s=row.end_s, survived=True)
     troubles: list[str] = []
+    culprit: Culprit = ""
     for connection in _opened_since(context, row, client):
         frames = connection.delivered_frames()
         if not frames or connection.lost_s() <= row.end_s:
@@ -112,7 +132,10 @@ def _connected_at(
         if connection.lost_s() <= until_s and not excused and connection.lost_s() < context.end_s:
             lived_s = connection.lost_s() - (connection.open_s or 0.0)
             what = f"connection {connection.number} lived {seconds(lived_s)} only"
-            troubles.append(f"{seconds(connection.lost_s())}: {what}{_by_whom(connection)}")
+            ended_by = _ended_by(connection)
+            culprit = culprit or ended_by
+            by_whom = f"; the {ended_by} ended it" if ended_by else ""
+            troubles.append(f"{seconds(connection.lost_s())}: {what}{by_whom}")
             continue
         silent = None if excused else _silent_way(context, connection, until_s, stable_for_s)
         if silent is not None:
@@ -120,16 +143,19 @@ def _connected_at(
             troubles.append(f"{seconds(until_s)}: {what}, though one was due")
             continue
         cut_short = until_s > context.end_s
-        return _Back(at_s=at_s, cut_short=cut_short, troubles=tuple(troubles))
-    return _Back(troubles=tuple(troubles))
+        return _Back(at_s=at_s, cut_short=cut_short, troubles=tuple(troubles), culprit=culprit)
+    wrong = _wrong_answer(context, row, client)
+    if wrong is not None:
+        what = f"{seconds(wrong.at_s)}: the server answered with {wrong.get('wrong')}"
+        return _Back(troubles=(what, *troubles), culprit="server")
+    return _Back(troubles=tuple(troubles), culprit=culprit)
 
 
-def _by_whom(connection: ConnectionRecord) -> str:
+def _ended_by(connection: ConnectionRecord) -> Culprit:
     ending = connection.first_ending
     if ending is None or ending.kind == "closed":
         return ""
-    side = next((side for side in SIDES if ending.sent_by(side)), None)
-    return f"; the {side} ended it" if side else ""
+    return next((side for side in SIDES if ending.sent_by(side)), "")
 
 
 def _touched_until(context: Context, connection: ConnectionRecord, until_s: float) -> bool:
@@ -173,6 +199,17 @@ def _flows_again(connection: ConnectionRecord, row: Occurrence) -> bool:
     before = {event.stream for event in frames if event.at_s < row.start_s}
     after = {event.stream for event in frames if event.at_s > row.end_s}
     return bool(after) and before <= after
+
+
+def _wrong_answer(context: Context, row: Occurrence, client: int) -> Event | None:
+    """Return the answer to the client's last handshake, if it was a 101 that a client must not accept."""
+    answers = [
+        event
+        for connection in context.of_client(client)
+        for event in connection.events
+        if event.kind == "response" and event.get("side") == "client" and event.at_s >= row.start_s
+    ]
+    return answers[-1] if answers and answers[-1].get("wrong") else None
 
 
 def _nothing_sent(connection: ConnectionRecord) -> bool:

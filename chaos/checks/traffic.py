@@ -6,17 +6,18 @@ subscribe again, loses no message and yet is broken.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from itertools import pairwise
 
 from chaos.checks.connections import ConnectionRecord
 from chaos.checks.context import Context, concerns
 from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s
-from chaos.trace import OTHER, STREAM_FROM, Event, Side
+from chaos.trace import DATA, OTHER, STREAM_FROM, Event, Side
 
 Span = tuple[float, float]
 
-DATA = ("text", "binary")
+# the share of the handled messages whose numbers must have been read from frames, to trust what was read
+READ_SHARE = 0.9
 
 
 def rates(context: Context) -> dict[Side, float]:
@@ -49,6 +50,24 @@ def client_of_message(context: Context, event: Event) -> int | None:
     if client is None:
         return 1 if len(context.clients) == 1 else None
     return int(client)
+
+
+def ids_are_read(
+    context: Context, sender: Side, handled: Iterable[int], delivered: Container[int]
+) -> bool:
+    """Tell whether the numbers that the link read from delivered frames are those that the receiver reports.
+
+    They are where the scenario says where to find them, and where messages name their sender, as workload messages
+    do. Else nearly all that was handled must have been delivered under the same number.
+    """
+    if any(line.id_at is not None for line in context.scenario.workload if line.sender == sender):
+        return True
+    frames = context.trace.select("frame")
+    if any(e.get("sender") is not None and e.stream == STREAM_FROM[sender] for e in frames):
+        return True
+    numbers = list(handled)
+    found = sum(number in delivered for number in numbers)
+    return bool(numbers) and found >= READ_SHARE * len(numbers)
 
 
 def arrivals(context: Context, connection: ConnectionRecord, sender: Side) -> list[float]:

@@ -116,11 +116,11 @@ class Host:
         """Run the subject; what it raises ends it, never the run."""
         try:
             await self.function(*arguments, **options)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self._record("subject_exit", error=describe_error(error))
         except BaseExceptionGroup as group:
             # killed while several of its tasks were busy: some were cancelled, some found their socket closed
-            errors, rest = group.split(Exception)
+            errors, rest = group.split((Exception, SystemExit))
             try:
                 if errors is not None:
                     self._record("subject_exit", error=describe_error(errors))

@@ -24,6 +24,10 @@ class CheckSettings(Parameters):
     # the parameters that name a timeline entry
     entries: ClassVar[tuple[str, ...]] = ()
 
+    def streams(self) -> tuple[Literal["upstream", "downstream"], ...]:
+        """Return the streams whose frames it reads."""
+        return ("upstream", "downstream")
+
 
 class _During(CheckSettings):
     entries: ClassVar[tuple[str, ...]] = ("during",)
@@ -131,6 +135,9 @@ class CloseCode(_After):
     frames = True
     by: Side = Field("client", description="who sends the Close frame")
     code: tuple[int, ...] | int = Field(description="the expected code or codes")
+
+    def streams(self) -> tuple[Literal["upstream", "downstream"], ...]:
+        return ("upstream",) if self.by == "client" else ("downstream",)
 
 
 class Handshake(_After):

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,48 +24,6 @@ GUARDS = {"connected", "steady_state", "felt", "subject_alive", "loop_lag"}
 OUTCOMES = {"PASS", "FAIL", "INCONCLUSIVE"}
 
 Row = dict[str, str]
-
-# Who mends one of these takes it off; the test says so when it is judged rightly.
-JUDGED_WRONGLY_TODAY = {
-    "probes-beside": "false pass",
-    "says-so": "false pass",
-    "stale-timer": "false pass",
-    "no-pong-after-return": "the wrong peer is named",
-    "cut-pongs": "the wrong peer is named",
-    "never-reads-again": "the wrong peer is named",
-    "forgets-accept": "false pass",
-    "refuses-accept": "false fail",
-    "leaves-on-1008": "false fail",
-    "dies-on-1012": "false inconclusive",
-    "never-backed-off": "false pass",
-    "side-by-side": "false inconclusive",
-    "fills-gaps": "false pass",
-    "falls-silent": "false pass",
-    "one-ticker": "false pass",
-    "json-rpc": "false inconclusive",
-    "batches": "false inconclusive",
-    "event-stream": "false inconclusive",
-    "packets": "false inconclusive",
-    "graphql": "false inconclusive",
-    "late-id": "false fail",
-    "leading-space": "false fail",
-    "json-rpc-handled": "false fail",
-    "system-task": "false pass",
-    "gives-up-503": "false pass",
-    "few-return": "false pass",
-    "sleeps-in": "false pass",
-    "pieces": "false inconclusive",
-    "masks-too": "the wrong peer is named",
-    "reserved-bit": "the wrong peer is named",
-    "no-utf8": "the wrong peer is named",
-    "ping-in-pieces": "the wrong peer is named",
-    "loose-continuation": "the wrong peer is named",
-    "fails-masked": "false fail",
-    "unmasked": "the wrong peer is named",
-    "ignores-close": "false pass",
-    "ignores-send": "false pass",
-    "exits-on-loss": "the run ends with a traceback",
-}
 
 
 def read_rows() -> dict[str, Row]:
@@ -127,19 +84,7 @@ def run_here(scenario: Scenario) -> Verdict:
         pytest.fail("the subject took the run with it")
 
 
-def cases() -> list[Any]:
-    return [
-        pytest.param(
-            name,
-            marks=[pytest.mark.xfail(strict=True, reason=JUDGED_WRONGLY_TODAY[name])]
-            if name in JUDGED_WRONGLY_TODAY
-            else [],
-        )
-        for name in runs_on("simulated")
-    ]
-
-
-@pytest.mark.parametrize("name", cases())
+@pytest.mark.parametrize("name", runs_on("simulated"))
 def test_a_subject_is_judged_rightly(name: str) -> None:
     assert not complaint(ROWS[name], run_here(SCENARIOS[name]))
 
@@ -159,7 +104,7 @@ def test_subjects_are_judged_alike_on_the_machines_sockets() -> None:
         for name, verdict in verdicts.items()
         if not was_late(ROWS[name], verdict) and (what := complaint(ROWS[name], verdict))
     }
-    assert not {name: what for name, what in wrong.items() if name not in JUDGED_WRONGLY_TODAY}
+    assert not wrong
 
 
 def run_real(names: list[str]) -> dict[str, Verdict]:
@@ -179,7 +124,6 @@ def was_late(row: Row, verdict: Verdict) -> bool:
 
 def test_the_table_and_the_files_agree() -> None:
     assert set(ROWS) == {file.stem for file in FOLDER.glob("*.yaml")}
-    assert set(JUDGED_WRONGLY_TODAY) <= set(ROWS)
     for name, row in ROWS.items():
         assert SCENARIOS[name].name == name
         assert {row["outcome"], *row["also"].split()} <= OUTCOMES

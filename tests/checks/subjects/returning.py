@@ -186,7 +186,7 @@ class GivesUp503(Client):
 
 @client_subject
 class RaisesOnFinal(Client):
-    """Right: a final code ends the call with an exception, as a library tells its caller."""
+    """Wrong: a final code ends the program with an exception, as if it had crashed."""
 
     async def finish(self) -> None:
         raise ConnectionError(f"closed for good with {self.code or self.status}")
