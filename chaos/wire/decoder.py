@@ -11,7 +11,15 @@ from typing import Any, TypeAlias
 
 from chaos.wire.frames import OPCODES, frame_end
 from chaos.wire.inflate import Inflater
-from chaos.wire.messages import START_BYTES, Readers, bytes_to_keep, is_enough, read_message
+from chaos.wire.messages import (
+    JSON_STARTS,
+    START_BYTES,
+    Readers,
+    bytes_to_keep,
+    is_enough,
+    read_message,
+    read_object,
+)
 
 # what happened, its fields, and the payload of a ping or pong, by which an answer is known
 Observation: TypeAlias = tuple[str, dict[str, Any], bytes | None]
@@ -80,6 +88,14 @@ def _read_content(
     if not size:
         return {}
     first = payload[body] ^ key[0] if key else payload[body]
+    if size <= START_BYTES and not readers:
+        # what most messages are
+        is_object = first in JSON_STARTS
+        if not (is_object or is_text):
+            return {}
+        content = unmask(payload[body:end], key) if key else payload[body:end]
+        text = content.decode() if is_text else content
+        return read_object(text) if is_object else {}
     wanted = min(size, bytes_to_keep(first, readers, is_text=is_text))
     if wanted > START_BYTES:
         start = payload[body : body + START_BYTES]

@@ -6,16 +6,19 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from wsproto.utilities import generate_accept_token
 
 from chaos.trace import Stream
+from chaos.wire.head import parse_fields
 
 Fields = Mapping[str, Sequence[str]]
 
 _DEFLATE = "permessage-deflate"
 # what stands between two commas or semicolons that are not inside quotes
 _PIECE = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^",;])*)([,;]|$)')
+_STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([0-9]{3})(?: .*)?", re.DOTALL)
 _BITS = re.compile("[89]|1[0-5]")
 _NAME_CHARS_MAX = 60
 
@@ -39,35 +42,64 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asked for: its answer must fit that."""
+    """What a request asks for: its answer must fit that. `first` is its first line."""
 
+    first: str
+    upgrades: bool
     key: str | None
     subprotocols: frozenset[str]
     extensions: tuple[Extension, ...]
 
 
-def group_fields(fields: Iterable[tuple[str, str]]) -> Fields:
-    """Return the values of each header, in order."""
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a response says. `status` is None without a status line; `wrong` is why a client must refuse a 101."""
+
+    status: int | None
+    wrong: str | None
+    agreed: Extension | None
+    retry_after: tuple[str, ...]
+    dates: tuple[str, ...]
+
+
+def _parse(head: bytes) -> tuple[str, Fields]:
+    """Return the first line of a head and the values of each header, in order."""
+    first, fields = parse_fields(head)
     grouped: defaultdict[str, list[str]] = defaultdict(list)
     for name, value in fields:
         grouped[name].append(value)
-    return grouped
+    return first, grouped
 
 
-def read_asked(fields: Fields) -> Asked:
-    """Return what the headers of a request ask for."""
+# a head is read at both sides of a link, one after the other
+@lru_cache(4)
+def read_request(head: bytes) -> Asked:
+    """Return what a request asks for."""
+    first, fields = _parse(head)
     keys = set(fields.get("sec-websocket-key", ()))
     return Asked(
+        first=first,
+        upgrades=any(value.lower() == "websocket" for value in fields.get("upgrade", ())),
         key=keys.pop() if len(keys) == 1 else None,
         subprotocols=frozenset(_tokens(fields, "sec-websocket-protocol")),
         extensions=parse_extensions(fields.get("sec-websocket-extensions", ())),
     )
 
 
-def agreed_deflate(fields: Fields) -> Extension | None:
-    """Return the permessage-deflate that the headers of an answer agree to, as they write it."""
-    found = parse_extensions(fields.get("sec-websocket-extensions", ()))
-    return next((row for row in found if row.name == _DEFLATE), None)
+@lru_cache(4)
+def read_answer(head: bytes, asked: Asked | None) -> Answer:
+    """Return what a response says to a request; None if that is not known: then less is looked at."""
+    first, fields = _parse(head)
+    match = _STATUS_LINE.fullmatch(first)
+    status = int(match[1]) if match else None
+    extensions = parse_extensions(fields.get("sec-websocket-extensions", ()))
+    return Answer(
+        status=status,
+        wrong=_find_wrong(asked, fields) if status == 101 else None,
+        agreed=next((row for row in extensions if row.name == _DEFLATE), None),
+        retry_after=tuple(fields.get("retry-after", ())),
+        dates=tuple(fields.get("date", ())),
+    )
 
 
 def parse_extensions(values: Iterable[str]) -> tuple[Extension, ...]:
@@ -97,11 +129,8 @@ def _tokens(fields: Fields, name: str) -> list[str]:
     return [row for row in rows if row]
 
 
-def find_wrong(asked: Asked | None, fields: Fields) -> str | None:
-    """Return what makes a client fail the connection on a 101 with these headers; None if it fits what was asked.
-
-    `asked` is None where the request is not known: then only what does not depend on it is looked at.
-    """
+def _find_wrong(asked: Asked | None, fields: Fields) -> str | None:
+    """Return what makes a client fail the connection on a 101 with these headers; None if it fits what was asked."""
     return next((wrong for rule in _RULES if (wrong := rule(asked, fields)) is not None), None)
 
 

@@ -23,7 +23,7 @@ _NUMBER_MAX = 1 << 63
 # what is asked of a message: its number and its sender
 _ASKED = (b'"id"', b'"sender"')
 _DIGITS = re.compile("-?[0-9]{1,18}")
-_SENDER = re.compile("[!-~]{1,64}")
+_SENDER_CHARS_MAX = 64
 _DEPTHS = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _ENDS_VALUE = frozenset((b",", b"}"))
 _TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+|"', re.DOTALL)
@@ -177,10 +177,16 @@ def _read_json(text: str | bytes | bytearray, kept: bytes | bytearray, size: int
         found = _scan(kept[:START_BYTES])
         if len(found) == len(_ASKED) or size > MESSAGE_BYTES_MAX:
             return found
+    return read_object(text)
+
+
+def read_object(text: str | bytes | bytearray) -> dict[str, Any]:
+    """Return the number and the sender at the top of a text that is there whole, if it is a JSON object."""
     try:
         row = json.loads(text)
     except RecursionError:  # how deep Python reads differs between its releases
-        return _scan(kept[:START_BYTES])
+        start = text[:START_BYTES]
+        return _scan(start.encode() if isinstance(start, str) else start)
     except ValueError:
         return {}
     return _fields(row.get("id"), row.get("sender")) if isinstance(row, dict) else {}
@@ -217,13 +223,20 @@ def _parse(token: bytes) -> Any:
 
 def _fields(number: Any, sender: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if _as_number(number) is not None:
+    if type(number) is int and -_NUMBER_MAX < number < _NUMBER_MAX:  # `true` is none
         fields["id"] = number
-    if isinstance(sender, str) and _SENDER.fullmatch(sender):
+    # what a trace can hold and a terminal can show
+    if (
+        isinstance(sender, str)
+        and sender.isascii()
+        and sender.isprintable()
+        and len(sender) <= _SENDER_CHARS_MAX
+    ):
         fields["sender"] = sender
     return fields
 
 
 def _as_number(value: Any) -> int | None:
-    """Return a value that is a whole number and fits 64 bits; `true` is none."""
-    return value if type(value) is int and abs(value) < _NUMBER_MAX else None
+    """Return a value that is a whole number and fits 64 bits; None for others."""
+    number: int | None = _fields(value, None).get("id")
+    return number

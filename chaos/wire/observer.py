@@ -12,16 +12,8 @@ from typing import Any
 
 from chaos.trace import Stream
 from chaos.wire.decoder import FrameDecoder, Observation, Undecodable, read_plain
-from chaos.wire.handshake import (
-    Asked,
-    Extension,
-    Fields,
-    agreed_deflate,
-    find_wrong,
-    group_fields,
-    read_asked,
-)
-from chaos.wire.head import HEAD_BYTES_MAX, HeadTooLong, parse_fields, split_head
+from chaos.wire.handshake import Asked, Extension, read_answer, read_request
+from chaos.wire.head import HEAD_BYTES_MAX, HeadTooLong, split_head
 from chaos.wire.inflate import Inflater
 from chaos.wire.messages import Readers
 from chaos.wire.retry import read_retry_after
@@ -31,9 +23,9 @@ EARLY_BYTES_MAX = 1_048_576
 _PATH_CHARS_MAX = 2_048
 _METHOD_BYTES_MAX = 32
 _SECRET = re.compile(r"(?i)((?:token|auth|key|secret|password|session|signature)[^=&]*=)[^&]*")
-_STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([0-9]{3})(?: .*)?", re.DOTALL)
 _METHOD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]*")
-_STATUS_START = b"HTTP/1."
+# what most heads begin with, and every response
+_STARTS = {"upstream": b"GET ", "downstream": b"HTTP/1."}
 _NO_HEAD = {
     "upstream": "no request line (RFC 9112 §3)",
     "downstream": "no status line (RFC 9112 §4)",
@@ -73,7 +65,8 @@ class Observer:
         self._at = 0  # how many bytes have been read
         self._waiting = bytearray()  # frames of a client that did not wait for the answer
         self._is_refused = False
-        self._decoder: FrameDecoder | None = None
+        self._has_frames = False  # a 101 has passed
+        self._decoder: FrameDecoder | None = None  # made for the first frame that is not plain
         self._is_plain = False  # no compression was agreed: frames mean what their bytes say
         self.asked: Asked | None = None
         self.agreed: Extension | None = None
@@ -87,7 +80,7 @@ class Observer:
         try:
             if self._head is not None:
                 yield from self._read_heads(payload)
-            elif self._decoder is not None:
+            elif self._has_frames:
                 yield from self._read_frames(payload)
             else:
                 self._wait(payload)
@@ -119,11 +112,15 @@ class Observer:
         self._waiting.clear()
 
     def _begin_frames(self, agreed: Extension | None) -> None:
-        inflater = None
-        if agreed is not None:
-            inflater = Inflater(keeps_context=agreed.keeps_context(self._stream))
-        self._decoder = FrameDecoder(masked=self._masked, inflater=inflater, readers=self._readers)
+        self._has_frames = True
+        self.agreed = agreed
         self.at_rest = self._is_plain = agreed is None
+
+    def _make_decoder(self) -> FrameDecoder:
+        inflater = None
+        if self.agreed is not None:
+            inflater = Inflater(keeps_context=self.agreed.keeps_context(self._stream))
+        return FrameDecoder(masked=self._masked, inflater=inflater, readers=self._readers)
 
     # heads
 
@@ -154,40 +151,28 @@ class Observer:
                 yield from self.feed(rest)
 
     def _read_request(self, head: bytes) -> Observation:
-        first, fields = parse_fields(head)
-        grouped = group_fields(fields)
-        self.asked = read_asked(grouped)
-        parts = first.split(" ")
+        self.asked = asked = read_request(head)
+        parts = asked.first.split(" ")
         path = _SECRET.sub(r"\1REDACTED", parts[1])[:_PATH_CHARS_MAX] if len(parts) > 1 else ""
-        upgrade = any(value.lower() == "websocket" for value in grouped.get("upgrade", ()))
-        return "request", {"path": path, "upgrade": upgrade}, None
+        return "request", {"path": path, "upgrade": asked.upgrades}, None
 
     def _read_response(self, head: bytes, rest: bytes, begins_at: int) -> Iterator[Observation]:
-        first, rows = parse_fields(head)
-        match, headers = _STATUS_LINE.fullmatch(first), group_fields(rows)
-        status = int(match[1]) if match else 0
-        fields: dict[str, Any] = {"status": status, **self._read_retry_after(headers)}
+        answer = read_answer(head, self._requests.asked if self._requests is not None else None)
+        status = answer.status or 0
+        fields: dict[str, Any] = {"status": status}
+        if answer.retry_after:
+            told_s = read_retry_after(answer.retry_after, answer.dates, self._wall_clock())
+            fields |= {} if told_s is None else {"retry_after_s": told_s}
         if status == 101:
-            asked = self._requests.asked if self._requests is not None else None
-            wrong = find_wrong(asked, headers)
-            if wrong is not None:
-                fields["wrong"] = wrong
-            self.agreed = agreed_deflate(headers)
-            self._begin_frames(self.agreed)
+            fields |= {} if answer.wrong is None else {"wrong": answer.wrong}
+            self._begin_frames(answer.agreed)
         elif 100 <= status < 200:
             self._head = bytearray(rest)  # the real answer is still to come (RFC 9110 §15.2)
         else:
             self.is_over = True  # what follows is the body of a refusal
         yield "response", fields, None
-        if match is None:
-            raise Undecodable("no status line (RFC 9112 §4)", begins_at, head[0])
-
-    def _read_retry_after(self, headers: Fields) -> dict[str, Any]:
-        values = headers.get("retry-after", ())
-        if not values:
-            return {}
-        told_s = read_retry_after(values, headers.get("date", ()), self._wall_clock())
-        return {} if told_s is None else {"retry_after_s": told_s}
+        if answer.status is None:
+            raise Undecodable(_NO_HEAD[self._stream], begins_at, head[0])
 
     # what is behind the head
 
@@ -204,10 +189,9 @@ class Observer:
             raise Undecodable(why, where, self._waiting[EARLY_BYTES_MAX])
 
     def _read_frames(self, payload: bytes) -> Iterator[Observation]:
-        assert self._decoder is not None
         at, start = self._at, 0
         self._at += len(payload)
-        if self.at_rest or self._decoder.is_between:
+        if self._decoder is None or self._decoder.is_between:
             while start < len(payload):
                 seen = read_plain(payload, start, self._readers, masked=self._masked)
                 if seen is None:
@@ -215,14 +199,18 @@ class Observer:
                 start, observation = seen
                 yield observation
         if start < len(payload):
+            if self._decoder is None:
+                self._decoder = self._make_decoder()
             yield from self._decoder.feed(payload[start:] if start else payload, at + start)
             self.at_rest = self._is_plain and self._decoder.is_between
 
 
 def _find_wrong_byte(received: bytearray, stream: Stream) -> int | None:
     """Return the place of the first byte by which these cannot be the start of a request or response, if any."""
+    if received.startswith(_STARTS[stream]):
+        return None
     if stream == "downstream":
-        pairs = zip(received, _STATUS_START, strict=False)
+        pairs = zip(received, _STARTS[stream], strict=False)
         return next((place for place, (byte, wanted) in enumerate(pairs) if byte != wanted), None)
     match = _METHOD.match(received, 0, _METHOD_BYTES_MAX)
     end = match.end() if match else 0
