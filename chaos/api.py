@@ -68,7 +68,7 @@ def load_scenarios(path: Path, *, display: str | None = None) -> tuple[Scenario,
     if len(text) > BYTES_MAX:
         mistake = Mistake(shown, 1, 1, "the file is too large", None, "at most 1 MiB")
         raise InvalidScenario((mistake,))
-    return load_text(text, shown, read_file=reader_in(path.parent))
+    return load_text(text, shown, read_file=reader_in(path.parent), is_judged=True)
 
 
 def reader_in(folder: Path) -> ReadFile:

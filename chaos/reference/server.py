@@ -7,7 +7,7 @@ Each connection has its own nursery, and a catch-all around it. `ReferenceServer
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -180,6 +180,16 @@ class ReferenceServer:
     def _rejection_of(self, number: int) -> Parameters | None:
         return self.rejecting_some.get(number, self.rejecting)
 
+    def _reject(self, rule: Parameters | None, clients: Sequence[int] | None) -> None:
+        """Refuse new connections by a rule, of some clients or of all, or take them again."""
+        if clients is None:
+            self.rejecting = rule
+        elif rule is not None:
+            self.rejecting_some |= dict.fromkeys(clients, rule)
+        else:
+            for number in clients:
+                self.rejecting_some.pop(number, None)
+
     def _concerned(self, command: Command) -> list[Traffic]:
         """Return the open connections of the clients that an action concerns."""
         return [row for row in self.connections if row.to is None or command.concerns(row.to)]
@@ -222,13 +232,8 @@ class ReferenceServer:
                 self.drain(parameters.get("code", 1001), grace_s=parameters.get("grace_s", 5.0))
             case "drain", True:
                 self.reopen()
-            case "reject", ends if command.clients is None:
-                self.rejecting = None if ends else parameters
-            case "reject", True:
-                for number in command.clients or ():
-                    self.rejecting_some.pop(number, None)
-            case "reject", False:
-                self.rejecting_some |= dict.fromkeys(command.clients or (), parameters)
+            case "reject", ends:
+                self._reject(None if ends else parameters, command.clients)
             case "send", False:
                 for traffic in self._concerned(command):
                     nursery.start_soon(traffic.send_asked, parameters)

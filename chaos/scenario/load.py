@@ -33,12 +33,12 @@ _HINTS: dict[type[Settings], dict[str, str]] = {
 
 
 def load_text(
-    text: str | bytes, path: str, *, read_file: ReadFile = no_file
+    text: str | bytes, path: str, *, read_file: ReadFile = no_file, is_judged: bool = False
 ) -> tuple[Scenario, ...]:
     """Return the scenarios of a text, one per matrix cell; `path` names it in messages.
 
-    `read_file` reads the files that it names; by default there are none. Raises InvalidScenario with every mistake
-    in it.
+    `read_file` reads the files that it names; by default there are none. With `is_judged` it must expect something:
+    what is only played need not. Raises InvalidScenario with every mistake in it.
     """
     root = read_text(text, path)
     mistakes = Mistakes(path)
@@ -49,12 +49,25 @@ def load_text(
             value=root,
             expected="`key: value` pairs, the first `version: 1`",
         )
+    if is_judged:
+        _require_expectations(root, mistakes)
     cells = read_cells(root, mistakes)
     loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
     found = _merge_mistakes(mistakes.sorted(), cells, [mine for _, mine in loaded])
     if found:
         raise InvalidScenario(found)
     return tuple(scenario for scenario, _ in loaded if scenario is not None)
+
+
+def _require_expectations(root: Mapping, mistakes: Mistakes) -> None:
+    """Refuse a scenario that expects nothing: it would pass whatever happens."""
+    node = drop_empty(root.values.get("expect"))
+    if node is None or (isinstance(node, Sequence) and not node.items):
+        mistakes.add(
+            root.keys.get("expect", root.mark),
+            "the scenario expects nothing: it could not fail",
+            expected="at least one check in `expect`, such as `- reconnects: {within: 20s}`",
+        )
 
 
 def _merge_mistakes(

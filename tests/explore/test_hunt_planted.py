@@ -33,7 +33,7 @@ PLANTED = {
     "09-stale-open": ({"reconnects"}, "on open"),
     "10-unclosed-after-reset": ({"no_leaks"}, "reset"),
     "11-retries-for-life": ({"reconnects"}, None),
-    "12-naive-open-websocket": ({"no_leaks", "reconnects"}, None),
+    "12-naive-open-websocket": ({"never_reconnects", "reconnects"}, None),
     "13-keeps-the-dead": ({"detects_dead_peer"}, None),
     "14-blind-retry": ({"never_reconnects"}, "close"),
 }

@@ -141,6 +141,7 @@ def test_a_trace_file_stands_beside_the_scenario_and_travels_with_it(tmp_path: P
     file = tmp_path / "one.yaml"
     file.write_text(
         f"{HEAD}variables: {{name: moved}}\npaths: {{client: {{delay: {{trace: '${{name}}.txt'}}}}}}\n"
+        "expect: [single_connection]\n"
     )
     (scenario,) = load_scenarios(file, display="shown/elsewhere.yaml")
     (tmp_path / "moved.txt").unlink()
