@@ -105,3 +105,12 @@ class Pool(Client):
             await trio.sleep(0.2)
         finally:
             await wire.cut()
+
+
+@client_subject
+class KeepsObjects(Client):
+    """Wrong: the object of each connection is kept, with all that it has received; sockets are closed."""
+
+    async def part(self, wire: Wire) -> None:
+        await super().part(wire)
+        self.__dict__.setdefault("kept", []).append(wire)

@@ -399,3 +399,81 @@ class ExitsOnLoss(Client):
 
     def delay_s(self, lived_s: float) -> float | None:
         raise SystemExit(3)
+
+
+@client_subject
+class EarlyAndRefused(Client):
+    """Wrong: it sends behind its request, without waiting, on attempts after a refusal only."""
+
+    async def send_request(self, wire: Wire, head: bytes) -> None:
+        early = getattr(self, "refused", False)
+        self.refused = False
+        extra = wire.packed(Frame(TEXT, b'{"type": "subscribe"}')) if early else b""
+        await wire.send_bytes(head + extra)
+
+    def delay_s(self, lived_s: float) -> float | None:
+        self.refused = self.status == 503
+        return super().delay_s(lived_s)
+
+
+@client_subject
+class IgnoresBoth(Client):
+    """Wrong: told by Retry-After when to come, it comes at once, which no backoff would allow either."""
+
+    def delay_s(self, lived_s: float) -> float | None:
+        found = super().delay_s(lived_s)
+        return 0.02 if self.status == 503 else found
+
+
+@client_subject
+class AuthStorm(Client):
+    """Wrong: each 401 is answered at once with new credentials, for ever."""
+
+    def delay_s(self, lived_s: float) -> float | None:
+        found = super().delay_s(lived_s)
+        return 0.02 if self.status == 401 else found
+
+
+@client_subject
+class ClosesTwice(Client):
+    """Wrong: told to close, it closes the connection that it has then, and the next one as well."""
+
+    told = False
+
+    async def ask_to_close(self, wire: Wire, code: int | None) -> None:
+        self.told = True
+        await super().ask_to_close(wire, code)
+
+    async def converse(self, wire: Wire) -> int | None:
+        if not self.told:
+            return await super().converse(wire)
+        self.told = False
+        with trio.move_on_after(0.5):
+            await super().converse(wire)
+        await self.close(wire, 1000)
+        return None
+
+
+@client_subject
+class SaysGoodbye(Client):
+    """Right: when it is stopped it says Close 1001, as RFC 6455 section 7.4.1 has it, and does not wait for long."""
+
+    async def converse(self, wire: Wire) -> int | None:
+        try:
+            return await super().converse(wire)
+        except trio.Cancelled:
+            with trio.CancelScope(shield=True), trio.move_on_after(0.3):
+                await self.close(wire, 1001)
+            raise
+
+
+@client_subject
+class NeverEnds(Client):
+    """Wrong: a task of it cannot be cancelled."""
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.sleep_forever()
