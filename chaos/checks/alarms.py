@@ -22,6 +22,8 @@ LATE_SHARE, LATE_S = 0.5, 0.5
 # Close codes that accuse the other peer of breaking the protocol (RFC 6455 §7.4.1), soon after it did
 ACCUSING = frozenset({1002, 1003, 1007, 1009, 1010})
 ACCUSED_WITHIN_S = 2.0
+# a connection that opens this soon after an action may still be one that it spoke of
+TOLD_S = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,8 +98,10 @@ def _commanded(context: Context, side: Side, connection: ConnectionRecord, event
     for index, entry in enumerate(context.scenario.timeline):
         if entry.kind != "action" or entry.word == "send" or acting_peer(entry) != side:
             continue
-        in_force = covering(context.occurrences[index], event.at_s, grace_s=grace_s)
-        if in_force and concerns(entry, connection.client):
+        opened = connection.open_s or 0.0
+        # an action speaks of the connections that are open in its window
+        rows = [row for row in context.occurrences[index] if opened <= row.end_s + TOLD_S]
+        if covering(rows, event.at_s, grace_s=grace_s) and concerns(entry, connection.client):
             code = entry.parameters.get("code", 1000)
             if entry.word != "close" or not is_close_frame(event) or close_code(event) == code:
                 return True
