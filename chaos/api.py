@@ -135,6 +135,7 @@ class Selection:
     """Which scenarios are meant, with which subjects in place of their own, and on which network they run.
 
     `tags`: only scenarios that have one of them. `toxiproxy`: the URL of a Toxiproxy that is already running.
+    `strict`: what is not applicable to the subjects is INCONCLUSIVE; else it is left out.
     """
 
     paths: tuple[Path, ...]
@@ -144,6 +145,7 @@ class Selection:
     server: str | None = None
     network: Network = "embedded"
     toxiproxy: str | None = None
+    strict: bool = False
 
     @classmethod
     def taken_from(cls, options: dict[str, Any]) -> Self:
@@ -183,6 +185,7 @@ class Selection:
             client=self.client,
             server=self.server,
             toxiproxy=self.toxiproxy,
+            strict=self.strict,
         )
 
 

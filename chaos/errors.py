@@ -80,6 +80,10 @@ class UsageError(ChaosError):
     """A wrong option or a path that is not there."""
 
 
+class NotApplicable(UsageError):
+    """A subject cannot do what a scenario needs of it: the scenario says nothing about this subject."""
+
+
 class SubjectNotFound(ChaosError):
     """A subject's name cannot be imported, or what it names cannot be called."""
 

@@ -87,8 +87,8 @@ def delivers(context: Context, settings: Delivers, _scope: Scope) -> Judgement:
     handling of an id after its first. Reordered: a first handling of an id below one that was handled before. Sent
     is what the sender reported (`send`), or, of a sender that does not report, the frames that entered the link; a
     server's report without `to` is a broadcast, of which each client's frames count. Numbers that begin again on a
-    new connection are other messages. Not applicable where the receiver reports nothing; INCONCLUSIVE when nothing
-    was sent or due.
+    new connection are other messages. Not applicable where the receiver reports nothing or nobody can send;
+    INCONCLUSIVE when nothing was sent or due.
     """
     senders = SIDES if settings.sender == "both" else (settings.sender,)
     parts = [
@@ -97,6 +97,11 @@ def delivers(context: Context, settings: Delivers, _scope: Scope) -> Judgement:
         for flow in read_flows(context, sender)
         for part in _judge_flow(context, settings, flow)
     ]
+    if not parts and not any(sender in rates(context) for sender in senders):
+        who = "nobody" if settings.sender == "both" else f"the {settings.sender}"
+        return not_applicable(
+            f"{who} sends a workload here; a line of `workload` that can be sent would make it apply"
+        )
     return worst(parts, nothing="no workload message was sent, and none was due")
 
 

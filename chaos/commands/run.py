@@ -59,6 +59,11 @@ _NAMES = ": my.module:{0} or file.py:{0}"
     help="Run each scenario N times, each with the next seed.",
 )
 @click.option("--baseline", is_flag=True, help="First run each scenario without its faults.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="A check that does not apply to these subjects is INCONCLUSIVE; else it is left out.",
+)
 @click.option("--fail-fast", is_flag=True, help="Stop at the first failure.")
 @click.option("--quiet", "-q", is_flag=True, help="Show only what did not pass.")
 @click.option(
@@ -110,7 +115,7 @@ def _run(
 ) -> int:
     from chaos.api import exit_code, run_jobs, select
     from chaos.commands.runs import RunsDisplay
-    from chaos.reports.terminal import summary_line
+    from chaos.reports.terminal import not_applicable_lines, summary_line
 
     try:
         selected = select(selection)
@@ -130,6 +135,8 @@ def _run(
     _write_reports(junit, as_json, verdicts, ())
     if not as_json:
         left = len(work) - len(done.verdicts)
+        for line in not_applicable_lines(verdicts):
+            click.echo(line)
         click.echo(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
     if done.interrupted:
         return values.interrupted()

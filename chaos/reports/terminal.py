@@ -53,6 +53,7 @@ class Paint(Protocol):
 
 _TAG = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
 # a terminal acts on control characters; those of a subject's own text must not reach it
+_NUMBERED = re.compile(r"\b(client) \d+\b")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -99,6 +100,23 @@ def summary_line(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) 
     judged_s = sum(verdict.duration_s for verdict in verdicts)
     text = ", ".join(parts) or "nothing to run"
     return f"{len(verdicts)} {noun}: {text}; {judged_s:.1f} s of scenario time"
+
+
+def not_applicable_lines(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what did not apply, each check once, with why and in how many scenarios; an empty line first."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for verdict in verdicts:
+        for finding in verdict.findings:
+            if finding.outcome is Outcome.SKIPPED and not finding.guard:
+                reason = _NUMBERED.sub(r"\1", finding.reason)
+                found.setdefault((finding.check, reason), set()).add(verdict.scenario)
+    if not found:
+        return []
+    lines = ["", "not applicable, and left out:"]
+    for (check, reason), titles in found.items():
+        where = next(iter(titles)) if len(titles) == 1 else f"{len(titles)} scenarios"
+        lines += _wrapped(f"{check} ({where}): {reason}", 2, WIDTH, _plain)
+    return lines
 
 
 def key_figures(verdict: Verdict) -> list[str]:
@@ -164,7 +182,8 @@ def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) ->
         shown = shown + [f for f in verdict.findings if f.outcome is Outcome.INCONCLUSIVE]
     hidden = 0
     if verbose:
-        shown = list(verdict.findings)
+        shown = [row for row in verdict.findings if row.outcome is not Outcome.SKIPPED]
+        shown += [row for row in verdict.findings if row.outcome is Outcome.SKIPPED]
     elif verdict.outcome is Outcome.INCONCLUSIVE:
         shown, hidden = _without_what_follows(shown)
     for finding in shown:

@@ -27,6 +27,7 @@ class Job:
     server: str | None = None
     toxiproxy: str | None = None  # URL of a Toxiproxy that is already running
     out: str | None = None  # folder for trace.jsonl and verdict.json
+    strict: bool = False  # whether what is not applicable is INCONCLUSIVE
     keep: Keep = "none"  # whose traces come back with the rows
     of: str = ""
 
@@ -58,7 +59,8 @@ class Job:
             ("--server", self.server),
             ("--toxiproxy", self.toxiproxy),
         )
-        return tuple(word for name, value in given if value is not None for word in (name, value))
+        words = [word for name, value in given if value is not None for word in (name, value)]
+        return (*words, *(("--strict",) if self.strict else ()))
 
     def alone(self, seed: int) -> Job:
         """Return the job of one of the seeds, with the scenario as that seed varies it."""

@@ -23,7 +23,7 @@ import trio.testing
 
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
-from chaos.errors import ChaosError, SubjectNotFound, UsageError
+from chaos.errors import ChaosError, NotApplicable, SubjectNotFound, UsageError
 from chaos.networks import make_network
 from chaos.networks.simulated.world import World
 from chaos.running.environment import environment, raise_descriptors
@@ -36,7 +36,7 @@ from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
 from chaos.scenario.plan import make_plan
 from chaos.subjects.host import describe_error
-from chaos.subjects.load import load, load_name
+from chaos.subjects.load import fit_workload, load, load_name
 from chaos.trace import Event, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
 
@@ -67,6 +67,9 @@ def run_job(job: Job, parent: Parent | None = None) -> Verdict:
     """
     try:
         return run_trace(job, parent.see if parent is not None else None, parent)[0]
+    except NotApplicable as error:
+        outcome = Outcome.INCONCLUSIVE if job.strict else Outcome.SKIPPED
+        return failed_verdict(job, outcome, "applicable", str(error))
     except (SubjectNotFound, UsageError):
         raise
     except ChaosError as error:
@@ -160,6 +163,7 @@ def run_trace(
     base = Path(scenario.path).parent if scenario.path else None
     server = load(scenario.server.use or "reference", "server", base=base)
     client = load(scenario.client.use or "reference", "client", base=base)
+    scenario, notes = fit_workload(scenario, server, client)
     gc.collect()
     # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
     # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
@@ -174,6 +178,7 @@ def run_trace(
         environment=environment(),
         tls=make_tls() if scenario.server.tls else None,
         world=world,
+        notes=notes,
     )
     try:
         return _run_and_judge(job, run, base, see, parent)
@@ -190,7 +195,10 @@ def _run_and_judge(
     def conclude() -> tuple[Verdict, Trace]:
         trace, scenario = run.trace, run.plan.scenario.redacted()
         verdict = judge(
-            trace, check_loader=lambda name: load_name(name, base=base), scenario=scenario
+            trace,
+            check_loader=lambda name: load_name(name, base=base),
+            scenario=scenario,
+            strict=job.strict,
         )
         verdict = replace(verdict, options=job.overrides)
         if folder is not None:

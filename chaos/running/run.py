@@ -65,6 +65,7 @@ class Run:
     environment: dict[str, Any] = field(default_factory=dict)
     tls: Tls | None = None
     world: World | None = None  # of a simulated run; its clock must be virtual
+    notes: tuple[str, ...] = ()  # what was left out of the scenario, and why; recorded as warnings
     _hosts: dict[tuple[Side, int | None], Host] = field(default_factory=dict, init=False)
 
     def __post_init__(self) -> None:
@@ -147,6 +148,8 @@ class Run:
         ports = await network.open(nursery)
         self._recorder.start()
         self._recorder.record("start")
+        for note in self.notes:
+            self.warn(note)
         if self.world is None:  # virtual time does not lag
             nursery.start_soon(self._watch_lag)
         self._samples.nursery = nursery

@@ -16,7 +16,8 @@ from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-from chaos.errors import SubjectNotFound, UsageError
+from chaos.errors import NotApplicable, SubjectNotFound
+from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Plan
 from chaos.subject import Abilities, abilities_of
 from chaos.trace import Side
@@ -112,16 +113,37 @@ def accepted_options(function: Callable[..., Any], options: Mapping[str, Any]) -
     return {name: value for name, value in options.items() if name in parameters}
 
 
+def fit_workload(
+    scenario: Scenario, server: Callable[..., Any], client: Callable[..., Any]
+) -> tuple[Scenario, tuple[str, ...]]:
+    """Return the scenario with the workload that these subjects can send, and what was left out of it.
+
+    Lines of a subject that does not declare that it sends are left out. Where none is left, the server's messages
+    stand in for the client's, if the server can send.
+    """
+    able: dict[Side, bool] = {
+        "server": abilities_of(server).sends,
+        "client": abilities_of(client).sends,
+    }
+    kept = tuple(line for line in scenario.workload if able[line.sender])
+    left = tuple(line for line in scenario.workload if not able[line.sender])
+    if not left:
+        return scenario, ()
+    notes = [
+        f"the {side} does not declare that it sends: its part of the workload is left out"
+        for side in dict.fromkeys(line.sender for line in left)
+    ]
+    if not kept and able["server"]:
+        kept = tuple(line.model_copy(update={"sender": "server"}) for line in left)
+        notes.append("the server's messages stand in for it")
+    return scenario.model_copy(update={"workload": kept}), tuple(notes)
+
+
 def check_abilities(plan: Plan, server: Callable[..., Any], client: Callable[..., Any]) -> None:
-    """Raise UsageError if a subject is asked for what it does not declare."""
+    """Raise NotApplicable if the timeline asks a subject for what it does not declare."""
     subjects: tuple[tuple[Side, Callable[..., Any]], ...] = (("server", server), ("client", client))
     declared: dict[Side, Abilities] = {side: abilities_of(one) for side, one in subjects}
     wrong = [
-        f"the {row.sender} does not declare that it sends the workload"
-        for row in plan.scenario.workload
-        if not declared[row.sender].sends
-    ]
-    wrong += [
         f"the {side} does not declare the action {word!r}"
         for side, abilities in declared.items()
         for word in plan.actions_of(side)
@@ -138,4 +160,4 @@ def check_abilities(plan: Plan, server: Callable[..., Any], client: Callable[...
     ]
     if wrong:
         hint = "; see `chaos.subject` for how a subject declares what it can do"
-        raise UsageError("; ".join(dict.fromkeys(wrong)) + hint)
+        raise NotApplicable("; ".join(dict.fromkeys(wrong)) + hint)

@@ -181,11 +181,28 @@ def test_a_subject_that_is_not_there_is_a_usage_error(folder: Path) -> None:
     assert "crash?" in done.stdout
 
 
-def test_a_subject_that_cannot_send_is_refused_when_the_scenario_asks_it_to(folder: Path) -> None:
-    done = run("run", folder / "small.yaml", "--server", f"{folder / 'subjects.py'}:serve_hangs")
-    assert done.returncode == 254
-    assert "serve_hangs" in done.stdout
-    assert "workload" in done.stdout
+def test_what_a_subject_cannot_send_is_left_out(folder: Path) -> None:
+    asked = ("--client", f"{folder / 'subjects.py'}:never_connects", "--network", "simulated")
+    text = (folder / "small.yaml").read_text()
+    (folder / "small.yaml").write_text(text.replace("from: server", "from: client"))
+    done = run("run", folder / "small.yaml", *asked, "--json")
+    (verdict,) = json.loads(done.stdout)["verdicts"]
+    assert any("workload" in text for text in verdict["warnings"])
+    assert verdict["outcome"] == "INCONCLUSIVE"
+
+
+def test_a_scenario_that_asks_for_what_a_subject_cannot_do_is_skipped(folder: Path) -> None:
+    timeline = "timeline: [{at: 1s, action: close, by: client}]\nexpect: [no_false_alarm]\n"
+    (folder / "asks.yaml").write_text(
+        PLAIN.split("expect:", maxsplit=1)[0].split("timeline:", maxsplit=1)[0] + timeline
+    )
+    client = ("--client", f"{folder / 'subjects.py'}:never_connects")
+    done = run("run", folder / "asks.yaml", *client, "--json")
+    (verdict,) = json.loads(done.stdout)["verdicts"]
+    assert (verdict["outcome"], done.returncode) == ("SKIPPED", 2)
+    assert "'close'" in verdict["findings"][0]["reason"]
+    done = run("run", folder / "asks.yaml", *client, "--json", "--strict")
+    assert json.loads(done.stdout)["verdicts"][0]["outcome"] == "INCONCLUSIVE"
 
 
 def start(*arguments: object) -> subprocess.Popen[str]:

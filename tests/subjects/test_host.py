@@ -10,13 +10,13 @@ import pytest
 import trio
 import trio.testing
 
-from chaos.errors import UsageError
+from chaos.errors import NotApplicable, UsageError
 from chaos.recorder import Recorder
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subject import Command, subject
 from chaos.subjects.host import Host, client_options
-from chaos.subjects.load import check_abilities
+from chaos.subjects.load import check_abilities, fit_workload
 from chaos.subjects.probes import count_tasks, recording
 
 pytestmark = pytest.mark.slow
@@ -190,12 +190,31 @@ def test_a_subject_is_not_asked_for_what_it_does_not_declare() -> None:
     async def plain(url: str) -> None: ...
 
     rows = [{"kind": "action", "word": "close", "by": "client", "at": "1s"}]
-    plan = make_plan(scenario(workload=[{"from": "client", "every": "1s"}], timeline=rows), 1)
+    plan = make_plan(scenario(timeline=rows), 1)
     check_abilities(plan, plain, able)
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(NotApplicable, match="'close'"):
         check_abilities(plan, able, plain)
-    assert "workload" in str(caught.value)
-    assert "'close'" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("senders", "kept"),
+    [
+        (["client"], ["server"]),  # the server's messages stand in
+        (["client", "server"], ["server"]),
+        (["server"], ["server"]),
+    ],
+)
+def test_a_workload_that_cannot_be_sent_is_left_out(senders: list[str], kept: list[str]) -> None:
+    @subject(sends=True)
+    async def able(url: str) -> None: ...
+    async def plain(url: str) -> None: ...
+
+    rows = [{"from": sender, "every": "1s"} for sender in senders]
+    fitted, notes = fit_workload(scenario(workload=rows), able, plain)
+    assert [line.sender for line in fitted.workload] == kept
+    assert bool(notes) is ("client" in senders)
+    assert fit_workload(scenario(workload=rows), able, able) == (scenario(workload=rows), ())
+    assert not fit_workload(scenario(workload=rows), plain, plain)[0].workload
 
 
 def test_a_server_that_cannot_tell_clients_apart_is_not_asked_to() -> None:
