@@ -113,7 +113,7 @@ def parse_reader(declared: str) -> Reader:
         )
     if not set(expression.groupindex) <= set(_ENDIANS):
         raise BadReader(
-            f"a group called `{next(iter(expression.groupindex))}`",
+            f"a regular expression with a group called `{next(iter(expression.groupindex))}`",
             "no name for digits, (?P<big>…) or (?P<little>…) for the bytes of an integer",
         )
     return Pattern(expression)

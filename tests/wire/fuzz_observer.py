@@ -208,7 +208,6 @@ def parse(sample: Sample) -> tuple[list[Row], BaseException | None]:
     protocol.receive_data(sample.frames)
     rows: list[Row] = []
     message = bytearray()
-    first: Opcode | None = None
     for frame in protocol.events_received():
         assert isinstance(frame, Frame)
         code = number = None
@@ -289,7 +288,7 @@ def compare_damaged(rng: Random) -> str:
         assert mine[:known] == other[:known]
     if error is not None and wrong is None:
         name = "reason is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        assert name in TAKEN, (name, ours[-2:], theirs[-2:])
+        assert name in TAKEN, (repr(error), ours[-2:], theirs[-2:])
         assert name != "decompression failed" or (sample.deflate and sample.deflate.bits < 15)
         return name
     if error is None and wrong is not None:
@@ -312,11 +311,16 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=100_000, help="valid frames to compare")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
-    rng, counts, differences = Random(options.seed), Counter[str](), Counter[str]()
+    counts, differences, number = Counter[str](), Counter[str](), 0
     began_s = told_s = time.monotonic()
     while counts["frames"] < options.frames:
-        counts += compare_valid(rng)
-        differences[compare_damaged(rng)] += 1
+        number += 1
+        try:
+            counts += compare_valid(Random(f"{options.seed}/{number}"))
+            differences[compare_damaged(Random(f"{options.seed}/{number}"))] += 1
+        except BaseException:
+            print(f"\nstream {number} of seed {options.seed}", file=sys.stderr)
+            raise
         if time.monotonic() - told_s > 1:
             told_s = time.monotonic()
             print(f"\r{counts['frames']:,} frames", end="", file=sys.stderr, flush=True)
