@@ -242,8 +242,10 @@ def parse_trace(lines: Iterable[str]) -> Trace:
 
 
 def _parse_header(row: Mapping[str, Any]) -> Header:
-    if row.get("trace") != FORMAT_VERSION:
-        raise ValueError(f"trace format {row.get('trace')!r}; expected {FORMAT_VERSION}")
+    form = row.get("trace")
+    if form != FORMAT_VERSION:
+        again = "; run the scenario again" if form in range(1, FORMAT_VERSION) else ""
+        raise ValueError(f"its format is {form!r}; expected {FORMAT_VERSION}{again}")
     return Header(
         scenario=row["scenario"],
         network=row["network"],

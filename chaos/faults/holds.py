@@ -81,12 +81,13 @@ class DropFramesMachine(_FrameMachine, does=[DropFrames]):
             return [*self._release(), unit]
         out: list[Unit] = []
         for span in self._cutter.feed(unit.payload):
-            if not self._chooses(span):
-                out.append(Data(span.payload))
-            elif span.opcode in DATA_OPCODES:
+            is_chosen = self._chooses(span)
+            if is_chosen and span.opcode in DATA_OPCODES:
                 out += self._take_data(span)
+            elif is_chosen or self._held or self._held_control:
+                out += self._take_control(span, is_chosen=is_chosen)
             else:
-                self._take_control(span)
+                out.append(Data(span.payload))
         return out
 
     def _take_data(self, span: Span) -> list[Unit]:
@@ -102,12 +103,18 @@ class DropFramesMachine(_FrameMachine, does=[DropFrames]):
             return self._release()
         return []
 
-    def _take_control(self, span: Span) -> None:
+    def _take_control(self, span: Span, *, is_chosen: bool) -> list[Unit]:
+        """Hold a control frame until it is whole: one that passes, too, lest held fragments come inside it."""
         self._held_control.append(span.payload)
         self.held_bytes += len(span.payload)
-        if span.ends:
+        if not span.ends:
+            return []
+        frame = b"".join(self._held_control)
+        self._forget(self._held_control)
+        if is_chosen:
             self.felt = self.felt or f"dropped a {span.opcode} frame"
-            self._forget(self._held_control)
+            return []
+        return [Data(frame)]
 
     def _forget(self, held: list[bytes]) -> None:
         self.held_bytes -= sum(map(len, held))

@@ -9,11 +9,10 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import UTC
-from email.utils import parsedate_to_datetime
 from typing import Literal
 
 from chaos.vocabulary.policies import Policy, Reaction
+from chaos.wire.retry import parse_http_date
 
 # A server that asks for more than an hour has made a mistake, or wants the client gone: it is asked once an hour.
 RETRY_AFTER_S_MAX = 3_600.0
@@ -86,7 +85,7 @@ def parse_retry_after(value: str, now_s: float) -> float | None:
     text = value.strip()
     if re.fullmatch(r"[0-9]{1,18}", text):
         return min(float(text), RETRY_AFTER_S_MAX)
-    date_s = _parse_date_s(text)
+    date_s = parse_http_date(text, now_s)
     return None if date_s is None else min(max(0.0, date_s - now_s), RETRY_AFTER_S_MAX)
 
 
@@ -100,16 +99,6 @@ def refused_by_http(status: int, headers: Mapping[str, str], now_s: float) -> Re
 
     A date in Retry-After is counted from the server's own Date where it sent one: its clock may be wrong.
     """
-    base_s = _parse_date_s(headers.get("date", "")) or now_s
+    base_s = parse_http_date(headers.get("date", ""), now_s) or now_s
     retry_after_s = parse_retry_after(headers.get("retry-after", ""), base_s)
     return Refused(kind="http", status=status, headers=headers, retry_after_s=retry_after_s)
-
-
-def _parse_date_s(text: str) -> float | None:
-    """Return the seconds since the epoch of an HTTP date, or None if it is none."""
-    try:
-        date = parsedate_to_datetime(text)
-    except ValueError:
-        return None
-    # RFC 9110 §5.6.7: an HTTP date is in UTC even where its zone is missing
-    return (date.replace(tzinfo=UTC) if date.tzinfo is None else date).timestamp()

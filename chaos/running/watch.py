@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import Triggered
 from chaos.trace import STREAM_FROM, Event
+from chaos.wire.frames import DATA_OPCODES
 
 STEADY_QUIET_S = 1.0
 
@@ -110,7 +111,7 @@ class TriggerWatch:
             return
         if event["opcode"] == "ping" and event.is_sent:
             self.count("ping")
-        elif event["opcode"] in ("text", "binary") and not event.is_sent:
+        elif event["opcode"] in DATA_OPCODES and event.get("fin", True) and not event.is_sent:
             self.count("message")
 
     def count(self, kind: str) -> None:

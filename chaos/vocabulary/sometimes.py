@@ -79,7 +79,7 @@ def _died_before_message(trace: Trace) -> bool:
     spoke = {
         (event.client, event.connection)
         for event in trace.select("frame")
-        if event.get("opcode") in ("text", "binary")
+        if event.get("opcode") in ("text", "binary", "continuation") and event.get("fin", True)
     }
     return bool((ended & _open_times(trace).keys()) - spoke)
 

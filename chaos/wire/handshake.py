@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,6 +20,9 @@ _PIECE = re.compile(r'((?:"(?:[^"\\]|\\.)*"|[^",;])*)([,;]|$)')
 _STATUS_LINE = re.compile(r"HTTP/1\.[0-9] ([0-9]{3})(?: .*)?", re.DOTALL)
 _BITS = re.compile("[89]|1[0-5]")
 _NAME_CHARS_MAX = 60
+_PATH_CHARS_MAX = 2_048
+_SECRET = re.compile(r"(?i)((?:token|auth|key|secret|password|session|signature)[^=&]*=)[^&]*")
+_WEBSOCKET = {"websocket"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +44,9 @@ class Extension:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asks for: its answer must fit that. `first` is its first line."""
+    """What a request asks for: its answer must fit that. `path` is without secrets."""
 
-    first: str
+    path: str
     upgrades: bool
     key: str | None
     subprotocols: frozenset[str]
@@ -65,10 +67,18 @@ class Answer:
 def _parse(head: bytes) -> tuple[str, Fields]:
     """Return the first line of a head and the values of each header, in order."""
     first, fields = parse_fields(head)
-    grouped: defaultdict[str, list[str]] = defaultdict(list)
+    grouped: dict[str, list[str]] = {}
     for name, value in fields:
-        grouped[name].append(value)
+        if name in grouped:
+            grouped[name].append(value)
+        else:
+            grouped[name] = [value]
     return first, grouped
+
+
+def _path_of(first: str) -> str:
+    parts = first.split(" ", 2)
+    return _SECRET.sub(r"\1REDACTED", parts[1])[:_PATH_CHARS_MAX] if len(parts) > 1 else ""
 
 
 # a head is read at both sides of a link, one after the other
@@ -78,7 +88,7 @@ def read_request(head: bytes) -> Asked:
     first, fields = _parse(head)
     keys = set(fields.get("sec-websocket-key", ()))
     return Asked(
-        first=first,
+        path=_path_of(first),
         upgrades=any(value.lower() == "websocket" for value in fields.get("upgrade", ())),
         key=keys.pop() if len(keys) == 1 else None,
         subprotocols=frozenset(_tokens(fields, "sec-websocket-protocol")),
@@ -102,8 +112,10 @@ def read_answer(head: bytes, asked: Asked | None) -> Answer:
     )
 
 
-def parse_extensions(values: Iterable[str]) -> tuple[Extension, ...]:
+def parse_extensions(values: Sequence[str]) -> tuple[Extension, ...]:
     """Return what all headers Sec-WebSocket-Extensions name (RFC 6455 §9.1), which may quote values."""
+    if not values:
+        return ()
     found: list[Extension] = []
     parts: list[str] = []
     for match in _PIECE.finditer(",".join(values)):
@@ -125,17 +137,23 @@ def _parameter(text: str) -> tuple[str, str | None]:
 
 
 def _tokens(fields: Fields, name: str) -> list[str]:
-    rows = (row.strip(" \t") for value in fields.get(name, ()) for row in value.split(","))
-    return [row for row in rows if row]
+    values = fields.get(name)
+    if values is None:
+        return []
+    return [row for value in values for part in value.split(",") if (row := part.strip(" \t"))]
 
 
 def _find_wrong(asked: Asked | None, fields: Fields) -> str | None:
     """Return what makes a client fail the connection on a 101 with these headers; None if it fits what was asked."""
-    return next((wrong for rule in _RULES if (wrong := rule(asked, fields)) is not None), None)
+    for rule in _RULES:
+        wrong = rule(asked, fields)
+        if wrong is not None:
+            return wrong
+    return None
 
 
 def _check_upgrade(_asked: Asked | None, fields: Fields) -> str | None:
-    if {row.lower() for row in _tokens(fields, "upgrade")} != {"websocket"}:
+    if {row.lower() for row in _tokens(fields, "upgrade")} != _WEBSOCKET:
         return "no `Upgrade: websocket` (RFC 6455 §4.1)"
     return None
 
@@ -147,19 +165,19 @@ def _check_connection(_asked: Asked | None, fields: Fields) -> str | None:
 
 
 def _check_accept(asked: Asked | None, fields: Fields) -> str | None:
-    given = set(fields.get("sec-websocket-accept", ()))
-    if not given:
+    given = fields.get("sec-websocket-accept")
+    if given is None:
         return "no Sec-WebSocket-Accept (RFC 6455 §4.1)"
     if asked is None or asked.key is None:
         return None
-    if given != {generate_accept_token(asked.key.encode("latin-1")).decode()}:
+    if set(given) != {generate_accept_token(asked.key.encode("latin-1")).decode()}:
         return "a Sec-WebSocket-Accept for another key (RFC 6455 §4.1)"
     return None
 
 
 def _check_subprotocol(asked: Asked | None, fields: Fields) -> str | None:
     chosen = set(_tokens(fields, "sec-websocket-protocol"))
-    if asked is None or (len(chosen) <= 1 and chosen <= asked.subprotocols):
+    if asked is None or not chosen or (len(chosen) <= 1 and chosen <= asked.subprotocols):
         return None
     extra = sorted(chosen - asked.subprotocols)
     if not extra:
@@ -168,7 +186,7 @@ def _check_subprotocol(asked: Asked | None, fields: Fields) -> str | None:
 
 
 def _check_extensions(asked: Asked | None, fields: Fields) -> str | None:
-    if asked is None:
+    if asked is None or "sec-websocket-extensions" not in fields:
         return None
     offered = {row.name for row in asked.extensions}
     agreed = parse_extensions(fields.get("sec-websocket-extensions", ()))

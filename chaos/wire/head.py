@@ -48,9 +48,10 @@ def parse_fields(head: bytes) -> tuple[str, list[tuple[str, str]]]:
 
     Each byte is a character (ISO 8859-1): a head may hold any (RFC 9110 §5.5).
     """
-    first, *lines = (line.decode("latin-1") for line in _lines_of(head))
-    rows = (line.partition(":") for line in lines)
-    return first, [(name.strip(" \t").lower(), value.strip(" \t")) for name, _, value in rows]
+    first, *lines = _unfold(head).decode("latin-1").split("\n")
+    rows = [line.partition(":") for line in lines]
+    fields = [(name.strip(" \t").lower(), value.strip(" \t\r")) for name, _, value in rows]
+    return first.removesuffix("\r"), fields
 
 
 def parse_head(head: bytes) -> tuple[str, dict[str, str]]:
@@ -59,9 +60,9 @@ def parse_head(head: bytes) -> tuple[str, dict[str, str]]:
     return first, dict(fields)
 
 
-def _lines_of(head: bytes) -> list[bytes]:
-    """Return the lines of a head, those that are folded as one."""
-    return _LINE_END.split(_FOLD.sub(b" ", head))
+def _unfold(head: bytes) -> bytes:
+    """Return a head with each folded line as one."""
+    return _FOLD.sub(b" ", head) if b"\n " in head or b"\n\t" in head else head
 
 
 @dataclass(slots=True)
@@ -132,7 +133,7 @@ def without_upgrade(head: bytes, settings: StripUpgrade) -> bytes:
     hop-by-hop header (RFC 9110 §7.6.1, nginx ngx_http_proxy_module). `head` comes without the empty line at its end,
     the result has it.
     """
-    first, *lines = _lines_of(head)
+    first, *lines = _LINE_END.split(_unfold(head))
     if settings.style == "nginx":
         first = first.replace(b"HTTP/1.1", b"HTTP/1.0")
     dropped = {b"connection"} | ({b"upgrade"} if settings.style != "upgrade_only" else set())

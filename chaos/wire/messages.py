@@ -21,12 +21,12 @@ START_BYTES = 4_096
 JSON_STARTS = frozenset(b" \t\r\n{")
 _NUMBER_MAX = 1 << 63
 # what is asked of a message: its number and its sender
-_ASKED = (b'"id"', b'"sender"')
+_ASKED = {b'"id"': "id", b'"sender"': "sender"}
 _DIGITS = re.compile("-?[0-9]{1,18}")
 _SENDER_CHARS_MAX = 64
 _DEPTHS = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _ENDS_VALUE = frozenset((b",", b"}"))
-_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\],:]|[^\s"{}\[\],:]+|"', re.DOTALL)
+_TOKEN = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[{}\[\],:]|[^\s"{}\[\],:]++|"', re.DOTALL)
 _POINTER_STEP = re.compile("(?:[^~]|~[01])*")
 _INDEX = re.compile("0|[1-9][0-9]{0,8}")
 _ENDIANS: Final[dict[str, Literal["big", "little"]]] = {"big": "big", "little": "little"}
@@ -113,7 +113,7 @@ def parse_reader(declared: str) -> Reader:
         )
     if not set(expression.groupindex) <= set(_ENDIANS):
         raise BadReader(
-            f"a group called `{next(iter(expression.groupindex))}`",
+            f"a regular expression with a group called `{next(iter(expression.groupindex))}`",
             "no name for digits, (?P<big>…) or (?P<little>…) for the bytes of an integer",
         )
     return Pattern(expression)
@@ -175,7 +175,9 @@ def _read_json(text: str | bytes | bytearray, kept: bytes | bytearray, size: int
         return {}
     if size > START_BYTES:
         found = _scan(kept[:START_BYTES])
-        if len(found) == len(_ASKED) or size > MESSAGE_BYTES_MAX:
+        missing = [key for key, name in _ASKED.items() if name not in found]
+        # to look for a name costs a hundredth of reading the JSON
+        if size > MESSAGE_BYTES_MAX or not any(key in kept for key in missing):
             return found
     return read_object(text)
 
@@ -195,11 +197,11 @@ def read_object(text: str | bytes | bytearray) -> dict[str, Any]:
 def _scan(start: bytes | bytearray) -> dict[str, Any]:
     """Return the number and the sender that an object names at its top, of which only the start is there."""
     depth, key, value = 0, b"", b""
-    found: dict[bytes, Any] = {}
+    found: dict[str, Any] = {}
     for match in _TOKEN.finditer(start):
         token = match[0]
         if token in _ENDS_VALUE and depth == 1 and value and key in _ASKED:
-            found.setdefault(key, _parse(value))
+            found.setdefault(_ASKED[key], _parse(value))
         depth += _DEPTHS.get(token, 0)
         # no object, a text that goes on behind the start, or nothing more to find
         if depth == 0 or token == b'"' or len(found) == len(_ASKED):
@@ -211,7 +213,7 @@ def _scan(start: bytes | bytearray) -> dict[str, Any]:
             key, value = value, b""
         else:
             value = token
-    return _fields(found.get(b'"id"'), found.get(b'"sender"'))
+    return _fields(found.get("id"), found.get("sender"))
 
 
 def _parse(token: bytes) -> Any:

@@ -12,6 +12,7 @@ import pytest
 
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_INVALID, EXIT_PASSED
+from chaos.trace import FORMAT_VERSION, Header, dump_header
 
 VALID = """\
 version: 1
@@ -125,3 +126,18 @@ def test_recheck_of_something_else_says_what_is_wrong_with_it(
     assert "line 1" in capsys.readouterr().err
     assert call("recheck", tmp_path / "nothing.jsonl") == EXIT_INVALID
     assert "cannot read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["recheck", "replay"])
+@pytest.mark.parametrize("older", range(1, FORMAT_VERSION))
+def test_a_trace_of_an_older_format_is_refused_with_a_sentence(
+    command: str, older: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = Header(scenario={}, network="simulated", seed=1)
+    row = {**json.loads(dump_header(header)), "trace": older}
+    (tmp_path / "trace.jsonl").write_text(json.dumps(row) + "\n")
+    assert call(command, tmp_path) == EXIT_INVALID
+    told = capsys.readouterr().err
+    assert f"format is {older}; expected {FORMAT_VERSION}" in told
+    assert "run the scenario again" in told
+    assert "Traceback" not in told

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, CloseConnection, Ping, Request, TextMessage
 from wsproto.extensions import PerMessageDeflate
+from wsproto.utilities import generate_accept_token
 
 from chaos.faults.units import Data
 from chaos.link.endings import SIDES
 from chaos.link.transcript import Journal, Transcript
 from chaos.recorder import Recorder
-from chaos.trace import Event, Stream
+from chaos.trace import Event, Side, Stream
 
 # a message in two pieces, with a ping between them
 PIECES = (TextMessage("par", message_finished=False), Ping(b"between"), TextMessage("ts"))
@@ -93,3 +94,100 @@ def test_bytes_seen_at_both_sides_at_once_are_seen_as_one_after_the_other(
     sent = frames_of(server, down) + [NONSENSE] * nonsense
     pieces += [("downstream", piece) for piece in cut(sent, places)]
     assert told(pieces, at_once=True) == told(pieces, at_once=False)
+
+
+REQUEST = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Key: "
+KEY = b"dGhlIHNhbXBsZSBub25jZQ=="
+ANSWER = (
+    b"HTTP/1.1 101 x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+    + generate_accept_token(KEY)
+    + b"\r\n\r\n"
+)
+Seen = tuple[Stream, Side, bytes]
+
+
+def seen(*pieces: Seen, handshake: bytes = ANSWER) -> list[Event]:
+    """Return what is told of bytes that are seen at one side each, behind a handshake at both sides."""
+    recorder = Recorder(lambda: 0.0)
+    journal = Journal(recorder=recorder, client=1, sides=frozenset(("client", "server")))
+    transcript = Transcript(journal, 1)
+    transcript.observe_both("upstream", Data(REQUEST + KEY + b"\r\n\r\n"))
+    transcript.observe_both("downstream", Data(handshake))
+    for stream, side, payload in pieces:
+        transcript.observe(stream, side, Data(payload))
+    return recorder.events
+
+
+def beat(opcode: int, payload: bytes, *, masked: bool) -> bytes:
+    mask = b"\x00" * 4 if masked else b""
+    return bytes((0x80 | opcode, 0x80 * masked | len(payload))) + mask + payload
+
+
+def pongs(*pieces: Seen) -> list[bool]:
+    return [
+        event.get("unsolicited", False)
+        for event in seen(*pieces)
+        if event.kind == "frame" and event["opcode"] == "pong"
+    ]
+
+
+PING_1, PING_2 = (beat(9, payload, masked=True) for payload in (b"1", b"2"))
+PONG_1, PONG_2, EMPTY = (beat(10, payload, masked=False) for payload in (b"1", b"2", b""))
+
+
+def test_a_pong_answers_any_ping_that_came_before_it_at_that_side() -> None:
+    up, down, client, server = "upstream", "downstream", "client", "server"
+    assert pongs((up, client, PING_1), (down, client, PONG_1)) == [False]
+    assert pongs((up, client, PING_1), (down, client, EMPTY)) == [True]
+    assert pongs((down, client, PONG_1), (up, client, PING_1)) == [True]
+    assert pongs((up, client, PING_1), (down, server, PONG_1)) == [True]
+    # the newest may be answered alone, and an older one late
+    both = ((up, client, PING_1), (up, client, PING_2))
+    assert pongs(*both, (down, client, PONG_2), (down, client, PONG_1)) == [False, False]
+    assert pongs(*both, (down, client, PONG_2), (down, client, PONG_2)) == [False, False]
+
+
+def test_a_pong_is_not_called_unsolicited_where_pings_could_not_be_read() -> None:
+    wrong = ("upstream", "client", NONSENSE)
+    assert pongs(wrong, ("downstream", "client", EMPTY)) == [False]
+    assert pongs(wrong, ("downstream", "server", EMPTY)) == [True]
+
+
+def test_of_many_pings_the_last_are_known() -> None:
+    pings = [beat(9, bytes([n]), masked=True) for n in range(100)]
+    rows: list[Seen] = [("upstream", "client", ping) for ping in pings]
+    assert pongs(*rows, ("downstream", "client", beat(10, b"\x63", masked=False))) == [False]
+    assert pongs(*rows, ("downstream", "client", beat(10, b"\x01", masked=False))) == [True]
+
+
+def test_what_cannot_be_decoded_is_told_once_for_each_stream_and_side() -> None:
+    rows: list[Seen] = [
+        ("downstream", "client", b"\x89\x00" + NONSENSE),
+        ("downstream", "client", EMPTY),
+    ]
+    events = [event for event in seen(*rows) if event.kind in ("frame", "undecoded")]
+    assert [(event.kind, event["side"], event.stream) for event in events] == [
+        ("frame", "client", "downstream"),
+        ("undecoded", "client", "downstream"),
+    ]
+    assert (events[1]["at_byte"], events[1]["byte"]) == (len(ANSWER) + 2, 0xFF)
+    assert "RFC 6455 §5.2" in events[1]["why"]
+
+
+def test_nothing_is_open_behind_an_answer_that_a_client_must_refuse() -> None:
+    kinds = [event.kind for event in seen()]
+    assert kinds.count("open") == 1
+    wrong = ANSWER.replace(b"Accept: ", b"Accept: x")
+    rows: list[Seen] = [("upstream", "client", PING_1)]
+    events = seen(*rows, handshake=wrong)
+    assert [event.kind for event in events].count("open") == 0
+    assert all("RFC 6455 §4.1" in e["wrong"] for e in events if e.kind == "response")
+    assert [event["opcode"] for event in events if event.kind == "frame"] == ["ping"]
+
+
+def test_a_second_request_on_a_refused_connection_is_not_read() -> None:
+    refusal = b"HTTP/1.1 401 x\r\nContent-Length: 0\r\n\r\n"
+    events = seen(("upstream", "client", REQUEST + KEY + b"\r\n\r\n"), handshake=refusal)
+    assert [(e["side"], e["byte"]) for e in events if e.kind == "undecoded"] == [
+        ("client", ord("G"))
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -148,6 +149,83 @@ def test_delayed_frames_hold_back_what_is_behind_them() -> None:
     out = pipe.advance(9.0)
     assert [round(timed.at_s, 6) for timed in out] == [0.0, 0.0, 3.0, 3.0, 3.0]
     assert out[-1].unit == Fin()
+
+
+def piece(first: int, payload: bytes) -> bytes:
+    """Return a frame with this first byte, masked by zeros."""
+    return bytes((first, 0x80 | len(payload))) + bytes(4) + payload
+
+
+PING = piece(0x89, b"p")
+MESSAGE = [piece(0x01, b"te"), PING, piece(0x00, b"x"), piece(0x80, b"t")]
+OTHER = [piece(0x02, b"bi"), piece(0x80, b"n")]
+
+
+@pytest.mark.parametrize(
+    ("opcodes", "left"),
+    [
+        (("text",), [PING, *OTHER, PING]),
+        (("binary",), [*MESSAGE, PING]),
+        (("continuation",), [PING, PING]),
+        (("ping",), [MESSAGE[0], *MESSAGE[2:], *OTHER]),
+        (("text", "ping"), OTHER),
+    ],
+)
+@given(st.lists(st.integers(0, 5000), max_size=30))
+def test_a_message_is_dropped_whole_or_not_at_all(
+    opcodes: Any, left: list[bytes], places: list[int]
+) -> None:
+    pipe = pipe_with(DropFrames(opcodes=opcodes))
+    for chunk in cut(HEAD + b"".join([*MESSAGE, *OTHER, PING]), places):
+        pipe.feed(0.0, Data(chunk))
+    assert out_of(pipe, 1.0) == HEAD + b"".join(left)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_a_message_that_began_before_the_fault_or_outlives_it_passes_whole(
+    added: int, removed: int
+) -> None:
+    stream = b"".join(MESSAGE)
+    start, end = sorted((added % (len(stream) + 1), removed % (len(stream) + 1)))
+    pipe = pipe_with(None)
+    for now, (place, until, fault) in enumerate(
+        ((0, start, None), (start, end, DropFrames(opcodes=("text",))), (end, len(stream), None))
+    ):
+        set_fault(pipe, now, fault)
+        pipe.feed(now, Data((HEAD if now == 0 else b"") + stream[place:until]))
+    out = out_of(pipe, 9.0)
+    if (start, end) == (0, len(stream)):
+        assert out == HEAD + PING
+    else:
+        # the ping may have overtaken the fragments that were held
+        assert sorted(out) == sorted(HEAD + stream)
+        assert [s.opcode for s in FrameCutter().feed(out) if s.ends and s.opcode != "ping"] == [
+            "text",
+            "continuation",
+            "continuation",
+        ]
+
+
+def test_a_message_too_large_to_be_held_passes() -> None:
+    pipe = pipe_with(DropFrames(opcodes=("binary",)))
+    large = b"\x82\xff" + (6_000_000).to_bytes(8, "big") + bytes(4 + 6_000_000)
+    out = b""
+    for n in range(0, len(HEAD + large), 65536):
+        assert not pipe.full
+        pipe.feed(0.0, Data((HEAD + large)[n : n + 65536]))
+        out += out_of(pipe, 0.0)
+    assert out == HEAD + large
+    pipe.feed(0.0, Data(OTHER[0] + OTHER[1]))
+    assert out_of(pipe, 0.0) == b""
+
+
+def test_all_fragments_of_a_message_are_delayed() -> None:
+    pipe = pipe_with(DelayFrames(opcodes=("text",), delay="2s"))
+    pipe.feed(0.0, Data(HEAD))
+    for now, part in enumerate(MESSAGE):
+        pipe.feed(float(now), Data(part))
+    times = [round(timed.at_s, 6) for timed in pipe.advance(9.0)]
+    assert times == [0.0, 2.0, 2.0, 4.0, 5.0]
 
 
 @pytest.mark.parametrize(
