@@ -11,7 +11,7 @@ from __future__ import annotations
 import site
 import sys
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -24,9 +24,10 @@ T = TypeVar("T")
 _FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple(str(Path(row).resolve()) for row in (*_FOLDERS, site.getusersitepackages()))
 _OURS = "chaos"
-# the modules of the last run, and the names of those that stay
+# modules of the last run, in case that they cannot be imported again; once they were, they are kept no more
 _last: dict[str, ModuleType] = {}
-_staying: set[str] = set()
+_renewable: set[str] = set()
+_staying: set[str] = set()  # those that cannot
 
 
 @contextmanager
@@ -42,11 +43,10 @@ def modules_anew(uses: Iterable[str]) -> Iterator[None]:
             for name, module in list(sys.modules.items())
             if name not in before and name not in _staying and _is_subjects(name, module, own)
         }
-        if found:
-            _last.clear()
         for name, module in found.items():
             del sys.modules[name]
-            _last[name] = module
+            if name not in _renewable:
+                _last[name] = module
 
 
 def import_anew(load: Callable[[], T]) -> T:
@@ -56,18 +56,25 @@ def import_anew(load: Callable[[], T]) -> T:
         SubjectNotFound: as `load` does, where it has not been loaded before.
     """
     try:
-        return load()
+        loaded = load()
     except SubjectNotFound:
         if not _last:
             raise
-        _restore(_last)
-        return load()
-
-
-def _restore(modules: Mapping[str, ModuleType]) -> None:
-    sys.modules.update(modules)
-    _staying.update(modules)
-    _last.clear()
+        sys.modules.update(_last)
+        try:
+            loaded = load()
+        except SubjectNotFound:
+            for name in _last:
+                del sys.modules[name]
+            raise
+        _staying.update(_last)
+        _last.clear()
+        return loaded
+    again = _last.keys() & sys.modules.keys()
+    _renewable.update(again)
+    for name in again:
+        del _last[name]
+    return loaded
 
 
 def _is_subjects(name: str, module: ModuleType, own: set[str]) -> bool:
