@@ -27,7 +27,7 @@ from chaos.running.job import Job, make_job
 from chaos.running.log import folder_name
 from chaos.running.pool.suite import Account, Suite, default_slots, run_suite
 from chaos.running.result import USAGE
-from chaos.scenario.load import load_text
+from chaos.scenario.load import load_text, load_with_warnings
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.read import BYTES_MAX
 from chaos.scenario.trace_files import ReadFile
@@ -61,6 +61,16 @@ def load_scenarios(path: Path, *, display: str | None = None) -> tuple[Scenario,
     the file, and UsageError when it cannot be read.
     """
     shown = display if display is not None else str(path)
+    return load_text(_text_of(path, shown), shown, read_file=reader_in(path.parent), is_judged=True)
+
+
+def warnings_of(path: Path) -> tuple[Mistake, ...]:
+    """Return what in a valid file cannot work, each with its place. Raises as `load_scenarios` does."""
+    shown = str(path)
+    return load_with_warnings(_text_of(path, shown), shown, read_file=reader_in(path.parent))[1]
+
+
+def _text_of(path: Path, shown: str) -> bytes:
     try:
         text = _read_file(path)
     except OSError as error:
@@ -68,7 +78,7 @@ def load_scenarios(path: Path, *, display: str | None = None) -> tuple[Scenario,
     if len(text) > BYTES_MAX:
         mistake = Mistake(shown, 1, 1, "the file is too large", None, "at most 1 MiB")
         raise InvalidScenario((mistake,))
-    return load_text(text, shown, read_file=reader_in(path.parent), is_judged=True)
+    return text
 
 
 def reader_in(folder: Path) -> ReadFile:

@@ -46,6 +46,7 @@ from chaos.scenario.read import BYTES_MAX, DEPTH_MAX, NODES_MAX
 from chaos.scenario.rules import WHOLE_RUN_CHECKS
 from chaos.scenario.schema import what_of
 from chaos.scenario.variables import CELLS_MAX
+from chaos.scenario.warnings import WARNINGS
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import CHECKS
 from chaos.vocabulary.faults import FAULTS
@@ -322,9 +323,33 @@ def presets_page() -> str:
     )
 
 
+def warnings_page() -> str:
+    """Return the page of what `validate` warns of."""
+    rows = tuple(
+        (rule.__name__.removeprefix("warn_of_"), " ".join((rule.__doc__ or "").split()))
+        for rule in WARNINGS
+    )
+    return "\n".join(
+        [
+            "# Warnings\n",
+            _GENERATED,
+            _WARNINGS_INTRODUCTION,
+            markdown_table(Table(headers=("rule", "warns of"), rows=rows)),
+        ]
+    )
+
+
+_WARNINGS_INTRODUCTION = """\
+A scenario may be valid and still cannot work: no run of it can be judged, or a subject that is right fails now and
+then. `trio-chaos validate` tells of that as `file:line:column: warning: …`; with `--warnings-as-errors` it then exits
+with 254. It goes by the figures of the file alone, and is silent where the conduct of a subject of one's own decides.
+A `run` says nothing of it, unless it ends INCONCLUSIVE.
+"""
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "scenario.md": scenario_page,
     "faults.md": faults_page,
     "checks.md": checks_page,
     "presets.md": presets_page,
+    "warnings.md": warnings_page,
 }

@@ -138,9 +138,21 @@ def _run(
         for line in not_applicable_lines(verdicts):
             click.echo(line)
         click.echo(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
+        _tell_warnings(verdicts)
     if done.interrupted:
         return values.interrupted()
     return exit_code(verdicts)
+
+
+def _tell_warnings(verdicts: Sequence[Verdict]) -> None:
+    """Say what cannot work in the files of scenarios that could not be judged: it may be why."""
+    from chaos.api import warnings_of
+    from chaos.checks.verdict import Outcome
+
+    unsure = [row for row in verdicts if row.outcome is Outcome.INCONCLUSIVE and row.path]
+    for path in dict.fromkeys(row.path for row in unsure):
+        for warning in warnings_of(Path(path)):
+            click.echo(values.warning_line(warning))
 
 
 def _write_reports(

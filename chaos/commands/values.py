@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from chaos.errors import EXIT_INTERRUPTED
+from chaos.errors import EXIT_INTERRUPTED, Mistake
 
 PATH = click.Path(path_type=Path)
 
@@ -86,3 +87,8 @@ def interrupted() -> int:
     """Say that a command was interrupted, and return its exit code."""
     click.echo("interrupted; the results above are what there is", err=True)
     return EXIT_INTERRUPTED
+
+
+def warning_line(warning: Mistake) -> str:
+    """Return a warning about a file as it is printed."""
+    return str(replace(warning, message=f"warning: {warning.message}"))

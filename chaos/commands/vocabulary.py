@@ -21,19 +21,29 @@ _PARAMETER = re.compile(r"; (?=\w+ \()")
 @click.command()
 @values.paths
 @values.recursive
-def validate(paths: tuple[Path, ...], recursive: bool) -> int:
-    """Judge scenario files without running anything of them."""
-    from chaos.api import find_files, read_all
+@click.option("--warnings-as-errors", is_flag=True, help="Exit with 254 when there is a warning.")
+def validate(paths: tuple[Path, ...], recursive: bool, warnings_as_errors: bool) -> int:
+    """Judge scenario files without running anything of them.
+
+    A warning tells of what is valid and cannot work, such as a bound below what the scenario's own settings allow.
+    """
+    from chaos.api import find_files, read_all, warnings_of
 
     files = find_files(paths, recursive)
     scenarios, mistakes = read_all(files)
+    wrong = {mistake.path for mistake in mistakes}
+    warnings = [row for file in files if str(file) not in wrong for row in warnings_of(file)]
     for mistake in mistakes:
         click.echo(str(mistake))
-    wrong = len({mistake.path for mistake in mistakes})
+    for warning in warnings:
+        click.echo(values.warning_line(warning))
+    is_good = not mistakes and not (warnings and warnings_as_errors)
+    told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
     click.echo(
-        f"{len(files) - wrong} valid, {wrong} invalid; {len(scenarios)} scenarios", err=bool(wrong)
+        f"{len(files) - len(wrong)} valid, {len(wrong)} invalid{told}; {len(scenarios)} scenarios",
+        err=not is_good,
     )
-    return EXIT_INVALID if mistakes else EXIT_PASSED
+    return EXIT_PASSED if is_good else EXIT_INVALID
 
 
 @click.command()

@@ -11,7 +11,7 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -34,10 +34,12 @@ from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reas
 from chaos.running.run import STOP_S, Run
 from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
+from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subjects.host import describe_error
 from chaos.subjects.load import fit_workload, load, load_name
-from chaos.trace import Event, Trace, dump_trace
+from chaos.subjects.modules import import_anew, modules_anew
+from chaos.trace import Event, Side, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
 
 See = Callable[[Event], None]
@@ -160,14 +162,30 @@ def run_trace(
     """
     scenario = job.cast()
     raise_descriptors(scenario.client.count)
+    uses: dict[Side, str] = {
+        "server": scenario.server.use or "reference",
+        "client": scenario.client.use or "reference",
+    }
+    with modules_anew(uses.values()):
+        gc.collect()
+        # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
+        # belongs to the run, from the modules of its subjects to the variables of functions, is made after this, or
+        # a sweep would fill the memory.
+        gc.freeze()
+        return _run_scenario(job, scenario, uses, see, parent)
+
+
+def _run_scenario(
+    job: Job, scenario: Scenario, uses: Mapping[Side, str], see: See | None, parent: Parent | None
+) -> tuple[Verdict, Trace]:
     base = Path(scenario.path).parent if scenario.path else None
-    server = load(scenario.server.use or "reference", "server", base=base)
-    client = load(scenario.client.use or "reference", "client", base=base)
+    server, client = import_anew(
+        lambda: (
+            load(uses["server"], "server", base=base),
+            load(uses["client"], "client", base=base),
+        )
+    )
     scenario, notes = fit_workload(scenario, server, client)
-    gc.collect()
-    # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
-    # belongs to the run, down to the variables of functions, is made after this, or a sweep would fill the memory.
-    gc.freeze()
     world = World() if job.network == "simulated" else None
     run = Run(
         plan=make_plan(scenario, job.seed),

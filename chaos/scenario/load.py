@@ -21,6 +21,7 @@ from chaos.scenario.rules import Problem
 from chaos.scenario.settings import parse_settings, unknown_key
 from chaos.scenario.trace_files import ReadFile, no_file, read_traces
 from chaos.scenario.variables import Cell, fill, read_cells
+from chaos.scenario.warnings import find_warnings
 from chaos.vocabulary.base import Settings
 
 _SECTIONS = ("server", "client", "workload", "timeline", "expect")
@@ -40,6 +41,22 @@ def load_text(
     `read_file` reads the files that it names; by default there are none. With `is_judged` it must expect something:
     what is only played need not. Raises InvalidScenario with every mistake in it.
     """
+    return _load(text, path, read_file, is_judged=is_judged)[0]
+
+
+def load_with_warnings(
+    text: str | bytes, path: str, *, read_file: ReadFile = no_file
+) -> tuple[tuple[Scenario, ...], tuple[Mistake, ...]]:
+    """Return the scenarios of a text that is to be judged, and what in it is valid and cannot work.
+
+    Raises InvalidScenario as `load_text` does.
+    """
+    return _load(text, path, read_file, is_judged=True)
+
+
+def _load(
+    text: str | bytes, path: str, read_file: ReadFile, *, is_judged: bool
+) -> tuple[tuple[Scenario, ...], tuple[Mistake, ...]]:
     root = read_text(text, path)
     mistakes = Mistakes(path)
     if not isinstance(root, Mapping):
@@ -52,11 +69,21 @@ def load_text(
     if is_judged:
         _require_expectations(root, mistakes)
     cells = read_cells(root, mistakes)
-    loaded = [_load_cell(root, cell, path, read_file) for cell in cells]
-    found = _merge_mistakes(mistakes.sorted(), cells, [mine for _, mine in loaded])
+    loaded = [_load_cell(root, cell, path, read_file, warn=is_judged) for cell in cells]
+    found = _merge_mistakes(mistakes.sorted(), cells, [row.mistakes for row in loaded])
     if found:
         raise InvalidScenario(found)
-    return tuple(scenario for scenario, _ in loaded if scenario is not None)
+    warnings = _merge_mistakes((), cells, [row.warnings for row in loaded])
+    return tuple(row.scenario for row in loaded if row.scenario is not None), warnings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoadedCell:
+    """What became of one cell: its scenario unless there are mistakes, and then its warnings."""
+
+    scenario: Scenario | None = None
+    mistakes: tuple[Mistake, ...] = ()
+    warnings: tuple[Mistake, ...] = ()
 
 
 def _require_expectations(root: Mapping, mistakes: Mistakes) -> None:
@@ -101,8 +128,8 @@ class _Parts:
 
 
 def _load_cell(
-    root: Mapping, cell: Cell, path: str, read_file: ReadFile
-) -> tuple[Scenario | None, tuple[Mistake, ...]]:
+    root: Mapping, cell: Cell, path: str, read_file: ReadFile, *, warn: bool
+) -> _LoadedCell:
     mistakes = Mistakes(path)
     values = {
         key: value
@@ -114,12 +141,17 @@ def _load_cell(
         values["paths"] = read_traces(values["paths"], read_file, mistakes)
     parts = _parse(replace(root, values=values), cell, path, mistakes)
     if parts is None:
-        return None, mistakes.sorted()
+        return _LoadedCell(mistakes=mistakes.sorted())
     broken = [parsed for parsed in parts.entries if parsed.value is None]
     names = frozenset(parsed.name for parsed in broken if parsed.name is not None)
     for problem in find_problems(parts.scenario, wrong=parts.wrong, broken_names=names):
         _note_problem(problem, parts, mistakes)
-    return None if len(mistakes) else parts.scenario, mistakes.sorted()
+    if len(mistakes):
+        return _LoadedCell(mistakes=mistakes.sorted())
+    warnings = Mistakes(path)
+    for problem in find_warnings(parts.scenario) if warn else ():
+        _note_problem(problem, parts, warnings)
+    return _LoadedCell(scenario=parts.scenario, warnings=warnings.sorted())
 
 
 def _parse(root: Mapping, cell: Cell, path: str, mistakes: Mistakes) -> _Parts | None:

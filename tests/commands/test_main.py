@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_INVALID, EXIT_PASSED
+from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INVALID, EXIT_PASSED
 from chaos.trace import FORMAT_VERSION, Header, dump_header
 
 VALID = """\
@@ -87,6 +87,44 @@ def test_validate_judges_files_without_importing_their_subjects(
     (tmp_path / "a.yaml").write_text(VALID + "client: {use: 'bomb.py:client'}\n")
     assert call("validate", tmp_path) == EXIT_PASSED, capsys.readouterr().out
     assert "1 valid, 0 invalid" in capsys.readouterr().out
+
+
+EARLY = VALID.replace("steady_state: none", "timeline: [{at: 500ms, fault: reset}]")
+
+
+def test_validate_warns_of_what_cannot_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text(EARLY)
+    line = EARLY.splitlines().index("timeline: [{at: 500ms, fault: reset}]") + 1
+    assert call("validate", tmp_path) == EXIT_PASSED
+    said = capsys.readouterr().out
+    assert f"{file}:{line}:17: warning: " in said
+    assert "1 valid, 0 invalid, 1 warning" in said
+    assert call("validate", tmp_path, "--warnings-as-errors") == EXIT_INVALID
+    file.write_text(VALID)
+    assert call("validate", tmp_path, "--warnings-as-errors") == EXIT_PASSED
+
+
+@pytest.mark.slow
+def test_a_run_tells_a_warning_only_where_it_could_not_judge(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, timeline, warns in (("a", EARLY, True), ("b", VALID, False)):
+        file = tmp_path / f"{name}.yaml"
+        file.write_text(timeline)
+        code = call("run", file, "--network", "simulated")
+        assert code == (EXIT_INCONCLUSIVE if warns else EXIT_PASSED)
+        assert ("warning: " in capsys.readouterr().out) == warns
+
+
+def test_a_file_that_expects_nothing_is_invalid(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.yaml").write_text("version: 1\nname: a\nduration: 3s\n")
+    assert call("validate", tmp_path) == call("run", tmp_path) == EXIT_INVALID
+    assert "a.yaml:1:1: the scenario expects nothing" in capsys.readouterr().out
 
 
 def test_schema_is_json(capsys: pytest.CaptureFixture[str]) -> None:

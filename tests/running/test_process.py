@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
 from chaos.running import process
-from chaos.running.job import make_job
+from chaos.running.job import Job, make_job
 from chaos.running.run import Run
 from chaos.scenario.load import load_text
 from chaos.scenario.model import Scenario
@@ -97,3 +98,23 @@ def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
     monkeypatch.undo()
     (row,) = process.run_seeds(make_job(scenario, network="simulated", seed=1))
     assert row.outcome is Outcome.PASS
+
+
+def test_each_seed_of_a_sweep_has_the_subjects_globals_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "mine.py").write_text(
+        "from urllib.parse import urlsplit\nimport trio\nRUNS = []\n"
+        "async def client(url):\n"
+        "    RUNS.append(url)\n"
+        "    assert len(RUNS) == 1, 'of the run before'\n"
+        "    async with await trio.open_tcp_stream(urlsplit(url).hostname, urlsplit(url).port):\n"
+        "        await trio.sleep_forever()\n"
+    )
+    text = SCENARIO.replace("no_leaks", "no_leaks: {by: server}") + (
+        "steady_state: none\nclient: {use: 'mine.py:client'}\n"
+    )
+    scenario = load_text(text, str(tmp_path / "quiet.yaml"))[0]
+    job = Job(scenario=scenario, network="simulated", seeds=(1, 2, 3))
+    assert [row.reason for row in process.run_seeds(job) if row.outcome is not Outcome.PASS] == []

@@ -13,7 +13,6 @@ import socket as stdlib_socket
 import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self, TypeVar
 
@@ -27,16 +26,13 @@ from chaos.networks.simulated.handshake import Handshake
 from chaos.networks.simulated.hosts import LOOPBACK
 from chaos.networks.simulated.linux import SocketOptions, os_error
 from chaos.networks.simulated.states import TcpState
+from chaos.networks.simulated.waiter import Waiter
 from chaos.networks.simulated.world import ANY, Address, World, is_address, normalise_host
 
 BACKLOG_MAX = 4096
 _MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enumeration is slow
 
 Result = TypeVar("Result")
-
-
-def _never() -> bool:
-    return False
 
 
 def _waker_of(sock: SimulatedSocket) -> Callable[[], None]:
@@ -49,34 +45,6 @@ def _waker_of(sock: SimulatedSocket) -> Callable[[], None]:
             found.wake()
 
     return wake
-
-
-@dataclass(eq=False, slots=True)
-class Waiter:
-    """The place where one task at a time waits for a socket, and what it waits for."""
-
-    doing: str
-    task: trio.lowlevel.Task | None = None
-    is_ready: Callable[[], bool] = _never
-
-    async def wait(self, is_ready: Callable[[], bool]) -> None:
-        """Wait until woken. Raises trio.BusyResourceError if another task waits here."""
-        if self.task is not None:
-            raise trio.BusyResourceError(f"another task is already {self.doing} this socket")
-        self.task, self.is_ready = trio.lowlevel.current_task(), is_ready
-        await trio.lowlevel.wait_task_rescheduled(self._abort)
-
-    def _abort(self, _: Any) -> trio.lowlevel.Abort:
-        self.task, self.is_ready = None, _never
-        return trio.lowlevel.Abort.SUCCEEDED
-
-    def wake(self) -> None:
-        """Wake the task that waits, if there is one."""
-        task = self.task
-        if task is not None:
-            # what it waited for leads to the socket and from there back here: a cycle, which this ends
-            self.task, self.is_ready = None, _never
-            trio.lowlevel.reschedule(task)
 
 
 class SimulatedSocket(trio.socket.SocketType):
