@@ -44,9 +44,10 @@ class PiecesClient(Client):
 
 
 async def byte_by_byte(wire: Wire, data: bytes) -> None:
-    """Send each byte by itself."""
-    for index in range(len(data)):
-        await wire.send_bytes(data[index : index + 1])
+    """Send the first 16 bytes and the last 4 each by itself: where a head or a frame can be cut badly."""
+    singles = [data[index : index + 1] for index in range(len(data))]
+    for piece in (*singles[:16], data[16:-4], *singles[-4:]):
+        await wire.send_bytes(piece)
         await trio.sleep(0.0005)
 
 

@@ -429,6 +429,9 @@ class IgnoresBoth(Client):
 class AuthStorm(Client):
     """Wrong: each 401 is answered at once with new credentials, for ever."""
 
+    def is_final(self) -> bool:
+        return self.status != 401 and super().is_final()
+
     def delay_s(self, lived_s: float) -> float | None:
         found = super().delay_s(lived_s)
         return 0.02 if self.status == 401 else found
