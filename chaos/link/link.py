@@ -121,11 +121,17 @@ class ClientLink:
             self._listen()
         self._replace_stages()
 
-    def reset(self, key: Key, side: Side | Literal["both"] = "both") -> None:
-        """Send an RST on every live connection now, to one side or to both; it is felt under this key."""
-        for relay in list(self._relays.values()):
-            relay.transcript.felt("downstream", key, "sent an RST")
-            relay.reset(side)
+    def reset(
+        self, key: Key, side: Side | Literal["both"] = "both", *, toxicity: float = 1.0
+    ) -> None:
+        """Send an RST on every live connection now, to one side or to both; it is felt under this key.
+
+        `toxicity` is the share of the connections that get one.
+        """
+        for number, relay in list(self._relays.items()):
+            if self._is_selected(number, key, toxicity):
+                relay.transcript.felt("downstream", key, "sent an RST")
+                relay.reset(side)
 
     def _replace_stages(self) -> None:
         for relay in list(self._relays.values()):
@@ -140,9 +146,18 @@ class ClientLink:
                     stages[stream].append(stage)
         return stages
 
-    def _in_force(self) -> Iterator[tuple[Key, Word]]:
+    def _in_force(self, number: int) -> Iterator[tuple[Key, Word]]:
+        """Yield what acts on the connection of this number as a whole, with its key."""
         for key, (stage, _) in self._active.items():
-            yield key, stage.settings
+            if self._is_selected(number, key, stage.toxicity):
+                yield key, stage.settings
+
+    def _is_selected(self, number: int, key: Key, toxicity: float) -> bool:
+        """Whether a fault that acts on a share of the connections acts on this one."""
+        if toxicity >= 1:
+            return True
+        draws = generator(self._seed, "link", self._journal.client, number, "entrance", key)
+        return draws.random() < toxicity
 
     # connections
 
@@ -155,7 +170,9 @@ class ClientLink:
         client = end_of(stream) if tls is None else TlsEnd(tls)
         transcript = Transcript(self._journal, number)
         transcript.tell("attempt", port=client.port)
-        entrance = Entrance(client=client, faults=self._in_force, transcript=transcript)
+        entrance = Entrance(
+            client=client, faults=partial(self._in_force, number), transcript=transcript
+        )
         try:
             await entrance.hold_back()
             if tls is None or await _shake_hands(tls):

@@ -83,7 +83,8 @@ async def apply_step(link: ClientLink, plan: Plan, step: Step) -> None:
         link.remove(step.entry)
     else:
         assert isinstance(settings, Reset), f"{settings} is not an instant fault of a link"
-        link.reset(step.entry, settings.side)
+        toxicity = plan.scenario.timeline[step.entry].toxicity
+        link.reset(step.entry, settings.side, toxicity=toxicity)
 
 
 def affected(plan: Plan, step: Step) -> Sequence[int]:

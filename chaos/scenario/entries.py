@@ -55,7 +55,8 @@ def entry_keys(kind: Kind, word: str) -> list[str]:
     if kind == "action":
         return [*keys, "by", *keys_of(model)]
     keys += ["stream"] if model.directed else []
-    keys += [] if model.on_path else ["toxicity"]
+    # a port that refuses does so to whoever comes
+    keys += [] if model.on_path or model.refuses else ["toxicity"]
     return [*keys, *keys_of(model)]
 
 
@@ -155,6 +156,7 @@ def _key_hint(key: str, kind: Kind, word: str) -> str | None:
         "attributes": f"parameters of {_ARTICLES[kind]} beside `{kind}`, not nested",
         "for": f"no window: `{word}` acts at one moment",
         "stream": f"no stream: `{word}` acts on whole connections" if kind == "fault" else None,
+        "toxicity": f"no `toxicity`: `{word}` cannot be limited to a share of the connections",
         "by": f"no `by`: it is for actions, and `{word}` is {_ARTICLES[kind]}",
     }
     return hints.get(key)

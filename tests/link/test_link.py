@@ -371,6 +371,27 @@ async def test_a_toxic_of_toxicity_0_touches_no_connection() -> None:
         assert await stream.receive_some() == b"y"
 
 
+async def test_a_reset_of_toxicity_0_touches_no_connection() -> None:
+    async with world(echo, {"word": "reset", "toxicity": 0.0}) as here:
+        stream = await here.connect()
+        await here.apply(0)
+        await stream.send_all(b"x")
+        assert await stream.receive_some() == b"x"
+
+
+async def test_a_rejection_meets_the_share_of_the_connections_that_it_is_for() -> None:
+    entry = {"word": "reject_upgrade", "parameters": {"status": 503}, "toxicity": 0.5}
+    async with world(echo, entry) as here:
+        await here.apply(0)
+        answers = []
+        for _ in range(20):
+            async with await here.connect() as stream:
+                await stream.send_all(b"GET / HTTP/1.1\r\n\r\n")
+                answers.append(bytes(await stream.receive_some())[:12])
+        assert set(answers) == {b"HTTP/1.1 503", b"GET / HTTP/1"}
+        assert 3 <= answers.count(b"HTTP/1.1 503") <= 17
+
+
 async def test_many_connections_come_and_go_without_a_socket_left() -> None:
     async with world(echo) as here:
         for _ in range(50):
