@@ -17,7 +17,7 @@ class Reaction(Enum):
 
     NOW = "now"  # one attempt at once, then backoff
     BACKOFF = "backoff"  # exponential, with jitter
-    LONG = "long"  # backoff that starts at its maximum
+    LONG = "long"  # backoff that starts at its maximum, or the ordinary one from its first step; nothing shorter
     AUTH = "auth"  # refresh credentials once, then retry; a second time: never
     NEVER = "never"  # stop and report
 
