@@ -164,7 +164,7 @@ def _attempts_instead(
     """Return when the client made attempts that can stand for this connection.
 
     An attempt that follows the end of another connection or attempt stands for that one. Of those left, as many as
-    the client had beside this one may stand for these.
+    the client still had beside this one may stand for these.
     """
     own = next(
         (slot for slot in context.slots_of(connection.client) if connection in slot), [connection]
@@ -172,8 +172,12 @@ def _attempts_instead(
     place = own.index(connection)
     following = [later.attempt_s for later in own[place + 1 : place + 2]]
     firsts = [slot[0].attempt_s for slot in context.slots_of(connection.client)]
-    rivals = len(_rivals(context, connection, since_s))
-    return following + sorted(at_s for at_s in firsts if at_s > since_s)[rivals:]
+    rivals = _rivals(context, connection, since_s)
+    return following + [
+        at_s
+        for place, at_s in enumerate(sorted(at_s for at_s in firsts if at_s > since_s))
+        if place >= sum(rival.over_s() > at_s for rival in rivals)
+    ]
 
 
 def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | None:

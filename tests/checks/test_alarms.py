@@ -153,3 +153,90 @@ def test_answering_an_attempt_that_the_client_had_given_up_is_no_alarm(
     made.end(client_ends_at_s, "fin", 2, "client").add(29, "open", client=1, connection=2)
     made.end(30, "fin", 2, "server")
     assert made.result("no_false_alarm")[0] == outcome
+
+
+@pytest.mark.parametrize(("number", "outcome"), [(None, "FAIL"), (1, "PASS"), (2, "FAIL")])
+def test_only_the_connection_that_an_entry_touched_is_excused(
+    story, entry, expect, number, outcome
+):
+    idle = entry("idle_timeout", at="3s", parameters={"after": "300s"}, name="box")
+    made = story(timeline=[idle], expect=[expect("no_false_alarm")]).connect(1).steady().apply(3)
+    if number is not None:
+        made.felt(8, number=number)
+    made.close(10, by="client", code=4900)
+    assert made.result("no_false_alarm")[0] == outcome
+
+
+@pytest.fixture
+def heart(story, entry, expect):
+    """The server pings each 5 s and gives up at 23 s; `answers` are the client's pongs."""
+
+    def make(*answers, by="both", **pong):
+        made = story(
+            timeline=[entry("noop", "toxic", at="3s")], expect=[expect("no_false_alarm", by=by)]
+        )
+        made.connect(1).steady().apply(3)
+        for at_s in (5, 10, 15, 20):
+            made.frame(at_s, by="server", opcode="ping")
+        for at_s in answers:
+            made.frame(at_s, by="client", opcode="pong", **pong)
+        return made.close(23, by="server", code=1011).finding("no_false_alarm")
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("answers", "pong", "culprit"),
+    [
+        ((), {}, "client"),  # RFC 6455 §5.5.2
+        ((5.1, 10.1, 15.1), {}, "client"),
+        ((5.1, 10.1, 15.1, 20.1), {"unsolicited": True}, "client"),  # §5.5.3
+        ((5.1, 10.1, 15.1, 20.1), {}, "server"),
+        ((20.1,), {}, "server"),  # the newest ping only: that is allowed
+        ((5.1, 10.1, 15.1, 21.0), {}, "server"),
+    ],
+)
+def test_who_leaves_a_ping_unanswered_is_to_blame(heart, answers, pong, culprit):
+    finding = heart(*answers, **pong)
+    assert (finding.outcome.value, finding.culprit) == ("FAIL", culprit)
+
+
+def test_by_says_whose_faults_count(heart):
+    assert heart(by="server").outcome.value == "PASS"
+    assert heart(by="client").outcome.value == "FAIL"
+    answers = (5.1, 10.1, 15.1, 20.1)
+    assert heart(*answers, by="client").outcome.value == "PASS"
+
+
+@pytest.mark.parametrize(("last_s", "culprit"), [(15, "client"), (22, "server")])
+def test_a_heartbeat_of_messages_that_is_late_is_its_senders_fault(story, expect, last_s, culprit):
+    made = story(expect=[expect("no_false_alarm")]).connect(1).steady()
+    for at_s in (5, 10, 15, 20, 22):
+        if at_s <= last_s:
+            made.frame(at_s, by="client", opcode="text")
+    finding = made.close(26, by="server", code=4009).finding("no_false_alarm")
+    assert (finding.outcome.value, finding.culprit) == ("FAIL", culprit)
+
+
+@pytest.mark.parametrize(
+    ("at_s", "code", "culprit"), [(10.1, 1002, "server"), (20, 1002, None), (10.1, 4000, None)]
+)
+def test_who_sends_what_is_no_websocket_is_to_blame(story, expect, at_s, code, culprit):
+    made = story(expect=[expect("no_false_alarm")]).connect(1).steady()
+    made.add(
+        10, "undecoded", client=1, connection=1, stream="downstream", side="server",
+        why="a reserved bit", at_byte=200, byte=0xF1,
+    )  # fmt: skip
+    finding = made.close(at_s, by="client", code=code).finding("no_false_alarm")
+    if culprit is None:
+        assert finding.outcome.value == "INCONCLUSIVE"
+    else:
+        assert (finding.outcome.value, finding.culprit) == ("FAIL", culprit)
+
+
+def test_an_action_speaks_of_the_connections_that_are_open_then(story, entry, expect):
+    row = entry("close", "action", at="20s", by="client")
+    made = story(timeline=[row], expect=[expect("no_false_alarm")]).connect(1).steady().apply(20)
+    made.close(20, by="client").close(20.1).end(20.2, "fin", 1, "client").connect(20.5, 2)
+    assert made.result("no_false_alarm")[0] == "PASS"
+    assert made.close(21, 2, by="client").result("no_false_alarm")[0] == "FAIL"

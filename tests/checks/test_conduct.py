@@ -177,3 +177,37 @@ def test_without_a_refusal_there_is_no_conduct_to_judge(refusal):
 def test_a_client_that_stays_away_longer_than_asked_passes(refusal):
     made = refusal(retry_after=True).rejected(20, 2, 429, retry_after_s=5)
     assert made.result("handshake") == ("PASS", 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("second_s", "ends_s", "outcome"),
+    [(10, 15, "FAIL"), (15.2, 20, "INCONCLUSIVE"), (14.8, 20, "INCONCLUSIVE")],
+)
+def test_attempts_that_hang_side_by_side_are_two_connections(
+    story, expect, second_s, ends_s, outcome
+):
+    """RFC 6455 §4.1: one connection in a CONNECTING state at a time; the grace is 0.5 s."""
+    made = story(expect=[expect("single_connection")], steady_state="none")
+    for number, at_s in ((1, 5.0), (2, second_s)):
+        made.add(at_s, "attempt", client=1, connection=number, port=1)
+        made.add(at_s, "dialed", client=1, connection=number)
+    made.end(15, "fin", 1, "client").end(ends_s, "fin", 2, "client")
+    result = made.result("single_connection")[0]
+    assert (result == "FAIL") == (outcome == "FAIL")
+
+
+@pytest.mark.parametrize(("for_s", "wrong"), [(9, False), (12, True)])
+def test_an_attempt_beside_an_open_connection_may_take_as_long_as_one_may(
+    story, expect, for_s, wrong
+):
+    made = story(expect=[expect("single_connection")]).connect(1).steady()
+    made.add(20, "attempt", client=1, connection=2, port=1)
+    made.add(20, "dialed", client=1, connection=2).end(20 + for_s, "fin", 2, "client")
+    assert (made.result("single_connection")[0] == "FAIL") is wrong
+
+
+def test_a_refusal_that_ends_the_client_with_an_error_fails(refusal):
+    made = refusal().rejected(20, 2, 403)
+    made.add(21, "subject_exit", subject="client", client=1, error="ValueError: x")
+    finding = made.finding("handshake")
+    assert (finding.outcome.value, finding.culprit) == ("FAIL", "client")

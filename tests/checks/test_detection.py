@@ -165,3 +165,26 @@ def test_a_peer_that_is_told_by_the_network_need_not_find_out(outage):
     made = outage().felt(38.2).end(44, "rst", 1, "client", by="server")
     finding = made.finding("detects_dead_peer")
     assert figures(finding)[:3] == ("PASS", 1, 6)
+
+
+@pytest.mark.parametrize(("stand_in", "outcome"), [(True, "PASS"), (False, "FAIL")])
+def test_the_attempts_of_a_spare_connection_are_no_sign(story, entry, expect, stand_in, outcome):
+    hole = entry("blackhole", at="20s", name="hole", **{"for": "40s"})
+    made = story(timeline=[hole], expect=[expect("detects_dead_peer", during="hole", within="8s")])
+    made.connect(1, 1).connect(1.1, 2).steady().apply(20).felt(20.1, 0, 1).felt(20.1, 0, 2)
+    # the spare notices, and tries again and again
+    made.end(25, "fin", 2, "client")
+    for number, at_s in ((3, 26), (4, 30), (5, 34)):
+        made.add(at_s, "attempt", client=1, connection=number, port=1)
+        made.end(at_s + 2, "fin", number, "client")
+    if stand_in:
+        made.add(27, "attempt", client=1, connection=6, port=1)
+    assert made.apply(60, change="off").result("detects_dead_peer")[0] == outcome
+
+
+def test_a_state_that_was_told_of_the_living_connection_is_no_sign(outage):
+    made = outage().felt(38.2)
+    made.add(40, "state", subject="client", client=1, state="connecting")
+    assert made.result("detects_dead_peer")[0] == "PASS"
+    made.add(30, "state", subject="client", client=1, state="connecting")
+    assert made.result("detects_dead_peer")[0] == "FAIL"

@@ -289,3 +289,64 @@ def test_an_expectation_that_could_mean_two_entries_is_inconclusive(run, entry, 
     )
     assert finding.outcome is Outcome.INCONCLUSIVE
     assert "`cut`, `again`" in finding.reason
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "outcome"),
+    [
+        (4000, None, Outcome.PASS),  # the policy says never
+        (4401, None, Outcome.PASS),  # new credentials, and it has none
+        (1012, None, Outcome.FAIL),  # come back
+        (4000, "KeyError: 'reason'", Outcome.FAIL),
+    ],
+)
+def test_a_client_may_leave_after_what_its_policy_calls_final(run, code, error, outcome):
+    made = run(expects=[{"check": "never_sends_before_open"}]).steady()
+    made.close(50, 2, code=code).end(50.1, "fin", 2, "client")
+    made.add(50.2, "subject_exit", subject="client", client=1, error=error)
+    found = guard(made.verdict(), "subject_alive")
+    assert (found.outcome, found.culprit) == (
+        outcome,
+        "client" if outcome is Outcome.FAIL else "",
+    )
+
+
+def test_a_crash_excuses_the_end_that_it_caused_and_no_later_one(story, entry, expect):
+    row = entry("restart", "action", at="20s", by="client", parameters={}, **{"for": "1s"})
+    made = story(timeline=[row], expect=[expect("never_sends_before_open")]).connect(1).steady()
+    made.apply(20).apply(21, change="off").end(20, "rst", 1, "client")
+    made.add(20, "subject_exit", subject="client", client=1)
+    assert guard(made.verdict(), "subject_alive").outcome is Outcome.PASS
+    made.add(50, "subject_exit", subject="client", client=1, error="KeyError: x")
+    assert guard(made.verdict(), "subject_alive").outcome is Outcome.FAIL
+
+
+def test_frames_that_could_not_be_decoded_put_checks_of_frames_in_doubt(run):
+    rows = [
+        {"check": "single_connection"},
+        {"check": "single_handler"},
+        {"check": "availability", "parameters": {"at_least": 0.1}},
+    ]
+    made = run(expects=rows).steady()
+    outcomes = [finding.outcome for finding in made.verdict().findings[-3:]]
+    made.add(
+        30,
+        "undecoded",
+        client=1,
+        connection=2,
+        stream="upstream",
+        side="client",
+        why="x",
+        at_byte=9,
+        byte=1,
+    )
+    doubted = [finding.outcome for finding in made.verdict().findings[-3:]]
+    assert (outcomes[0], outcomes[2]) == (Outcome.PASS, Outcome.PASS)
+    assert (doubted[0], doubted[2]) == (Outcome.PASS, Outcome.INCONCLUSIVE)
+
+
+def test_where_no_check_applies_the_scenario_is_skipped_unless_strict(run):
+    made = run(expects=[{"check": "cost", "parameters": {"bytes_per_hour_max": 1}}]).steady()
+    assert made.verdict().outcome is Outcome.SKIPPED
+    strict = judge(made.trace(), strict=True)
+    assert strict.outcome is Outcome.INCONCLUSIVE

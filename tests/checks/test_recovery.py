@@ -139,3 +139,71 @@ def test_too_short_a_rest_of_the_run_says_nothing(story, entry, expect):
 def test_without_a_refusal_there_is_nothing_to_stay_away_from(rejected):
     rejected.events = [e for e in rejected.events if e.get("opcode") != "close"]
     assert rejected.result("never_reconnects") == ("INCONCLUSIVE", 1, 20)
+
+
+@pytest.mark.parametrize(("lived_s", "outcome"), [(0.05, "FAIL"), (0.9, "FAIL"), (1.5, "PASS")])
+def test_a_connection_that_lives_for_a_moment_is_no_recovery(cut, lived_s, outcome):
+    made = cut().connect(32, 2).end(32 + lived_s, "fin", 2, "client")
+    finding = made.finding("reconnects")
+    assert finding.outcome.value == outcome
+    assert finding.culprit == ("client" if outcome == "FAIL" else "")
+
+
+def test_what_the_next_entry_ends_was_a_recovery(story, entry, expect):
+    rows = [entry("reset", at="20s", name="cut"), entry("reset", at="23s", name="again")]
+    made = story(timeline=rows, expect=[expect("reconnects", after="cut", within="5s")])
+    made.connect(1).steady().apply(20).felt(20).end(20, "rst", 1, "client", by="server")
+    made.connect(22.5, 2).apply(23, 1)
+    made.end(23, "rst", 2, "client", by="server")
+    assert made.result("reconnects")[0] == "FAIL"
+    assert made.felt(23, 1, 2).result("reconnects")[0] == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("every", "arrives_s", "outcome"),
+    [("250ms", 32.3, "PASS"), ("250ms", None, "FAIL"), ("5s", None, "PASS")],
+)
+def test_a_message_that_was_due_must_have_passed(story, entry, expect, every, arrives_s, outcome):
+    made = story(
+        timeline=[entry("reset", at="20s", name="cut")],
+        workload=[{"from": "server", "every": every}],
+        expect=[expect("reconnects", after="cut", within="15s")],
+    )
+    made.connect(1).steady().apply(20).felt(20).end(20, "rst", 1, "client", by="server")
+    made.connect(32, 2, frame=False).frame(32.1, 2, opcode="ping")
+    if arrives_s is not None:
+        made.frame(arrives_s, 2)
+    assert made.result("reconnects")[0] == outcome
+
+
+def test_a_run_that_ends_within_the_stable_second_says_nothing(story, entry, expect):
+    made = story(
+        duration="33s",
+        timeline=[entry("reset", at="20s", name="cut")],
+        expect=[expect("reconnects", after="cut", within="12.9s")],
+    )
+    made.connect(1).steady().apply(20).felt(20).end(20, "rst", 1, "client", by="server")
+    made.connect(32.5, 2)
+    assert made.result("reconnects")[0] == "INCONCLUSIVE"
+
+
+def test_a_wrong_answer_of_the_server_is_its_own_fault(cut):
+    made = cut().add(31, "attempt", client=1, connection=2, port=1)
+    made.add(
+        31, "response", client=1, connection=2, stream="downstream", side="client", status=101,
+        wrong="a wrong Sec-WebSocket-Accept (RFC 6455 §4.1)",
+    )  # fmt: skip
+    finding = made.end(31.1, "fin", 2, "client").finding("reconnects")
+    assert (finding.outcome.value, finding.culprit) == ("FAIL", "server")
+
+
+def test_another_entrys_goodbye_is_not_the_refusal(story, entry, expect):
+    rows = [
+        entry("reject_upgrade", at="4s", parameters={"status": 403}, name="forbidden"),
+        entry("close", "action", at="6s", by="server", parameters={"code": 1001}),
+    ]
+    made = story(timeline=rows, expect=[expect("never_reconnects", after="forbidden")])
+    made.connect(1).steady().apply(4).apply(6, 1).close(6, code=1001)
+    made.end(6.1, "fin", 1, "client").rejected(6.5, 2, 403).felt(6.5, 0, 2)
+    assert made.result("never_reconnects")[0] == "PASS"
+    assert made.rejected(9, 3, 403).felt(9, 0, 3).result("never_reconnects")[0] == "FAIL"
