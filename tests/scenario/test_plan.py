@@ -6,6 +6,7 @@ from typing import Any
 
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import generator, make_plan
+from chaos.wire.messages import parse_reader
 
 
 def plan_of(*entries: dict[str, Any]) -> Any:
@@ -105,3 +106,17 @@ def test_one_choice_does_not_disturb_another() -> None:
     }
     assert len(others) == 3
     assert generator(1, "link", 1, 1, "upstream", "0").random() not in others
+
+
+def test_a_line_of_the_workload_says_where_the_numbers_of_its_sender_are() -> None:
+    rows = [
+        {"from": "server", "every": "1s", "id": "/data/id"},
+        {"from": "server", "every": "1s"},
+        {"from": "server", "every": "2s", "id": "/data/id"},
+        {"from": "client", "every": "1s"},
+    ]
+    scenario = Scenario.model_validate(
+        {"version": 1, "name": "ids", "duration": "10s", "workload": rows}
+    )
+    readers = make_plan(scenario, 1).readers()
+    assert readers == {"downstream": (parse_reader("/data/id"), None)}
