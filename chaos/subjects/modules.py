@@ -24,6 +24,7 @@ T = TypeVar("T")
 _FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple(str(Path(row).resolve()) for row in (*_FOLDERS, site.getusersitepackages()))
 _OURS = "chaos"
+_SHIPPED = {_OURS, "reference"}  # the first parts of the names of subjects that keep nothing in globals
 # modules of the last run, in case that they cannot be imported again; once they were, they are kept no more
 _last: dict[str, ModuleType] = {}
 _renewable: set[str] = set()
@@ -33,7 +34,11 @@ _staying: set[str] = set()  # those that cannot
 @contextmanager
 def modules_anew(uses: Iterable[str]) -> Iterator[None]:
     """Forget afterwards the modules of subjects that are imported inside. `uses` are the subjects' names."""
-    own = {use.partition(":")[0].partition(".")[0] for use in uses if ".py:" not in use}
+    named = list(uses)
+    own = {use.partition(":")[0].partition(".")[0] for use in named if ".py:" not in use}
+    if own <= _SHIPPED and not any(".py:" in use for use in named):
+        yield
+        return
     before = set(sys.modules)
     try:
         yield
