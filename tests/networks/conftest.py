@@ -20,8 +20,18 @@ from chaos.scenario.plan import Plan, Step, make_plan
 from chaos.trace import Event
 
 REQUIRE = "TRIO_CHAOS_REQUIRE_TOXIPROXY"
-REQUEST = b"GET /?client=1 HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-RESPONSE = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+UPGRADE = b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+# the key and its answer of RFC 6455 §1.3
+REQUEST = (
+    b"GET /?client=1 HTTP/1.1\r\nHost: x\r\n"
+    + UPGRADE
+    + b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+RESPONSE = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    + UPGRADE
+    + b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n"
+)
 Handler = Callable[[trio.SocketStream], Awaitable[None]]
 
 
