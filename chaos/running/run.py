@@ -99,8 +99,19 @@ class Run:
             vars(part).clear()
 
     def warn(self, text: str) -> None:
-        """Record a warning of Python's or the harness's; shown with the verdict, never judged."""
-        self._recorder.record("warning", text=as_json(text))
+        """Record a warning of Python's or the harness's; shown with the verdict, never judged.
+
+        One that comes when the event loop has ended, and time with it, has the time of the last event.
+        """
+        try:
+            self._recorder.record("warning", text=as_json(text))
+        except RuntimeError:
+            at_s = max((event.at_s for event in self._recorder.events), default=0.0)
+            self._recorder.events.append(
+                Event(at_s=at_s, kind="warning", data={"text": as_json(text)})
+            )
+            if self.sink is not None:
+                self.sink(self._recorder.events[-1])
 
     async def run(self) -> Trace:
         """Run to the end of the scenario and return the trace.

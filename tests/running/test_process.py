@@ -118,3 +118,23 @@ def test_each_seed_of_a_sweep_has_the_subjects_globals_anew(
     scenario = load_text(text, str(tmp_path / "quiet.yaml"))[0]
     job = Job(scenario=scenario, network="simulated", seeds=(1, 2, 3))
     assert [row.reason for row in process.run_seeds(job) if row.outcome is not Outcome.PASS] == []
+
+
+@pytest.mark.parametrize("network", ["simulated", "embedded"])
+def test_a_system_task_that_fails_takes_the_run_down_and_not_the_process(
+    network: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    (tmp_path / "mine.py").write_text(
+        "import trio\n"
+        "async def fail():\n"
+        "    raise ValueError('in a system task')\n"
+        "async def client(url):\n"
+        "    trio.lowlevel.spawn_system_task(fail)\n"
+        "    await trio.sleep_forever()\n"
+    )
+    text = SCENARIO + "steady_state: none\nclient: {use: 'mine.py:client'}\n"
+    scenario = load_text(text, str(tmp_path / "quiet.yaml"))[0]
+    verdict, trace = process.run_trace(make_job(scenario, network=network, seed=1))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    assert any("in a system task" in event["text"] for event in trace.select("warning"))
