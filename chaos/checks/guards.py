@@ -6,7 +6,7 @@ entry touched something, the subject lived, and the harness itself kept time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
 from chaos.checks.context import Context, Occurrence, covering, label, seconds
@@ -83,13 +83,17 @@ def _traces_of_action(context: Context, entry: Entry, row: Occurrence) -> Iterat
         return
     peer = acting_peer(entry)
     if entry.word == "send":
-        yield from _sends_since(context, peer, row.start_s, int(entry.parameters.get("size", 0)))
+        size = int(entry.parameters.get("size", 0))
+        for client in context.concerned(entry):
+            yield from _sends_since(context.of_client(client), peer, row.start_s, size)
         return
     if entry.word in ("crash", "restart"):
         for event in context.trace.select("subject_exit", "subject_start", subject=peer):
             if event.at_s >= row.start_s:
                 yield event.at_s
-    for connection in (one for own in context.connections.values() for one in own):
+    for connection in (
+        one for client in context.concerned(entry) for one in context.of_client(client)
+    ):
         shown = _ending_after(entry, connection, peer, row.start_s)
         if shown is not None:
             yield shown.at_s
@@ -115,9 +119,11 @@ def _ending_after(
     return None if wrong else ending
 
 
-def _sends_since(context: Context, peer: Side, since_s: float, size: int) -> Iterator[float]:
+def _sends_since(
+    connections: Iterable[ConnectionRecord], peer: Side, since_s: float, size: int
+) -> Iterator[float]:
     """Yield when this peer had sent a message of at least this size, in one frame or in fragments."""
-    for connection in (one for own in context.connections.values() for one in own):
+    for connection in connections:
         sent = 0
         for event in connection.events:
             data = event.kind == "frame" and event.get("opcode") in (*DATA, "continuation")

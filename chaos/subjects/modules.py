@@ -24,7 +24,10 @@ T = TypeVar("T")
 _FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
 _LIBRARIES = tuple(str(Path(row).resolve()) for row in (*_FOLDERS, site.getusersitepackages()))
 _OURS = "chaos"
-_SHIPPED = {_OURS, "reference"}  # the first parts of the names of subjects that keep nothing in globals
+_SHIPPED = {
+    _OURS,
+    "reference",
+}  # the first parts of the names of subjects that keep nothing in globals
 # modules of the last run, in case that they cannot be imported again; once they were, they are kept no more
 _last: dict[str, ModuleType] = {}
 _renewable: set[str] = set()
