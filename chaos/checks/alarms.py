@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 from chaos.checks.connections import ConnectionRecord, close_code, ends_stream, is_close_frame
 from chaos.checks.context import Context, Scope, concerns, covering, label, seconds, window_line
@@ -19,6 +20,8 @@ PATIENCE_S = 1.0
 EARLY_S = 0.05
 # a heartbeat is late when this much more than its interval has passed without one
 LATE_SHARE, LATE_S = 0.5, 0.5
+# so many heartbeats must have come in time, to know them for such
+REGULAR_MIN = 2
 # Close codes that accuse the other peer of breaking the protocol (RFC 6455 §7.4.1), soon after it did
 ACCUSING = frozenset({1002, 1003, 1007, 1009, 1010})
 ACCUSED_WITHIN_S = 2.0
@@ -216,31 +219,30 @@ def _broken_frame(connection: ConnectionRecord, side: Side, event: Event) -> Ala
 def _late_beat(
     context: Context, connection: ConnectionRecord, side: Side, event: Event
 ) -> Alarm | None:
-    """Return the alarm as the other peer's fault if its own heartbeat, seen before, was late.
+    """Return the alarm as the other peer's fault if its own heartbeat, regular until then, was late.
 
-    Heartbeats are pings, unsolicited pongs, and data frames that are no workload message.
+    Heartbeats are pings, unsolicited pongs, and data frames that are no workload message. After a ping the next is
+    due once its pong has come: who does not answer cannot complain.
     """
     other = OTHER[side]
     beat = context.subject(other).heartbeat
     if beat is None:
         return None
-    times = [
-        frame.at_s
-        for frame in _frames(connection, event.at_s)
-        if frame.sent_by(other) and _is_beat(frame)
-    ]
-    if len(times) < 2:
+    frames = list(_frames(connection, event.at_s))
+    beats = [frame for frame in frames if frame.sent_by(other) and _is_beat(frame)]
+    times = [frame.at_s for frame in beats]
+    added_s = added_latency_s(context, connection.open_s or 0.0, event.at_s, connection.client)
+    allowed_s = beat.interval_s * (1 + LATE_SHARE) + LATE_S + added_s
+    gaps = [later - earlier for earlier, later in pairwise(times)]
+    if sum(beat.interval_s / 2 <= gap <= allowed_s for gap in gaps) < REGULAR_MIN:
         return None
-    allowed_s = (
-        beat.interval_s * (1 + LATE_SHARE)
-        + LATE_S
-        + added_latency_s(context, times[-1], event.at_s, connection.client)
-    )
-    gaps = [
-        (later_s - earlier_s, earlier_s)
-        for earlier_s, later_s in zip(times[-2:], [times[-1], event.at_s], strict=True)
-    ]
-    gap_s, since_s = max(gaps)
+    since_s = times[-1]
+    if event.at_s - since_s < beat.interval_s / 2:  # given up when the late one came
+        beats, since_s = beats[:-1], times[-2]
+    if beats[-1].get("opcode") == "ping":
+        pongs = (f.at_s for f in frames if f.get("opcode") == "pong" and f.sent_by(side))
+        since_s = next((at_s for at_s in pongs if at_s >= since_s), event.at_s)
+    gap_s = event.at_s - since_s
     if gap_s <= allowed_s:
         return None
     return Alarm(
@@ -248,9 +250,9 @@ def _late_beat(
         by=side,
         event=event,
         culprit=other,
-        what=f"sent no heartbeat for {seconds(gap_s)}, though its interval is {beat.interval_s:g} s",
+        what=f"sent no heartbeat in time: {seconds(gap_s)} had passed, and its interval is {beat.interval_s:g} s",
         evidence=(
-            (since_s, f"heartbeat of the {other}; the next was due {beat.interval_s:g} s later"),
+            (since_s, f"from here on the {other} was due to send one in {beat.interval_s:g} s"),
         ),
     )
 

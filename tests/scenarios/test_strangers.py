@@ -1,6 +1,6 @@
 """Right subjects that share no code with the reference peers: other libraries, other styles, other seeds.
 
-A failure is a fault in the subject, or in a check. What is a check's stands in `JUDGED_WRONGLY_TODAY`.
+A failure is a fault in the subject, or in a check.
 """
 
 from __future__ import annotations
@@ -19,11 +19,6 @@ FILES = sorted(FOLDER.glob("*.yaml"))
 SEEDS = 20
 SWEEP_S_MAX = 240
 
-# Who mends one of these takes it off; the test says so when it is judged rightly.
-JUDGED_WRONGLY_TODAY = {
-    "server-leaks": "objects of the server that wait for the collector are called the client's leak",
-}
-
 
 def sweep(file: Path) -> dict[str, Any]:
     """Run a file over the first seeds, faults moved by each, and return the summary."""
@@ -40,22 +35,9 @@ def sweep(file: Path) -> dict[str, Any]:
     return summary
 
 
-def cases() -> list[Any]:
-    return [
-        pytest.param(
-            file,
-            id=file.stem,
-            marks=[pytest.mark.xfail(strict=True, reason=JUDGED_WRONGLY_TODAY[file.stem])]
-            if file.stem in JUDGED_WRONGLY_TODAY
-            else [],
-        )
-        for file in FILES
-    ]
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("alone")
-@pytest.mark.parametrize("file", cases())
+@pytest.mark.parametrize("file", FILES, ids=[file.stem for file in FILES])
 def test_a_stranger_comes_through(file: Path) -> None:
     summary = sweep(file)
     assert [(row["title"], row["seed"], row["reason"]) for row in summary["not_passed"]] == []
