@@ -240,7 +240,7 @@ def _late_beat(
     if event.at_s - since_s < beat.interval_s / 2:  # given up when the late one came
         beats, since_s = beats[:-1], times[-2]
     if beats[-1].get("opcode") == "ping":
-        pongs = (f.at_s for f in frames if f.get("opcode") == "pong" and f.sent_by(side))
+        pongs = (f.at_s for f in frames if f.get("opcode") == "pong" and f.delivered_to(other))
         since_s = next((at_s for at_s in pongs if at_s >= since_s), event.at_s)
     gap_s = event.at_s - since_s
     if gap_s <= allowed_s:

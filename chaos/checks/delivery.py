@@ -282,7 +282,8 @@ def single_handler(context: Context, _settings: SingleHandler, _scope: Scope) ->
 
     For each id of each client, at the side of the subject: handled times must not exceed delivered frames; anything
     more is a handler of an old connection left bound. INCONCLUSIVE when no client reconnected, when nothing was
-    handled after a reconnection; not applicable where the frames' ids cannot be read (an encoding of their own).
+    handled after a reconnection. Not applicable where no receiver reports what it handles, and where the frames' ids
+    cannot be read (an encoding of their own).
     """
     handled: dict[tuple[Side, int | None], list[Event]] = defaultdict(list)
     for event in context.trace.select("message"):
@@ -292,6 +293,11 @@ def single_handler(context: Context, _settings: SingleHandler, _scope: Scope) ->
         for receiver in SIDES
         for client in context.clients
     )
+    senders = rates(context) or SIDES
+    if not any(_reports_messages(context, OTHER[sender]) for sender in senders):
+        return not_applicable(
+            'no receiver reports the messages it handles; `report("message", id=…)` would make it apply'
+        )
     return worst(parts, nothing="no subject handled a message after a reconnection")
 
 

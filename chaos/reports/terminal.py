@@ -212,7 +212,7 @@ def _without_what_follows(findings: list[Finding]) -> tuple[list[Finding], int]:
 
 
 def _finding_lines(finding: Finding, verdict: Verdict, width: int, paint: Paint) -> list[str]:
-    mark = "guard " if finding.guard else ""
+    mark = "guard " if finding.guard and finding.outcome is not Outcome.SKIPPED else ""
     word = "" if finding.outcome is verdict.outcome else f"{finding.outcome.value}: "
     lines = _wrapped(f"{word}{mark}{finding.check}: {finding.reason}", 2, width, paint)
     for cause in finding.evidence:
