@@ -38,6 +38,7 @@ EVENTS: Mapping[str, str] = {
     "interrupted": "the run was stopped before its end",
     "warning": "the harness or Python warns {text}",
     "lag": "the event loop answered late: {lag_s} above what was asked; kept when above 5 ms",
+    "storm": "a client made too many attempts, and the run ends: {attempts} in {in_s} seconds",
     "network_failed": "the network between the subjects broke: {error}; says nothing about them",
     # the timeline
     "apply": "a timeline entry takes effect: {entry, occurrence, name, what, change}; change is on and off for a "

@@ -38,6 +38,7 @@ def run_guards(context: Context) -> list[Finding]:
         *((FELT, _felt(context, index)) for index in range(len(context.scenario.timeline))),
         ("subject_alive", _subjects_alive(context)),
         ("loop_lag", _loop_lag(context)),
+        *(("storm", row) for row in _storms(context)),
     ]
     return [
         Finding(
@@ -223,6 +224,19 @@ def _subjects_alive(context: Context) -> Judgement:
         culprit: Side = "server" if event.get("subject") == "server" else "client"
         return failed(reason, culprit=culprit, evidence=(f"{seconds(first_s)}: first fault felt",))
     return passed("no subject ended unexpectedly")
+
+
+def _storms(context: Context) -> Iterator[Judgement]:
+    """Yield a failure if the run was ended since a client made too many attempts."""
+    for event in context.trace.select("storm"):
+        limits = context.scenario.client.storm
+        yield failed(
+            f"client {event.client} made {event['attempts']} attempts in {seconds(event['in_s'])}; the run ended "
+            f"at {seconds(event.at_s)} (at most {limits.per_second_max} in a second, "
+            f"{limits.per_outage_max} in an outage)",
+            culprit="client",
+            measured={"client": event.client or 1, "attempts": event["attempts"]},
+        )
 
 
 def _exit_expected(context: Context, event: Event) -> bool:

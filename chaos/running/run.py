@@ -19,7 +19,7 @@ from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
 from chaos.running.samples import Samples
 from chaos.running.timeline import Timeline
-from chaos.running.watch import TriggerWatch, Watches
+from chaos.running.watch import StormWatch, TriggerWatch, Watches
 from chaos.scenario.model import Entry
 from chaos.scenario.plan import Plan, Step
 from chaos.subject import Command, abilities_of
@@ -75,6 +75,8 @@ class Run:
         self._watches = Watches()
         self._samples = Samples(self.plan.scenario, self._recorder, self._watches)
         self._timeline = Timeline(plan=self.plan, apply=self._apply)
+        self._playing = trio.CancelScope()
+        self._watches.add(StormWatch(self.plan.scenario.client.storm, self._end_storm))
         if self.plan.triggered:
             self._watches.add(TriggerWatch(self.plan.triggered, self._timeline.fire))
         self._network: Network | None = None
@@ -247,10 +249,15 @@ class Run:
     # the timeline
 
     async def _play(self) -> None:
-        """Apply every step at its time, until the scenario's duration is over."""
+        """Apply every step at its time, until the scenario's duration is over or a storm breaks out."""
         zero_s = self._recorder.zero_s
-        with trio.CancelScope(deadline=zero_s + self._timeline.duration_s):
+        with self._playing as scope:
+            scope.deadline = zero_s + self._timeline.duration_s
             await self._timeline.play(zero_s)
+
+    def _end_storm(self, client: int, attempts: int, in_s: float) -> None:
+        self._recorder.record("storm", client=client, attempts=attempts, in_s=round(in_s, 6))
+        self._playing.cancel()
 
     async def _apply(self, step: Step) -> None:
         words = self.plan.settings[step.entry]

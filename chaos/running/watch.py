@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol
 
-from chaos.scenario.model import Scenario
+from chaos.scenario.model import Scenario, Storm
 from chaos.scenario.plan import Triggered
 from chaos.trace import STREAM_FROM, Event
 from chaos.wire.frames import DATA_OPCODES
@@ -120,6 +120,42 @@ class TriggerWatch:
         for row in self.waiting:
             if row.trigger.event == kind and row.trigger.number == self._counts[kind]:
                 self.fire(row)
+
+
+@dataclass(slots=True)
+class StormWatch:
+    """Counts each client's attempts, and says once that one makes too many: in one outage, or in a second."""
+
+    KINDS: ClassVar[frozenset[str]] = frozenset(("attempt", "open"))
+
+    limits: Storm
+    told: Callable[[int, int, float], None]  # client, attempts, and in how many seconds
+    _outages: dict[int, list[float]] = field(default_factory=dict)
+    _seconds: dict[int, deque[float]] = field(default_factory=dict)
+    _has_told: bool = False
+
+    def see(self, event: Event) -> None:
+        """Take one event."""
+        client = event.client
+        if client is None or self._has_told:
+            return
+        if event.kind == "open":
+            self._outages.pop(client, None)
+            return
+        outage = self._outages.setdefault(client, [event.at_s, 0])
+        outage[1] += 1
+        second = self._seconds.setdefault(client, deque())
+        second.append(event.at_s)
+        while event.at_s - second[0] >= 1.0:
+            second.popleft()
+        if len(second) > self.limits.per_second_max:
+            self._tell(client, len(second), event.at_s - second[0])
+        elif outage[1] > self.limits.per_outage_max:
+            self._tell(client, int(outage[1]), event.at_s - outage[0])
+
+    def _tell(self, client: int, attempts: int, in_s: float) -> None:
+        self._has_told = True
+        self.told(client, attempts, in_s)
 
 
 @dataclass(slots=True)

@@ -74,6 +74,21 @@ class BackoffPlan(Settings):
     )
 
 
+class Storm(Settings):
+    """How many connection attempts of one client are a storm: no run goes on under them."""
+
+    per_outage_max: int = Field(
+        1_000,
+        ge=1,
+        le=1_000_000,
+        strict=True,
+        description="attempts of a client without one that opens",
+    )
+    per_second_max: int = Field(
+        200, ge=1, le=1_000_000, strict=True, description="attempts of a client in any one second"
+    )
+
+
 class Subject(Settings):
     """Keys that both subjects have. Exactly one of `use`, `command` and, for servers, `url` may be given."""
 
@@ -126,6 +141,10 @@ class Client(Subject):
         "rfc",
         description="close-code policy: a name from `trio-chaos list policies`, or a mapping of close "
         "codes to reactions that extends `rfc`",
+    )
+    storm: Storm = Field(
+        default_factory=lambda: Storm.model_validate({}),
+        description="so many attempts end the run, and fail it",
     )
     pending: Literal["cancel", "resend"] = Field(
         "cancel", description="what becomes of sends that were waiting when the connection died"

@@ -350,3 +350,15 @@ def test_where_no_check_applies_the_scenario_is_skipped_unless_strict(run):
     assert made.verdict().outcome is Outcome.SKIPPED
     strict = judge(made.trace(), strict=True)
     assert strict.outcome is Outcome.INCONCLUSIVE
+
+
+def test_a_storm_fails_whatever_else_cannot_be_judged(run):
+    made = run().add(10, "storm", client=1, attempts=201, in_s=0.5)
+    verdict = made.verdict()
+    found = guard(verdict, "storm")
+    assert (found.outcome, found.culprit, verdict.outcome) == (
+        Outcome.FAIL,
+        "client",
+        Outcome.FAIL,
+    )
+    assert figures(found)[:4] == ("FAIL", 1, 201, 0.5)

@@ -19,7 +19,7 @@ from chaos.vocabulary.checks import CHECKS
 
 FOLDER = Path(__file__).parent / "subjects"
 REAL_S_MAX = 10
-GUARDS = {"connected", "steady_state", "felt", "subject_alive", "loop_lag"}
+GUARDS = {"connected", "steady_state", "felt", "subject_alive", "loop_lag", "storm"}
 # these exit, or do not let themselves be cancelled
 TAKES_THE_PROCESS = {"exits-on-loss", "never-ends"}
 OUTCOMES = {"PASS", "FAIL", "INCONCLUSIVE"}

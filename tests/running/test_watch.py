@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from chaos.running.watch import CycleWatch, SteadyWatch, TriggerWatch, Watches
-from chaos.scenario.model import Scenario, Trigger
+from chaos.running.watch import CycleWatch, SteadyWatch, StormWatch, TriggerWatch, Watches
+from chaos.scenario.model import Scenario, Storm, Trigger
 from chaos.scenario.plan import Triggered
 from chaos.trace import Event
 
@@ -134,3 +134,28 @@ async def test_an_attempt_that_opens_after_the_client_gave_it_up_is_no_cycle() -
                 )
             )
         assert watch.cycles == cycles
+
+
+def storms_of(
+    *events: tuple[float, str, int], per_second_max: int = 3, per_outage_max: int = 5
+) -> Any:
+    told: list[tuple[int, int, float]] = []
+    limits = Storm(per_second_max=per_second_max, per_outage_max=per_outage_max)
+    watch = StormWatch(limits, lambda *row: told.append(row))
+    for at_s, kind, client in events:
+        watch.see(Event(at_s=at_s, kind=kind, client=client))
+    return told
+
+
+def test_a_storm_is_too_many_attempts_of_one_client_in_a_second_or_an_outage() -> None:
+    assert not storms_of(*((number / 3, "attempt", 1) for number in range(5)))
+    assert storms_of(*((number / 10, "attempt", 1) for number in range(9))) == [(1, 4, 0.3)]
+    assert storms_of(*((number / 1.0, "attempt", 1) for number in range(9))) == [(1, 6, 5.0)]
+    assert not storms_of(*((number / 10, "attempt", number) for number in range(9)))
+
+
+def test_a_connection_that_opens_ends_the_outage_and_not_the_second() -> None:
+    rows = [(float(number), kind, 1) for number in range(9) for kind in ("attempt", "open")]
+    assert not storms_of(*rows)
+    rows = [(number / 10, kind, 1) for number in range(9) for kind in ("attempt", "open")]
+    assert storms_of(*rows) == [(1, 4, 0.3)]

@@ -480,3 +480,11 @@ class NeverEnds(Client):
         finally:
             with trio.CancelScope(shield=True):
                 await trio.sleep_forever()
+
+
+@client_subject
+class NoPause(Client):
+    """Wrong: it tries again at once, for ever."""
+
+    def delay_s(self, lived_s: float) -> float | None:
+        return 0.0
