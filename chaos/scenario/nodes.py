@@ -68,12 +68,16 @@ Node = Scalar | Sequence | Mapping
 
 
 class Mistakes:
-    """Collects what is wrong with one file; each mistake is kept once."""
+    """Collects what is wrong with one file; each mistake is kept once.
+
+    Its length grows with each mistake, also with one that is not told since it follows from another.
+    """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._found: dict[Mistake, None] = {}
         self._silent: set[Mark] = set()
+        self._untold = 0
 
     def add(
         self,
@@ -86,6 +90,7 @@ class Mistakes:
     ) -> None:
         """Note a mistake at this place, unless what follows from another was asked not to be told."""
         if mark in self._silent:
+            self._untold += 1
             return
         shown = value if isinstance(value, str) or value is None else show(value)
         mistake = Mistake(self.path, mark.line, mark.column, message, shown, expected, nearest)
@@ -107,7 +112,7 @@ class Mistakes:
         return tuple(sorted(self._found, key=lambda m: (m.line, m.column, m.message)))
 
     def __len__(self) -> int:
-        return len(self._found)
+        return len(self._found) + self._untold
 
 
 def nearest_name(word: str, known: Iterable[str]) -> str | None:
