@@ -1,8 +1,8 @@
 """The parent of a worker process, as that process sees it: who gave the job, hears of it, and may stop it.
 
 The protocol between the two, over one `Connection`: jobs come in; for each job progress goes out, any number of
-times, and then one answer or one refusal. What comes in while a job runs asks it to stop. End of file means that the
-parent is gone.
+times, and then one answer, one refusal, or the word that the process is broken. What comes in while a job runs asks
+it to stop. End of file means that the parent is gone.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from chaos.trace import Event
 
-Message = Literal["progress", "answer", "refusal"]
+Message = Literal["progress", "answer", "refusal", "broken"]
 STOP = "stop"
 # progress is not sent more often than a person can read it
 PROGRESS_S = 0.1

@@ -21,6 +21,8 @@ from chaos.subjects.load import accepted_options
 from chaos.trace import Side
 
 # A subject is told of an action at once or not at all: a queue this long means that it does not listen.
+# what stops a program: raised by a subject, it stops the subject and not the run. Ctrl-C never reaches a worker.
+_STOPS = (SystemExit, GeneratorExit, KeyboardInterrupt)
 COMMANDS_MAX = 64
 
 
@@ -116,11 +118,11 @@ class Host:
         """Run the subject; what it raises ends it, never the run."""
         try:
             await self.function(*arguments, **options)
-        except (Exception, SystemExit) as error:
+        except (Exception, *_STOPS) as error:
             self._record("subject_exit", error=describe_error(error))
         except BaseExceptionGroup as group:
             # killed while several of its tasks were busy: some were cancelled, some found their socket closed
-            errors, rest = group.split((Exception, SystemExit))
+            errors, rest = group.split((Exception, *_STOPS))
             try:
                 if errors is not None:
                     self._record("subject_exit", error=describe_error(errors))
@@ -186,7 +188,11 @@ def describe_error(error: BaseException) -> str:
         error = error.exceptions[0]
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno})" if frames else ""
-    return str(as_json(f"{type(error).__name__}: {error}{place}"))
+    try:
+        text = str(error)
+    except Exception:  # it is the subject's own code that says it
+        text = "(an error that cannot say what it is)"
+    return str(as_json(f"{type(error).__name__}: {text}{place}"))
 
 
 def client_options(

@@ -152,7 +152,8 @@ class Suite:
         except UsageError as error:
             return failed_verdict(job, Outcome.INCONCLUSIVE, USAGE, str(error))
         except WorkerLost as lost:
-            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", _describe_death(lost.exit_code))
+            reason = lost.reason or _describe_death(lost.exit_code)
+            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", reason)
         finally:
             worker.end(STOP_S)
 

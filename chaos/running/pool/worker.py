@@ -20,12 +20,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from chaos.errors import SubjectNotFound, UsageError
 from chaos.running.job import Job
 from chaos.running.parent import STOP, Parent
+from chaos.running.pool.remains import kill_descendants, output_bounded
+from chaos.subjects.host import describe_error
 
 T = TypeVar("T")
 Work = Callable[[Job, Parent], T]
@@ -40,15 +43,19 @@ _FORKING = threading.Lock()
 
 
 class WorkerLost(Exception):
-    """The process ended without an answer: with this exit code, or killed because the job's limit was over."""
+    """The process ended without an answer: with this exit code, or killed because the job's limit was over.
 
-    def __init__(self, exit_code: int | None, is_late: bool = False) -> None:
-        super().__init__(exit_code, is_late)
+    `reason` is what it said itself, if it could say anything.
+    """
+
+    def __init__(self, exit_code: int | None, is_late: bool = False, reason: str = "") -> None:
+        super().__init__(exit_code, is_late, reason)
         self.exit_code = exit_code
         self.is_late = is_late
+        self.reason = reason
 
     def __str__(self) -> str:
-        return f"the process ended with code {self.exit_code}"
+        return self.reason or f"the process ended with code {self.exit_code}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +224,8 @@ class Worker:
                     return content
                 if message == "refusal":
                     raise UsageError(content)
+                if message == "broken":
+                    raise WorkerLost(self.end(STOP_S), reason=f"the run broke down: {content}")
                 told(*content)
             elif is_late or not grace_s:
                 raise WorkerLost(self.end(), is_late=True)
@@ -237,10 +246,17 @@ def serve(connection: Connection) -> None:
             continue  # it came too late: what it was to stop has ended by then
         (work, job), parent = asked, Parent(connection)
         try:
-            answer = work(job, parent)
+            with output_bounded(Path(job.out) if job.out else None):
+                answer = work(job, parent)
         except (SubjectNotFound, UsageError) as error:
             parent.send("refusal", str(error))
+        except BaseException as error:
+            # a subject has broken what its run stands on: this process is good for nothing more
+            parent.send("broken", describe_error(error))
+            kill_descendants()
+            os._exit(1)
         else:
+            kill_descendants()
             parent.send("answer", answer)
     # a thread that a subject has left behind does not keep the process
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
