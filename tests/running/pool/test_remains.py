@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from chaos.running.pool.remains import KEPT_BYTES, SHOWN_BYTES, kill_descendants
+from chaos.running.pool.remains import KEPT_BYTES, SHOWN_BYTES
 
 SUBJECTS = """
 import os, subprocess, sys
@@ -94,15 +92,18 @@ def test_what_is_printed_is_kept_in_the_runs_folder_up_to_a_limit(tmp_path: Path
     assert "3951424 bytes" in text
 
 
+FAMILY = """
+import subprocess, sys, time
+from chaos.running.pool.remains import kill_descendants
+subprocess.Popen([sys.executable, "-c", "import subprocess; subprocess.run(['sleep', '619'])"])
+time.sleep(1.0)
+print(kill_descendants())
+"""
+
+
 def test_descendants_of_descendants_are_killed() -> None:
-    pid = os.fork()
-    if pid == 0:
-        subprocess.run(["sleep", "619"], check=False)
-        os._exit(0)
-    deadline_s = time.monotonic() + 5
-    while not any_running("619") and time.monotonic() < deadline_s:
-        time.sleep(0.01)
-    assert kill_descendants() >= 2
-    while any_running("619") and time.monotonic() < deadline_s:
-        time.sleep(0.01)
+    done = subprocess.run(
+        [sys.executable, "-c", FAMILY], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert int(done.stdout) >= 2
     assert not any_running("619")
