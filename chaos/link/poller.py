@@ -118,7 +118,12 @@ class Poller:
     _tasks_wait: bool = False
 
     def watch(self, fileno: int, ready: Call) -> None:
-        """Call `ready` again and again while a socket has something to read, an end or an error."""
+        """Call `ready` again and again while a socket has something to read, an end or an error.
+
+        Once the poller's task has ended, nothing is watched.
+        """
+        if self._epoll.closed:
+            return
         self._epoll.register(fileno, select.EPOLLIN)
         self._readers[fileno] = ready
 

@@ -230,3 +230,16 @@ async def test_a_cancelled_timeline_leaves_nothing_behind(autojump_clock: MockCl
 def test_bytes_are_shown_in_the_unit_that_fits() -> None:
     shown = [show_bytes(size) for size in (0, 999, 1000, 2_500_000, 5e12)]
     assert shown == ["0 B", "999 B", "1.0 kB", "2.5 MB", "5000.0 GB"]
+
+
+@pytest.mark.slow
+def test_ctrl_c_while_the_proxy_is_down_is_answered_in_silence(tmp_path: Path, peers: Any) -> None:
+    text = YAML.partition("timeline:")[0].replace("1200ms", "30s")
+    text += "timeline: [{at: 300ms, for: 20s, fault: down, name: out}]\n"
+    for wait_s in (0.6, 0.9, 1.2):
+        process, _ = started(tmp_path, peers.address, text=text)
+        time.sleep(wait_s)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=10)
+        assert process.returncode == 130
+        assert "Traceback" not in said
