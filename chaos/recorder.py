@@ -93,7 +93,8 @@ def report(event: str, **data: Any) -> None:
         data: the event's own fields; values must be JSON.
 
     Raises:
-        ValueError: for an unknown event or state, so that a misspelling is not silently ignored.
+        ValueError: for an unknown event or state, so that a misspelling is not silently ignored, and for a `message`
+            or `send` whose `id` is no whole number.
         TypeError: for a value that JSON cannot hold.
     """
     if event not in REPORTABLE:
@@ -102,6 +103,9 @@ def report(event: str, **data: Any) -> None:
         raise ValueError(
             f"unknown state {data.get('state')!r}; expected one of {', '.join(STATES)}"
         )
+    number = data.get("id", 0)
+    if event in ("message", "send") and (not isinstance(number, int) or isinstance(number, bool)):
+        raise ValueError(f"expected a whole number as the `id` of a {event}, got {number!r}")
     reporter = current_reporter.get()
     if reporter is not None:
         kept = {name: as_json(value) for name, value in data.items()}

@@ -50,8 +50,9 @@ EVENTS: Mapping[str, str] = {
     "dialed": "the link reached the server",
     "dial_failed": "the link could not reach the server: {error}",
     "request": "a handshake request head: {side, path, upgrade}",
-    "response": "a handshake response head: {side, status, retry_after_s, wrong}; retry_after_s where it names a "
-    "time, wrong where it is a 101 that a client must refuse: what is wrong with it, by which rule",
+    "response": "a handshake response head: {side, status, retry_after_s, retry_after_late_s, wrong}; "
+    "retry_after_s where it names a time, and retry_after_late_s by the latest clock; wrong where it is a 101 that a "
+    "client must refuse: what is wrong with it, by which rule",
     "open": "a 101 that answers its request rightly was delivered to the client: the connection is open",
     "early_data": "bytes from the client after its request and before a 101 was delivered: {bytes}",
     "frame": "a WebSocket frame: {side, opcode, bytes, fin, id, sender, code, unsolicited}, stream set; bytes are "

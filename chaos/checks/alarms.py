@@ -10,6 +10,7 @@ from chaos.checks.connections import ConnectionRecord, close_code, ends_stream, 
 from chaos.checks.context import Context, Scope, concerns, covering, label, seconds, window_line
 from chaos.checks.guards import acting_peer
 from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s, is_killer
+from chaos.checks.traffic import is_data, rates
 from chaos.checks.verdict import UNDECODED_AT, Judgement, Measure, failed, passed, undecided
 from chaos.trace import DATA, OTHER, SIDES, Event, Side
 from chaos.vocabulary.checks import NoFalseAlarm
@@ -91,6 +92,7 @@ def _false_alarm(context: Context, scope: Scope, connection: ConnectionRecord) -
         _unanswered_ping(context, connection, side, event)
         or _broken_frame(connection, side, event)
         or _late_beat(context, connection, side, event)
+        or _silent_feed(context, connection, side, event)
         or Alarm(connection=connection, by=side, event=event, culprit=side)
     )
 
@@ -254,6 +256,39 @@ def _late_beat(
         evidence=(
             (since_s, f"from here on the {other} was due to send one in {beat.interval_s:g} s"),
         ),
+    )
+
+
+def _silent_feed(
+    context: Context, connection: ConnectionRecord, side: Side, event: Event
+) -> Alarm | None:
+    """Return the alarm as the other peer's fault if its workload, which had come before, had stopped for too long.
+
+    That is longer than two intervals and a second, and than this side's heartbeat may take; no entry had touched the
+    connection.
+    """
+    other = OTHER[side]
+    every_s = rates(context).get(other)
+    times = [f.at_s for f in _frames(connection, event.at_s) if f.sent_by(other) and is_data(f)]
+    touched = (
+        context.touched(index, connection) is not None
+        for index, entry in enumerate(context.scenario.timeline)
+        if entry.word != "noop"
+    )
+    if every_s is None or len(times) < REGULAR_MIN or any(touched):
+        return None
+    beat = context.subject(side).heartbeat
+    patience_s = beat.interval_s + beat.timeout_s if beat is not None else 0.0
+    gap_s = event.at_s - times[-1]
+    if gap_s < max(2 * every_s + PATIENCE_S, patience_s):
+        return None
+    return Alarm(
+        connection=connection,
+        by=side,
+        event=event,
+        culprit=other,
+        what=f"sent no message for {seconds(gap_s)}, though one is due each {every_s:g} s",
+        evidence=((times[-1], f"last message of the {other}"),),
     )
 
 

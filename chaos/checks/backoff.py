@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from chaos.checks.statistics import (
     range_at_most,
     sum_at_most,
 )
-from chaos.checks.verdict import Judgement, Measure, failed, passed, undecided
+from chaos.checks.verdict import Judgement, Measure, Outcome, failed, passed, undecided
 from chaos.vocabulary.checks import Backoff
 
 # connecting, scheduling and the link's own step lie between a wait's end and the attempt seen at the link
@@ -71,22 +72,29 @@ class Law:
 
     def _range_s(self, delay: Delay) -> tuple[float, float]:
         cap_s, jitter, max_s = self.cap_s(delay), self.settings.jitter, self.settings.max_s
-        if delay.rule is Rule.RETRY_AFTER:
-            return delay.told_s, delay.told_s * RETRY_AFTER_FACTOR + max_s
-        if delay.rule in (Rule.NOW, Rule.AUTH, Rule.REDIRECT):
-            return 0.0, cap_s if delay.rule is Rule.NOW else float("inf")
+        longest_s = max(delay.told_s, delay.told_late_s) * RETRY_AFTER_FACTOR + max_s
+        by_rule = {
+            Rule.RETRY_AFTER: (delay.told_s, longest_s),
+            Rule.NOW: (0.0, cap_s),
+            Rule.AUTH: (0.0, math.inf),
+            Rule.REDIRECT: (0.0, math.inf),
+        }
+        if delay.rule in by_rule:
+            return by_rule[delay.rule]
+        if delay.doubtful:
+            return 0.0, max_s
         if delay.rule is Rule.LONG and self.long != "ordinary":
             return (0.0 if self.long == "cap" and jitter == "full" else max_s / 2), max_s
         if delay.step == 0 or (delay.after_long and self.long != "ordinary"):
             return 0.0, max_s if jitter == "decorrelated" else cap_s
-        if jitter == "decorrelated":
-            return self.settings.initial_s, max_s
-        return {"none": cap_s, "equal": cap_s / 2, "full": 0.0}[jitter], cap_s
+        low_s = {"none": cap_s, "equal": cap_s / 2, "full": 0.0}
+        decorrelated = jitter == "decorrelated"
+        return low_s.get(jitter, self.settings.initial_s), max_s if decorrelated else cap_s
 
     def drawn(self, delay: Delay) -> bool:
         """Tell whether the delay is drawn uniformly between its bounds."""
         jitter = self.settings.jitter
-        if delay.rule not in (Rule.SCHEDULE, Rule.LONG):
+        if delay.rule not in (Rule.SCHEDULE, Rule.LONG) or delay.doubtful:
             return False
         if self.long != "ordinary" and (delay.after_long or delay.rule is Rule.LONG):
             return self.long == "cap" and jitter == "full" and delay.rule is Rule.LONG
@@ -136,10 +144,22 @@ def backoff(context: Context, settings: Backoff, scope: Scope) -> Judgement:
     client may read the schedule in any one way (`Law`) that it keeps to. INCONCLUSIVE when no client had
     `attempts_min` delays, or these are too few to show anything.
     """
+    answer = _judge_series(context, settings, scope, one_series=False)
+    several = any(len(context.slots_of(client)) > 1 for client in context.clients)
+    if several and answer.outcome is Outcome.FAIL:
+        other = _judge_series(context, settings, scope, one_series=True)
+        return answer if other.outcome is Outcome.FAIL else other
+    return answer
+
+
+def _judge_series(
+    context: Context, settings: Backoff, scope: Scope, *, one_series: bool
+) -> Judgement:
+    """Judge all delays, with one series for all connections of a client or one for each slot."""
     delays = [
         delay
         for client in context.clients
-        for delay in read_delays(context, client)
+        for delay in read_delays(context, client, one_series=one_series)
         if delay.start_s >= scope.since_s
     ]
     for delay in delays:
@@ -172,7 +192,7 @@ def _report_pass(law: Law, delays: Sequence[Delay], measured: dict[str, Measure]
     if not drawn:
         return passed(reason, measured=measured)
     power = least_mean(len(drawn))
-    bounded = any(law.bounds_s(delay)[0] > 0 for delay in delays)
+    bounded = any(law.bounds_s(delay)[0] > 0 or delay.rule is not Rule.SCHEDULE for delay in delays)
     if power < POWER_MIN and not bounded:
         few = f"{len(drawn)} random delays are too few to show that a client hammers"
         return undecided(few, measured=measured)

@@ -186,17 +186,21 @@ def read_connections(trace: Trace) -> dict[int, list[ConnectionRecord]]:
     return by_client
 
 
-def assign_slots(connections: Iterable[ConnectionRecord]) -> list[list[ConnectionRecord]]:
+def assign_slots(
+    connections: Iterable[ConnectionRecord], *, newest: bool = False
+) -> list[list[ConnectionRecord]]:
     """Return the connections of one client by slot: a slot holds one after the other, never two at a time.
 
     A client that keeps a spare connection has two slots, each with a series of its own. An attempt goes on with the
-    slot that has been free for the longest time; it opens a new one while all others are taken.
+    slot that has been free for the longest time (with `newest`, for the shortest, as that of a client with one series
+    for all its connections); it opens a new one while all others are taken.
     """
+    choose = max if newest else min
     slots: list[list[ConnectionRecord]] = []
     for connection in connections:
         free = [slot for slot in slots if slot[-1].over_s() <= connection.attempt_s]
         if free:
-            min(free, key=lambda slot: slot[-1].over_s()).append(connection)
+            choose(free, key=lambda slot: slot[-1].over_s()).append(connection)
         else:
             slots.append([connection])
     return slots

@@ -313,7 +313,8 @@ def _judge_handling(
     who = f"client {client}" if receiver == "client" else f"the server, for client {client},"
     if not ids_are_read(context, OTHER[receiver], handled, delivered):
         return not_applicable(
-            f"the link cannot read the ids of the frames to {who}; `workload: {{id: …}}` would make it apply"
+            f"the link cannot read the ids of the frames to {who}; an `id` in `workload` that finds them would "
+            "make it apply"
         )
     extra = [number for number, count in handled.items() if count > delivered[number]]
     measured = {"messages": len(handled), "handled_too_often": len(extra)}

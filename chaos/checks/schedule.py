@@ -13,7 +13,12 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import pairwise
 
-from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
+from chaos.checks.connections import (
+    ConnectionRecord,
+    assign_slots,
+    close_code,
+    is_close_frame,
+)
 from chaos.checks.context import Context, concerns
 from chaos.checks.paths import (
     client_round_trip_s,
@@ -55,13 +60,14 @@ class Rule(Enum):
 class Delay:
     """One wait between the end of an attempt and the start of the next in the same slot.
 
-    The end is a range, since a client may start its wait at the first sign of the end or after its teardown:
-    `long_s` counts from the first sign, `short_s` from the end of its socket, less what the event loop was late in
-    between: a wait ends no sooner than the loop answers. `step` counts failures in the series from 0. `after_long`:
-    a long wait came before in this series. `cold`: the client had not been connected before. `lasted_s` is how long
-    the failed attempt itself took; 0 after a connection. `told_s` is what Retry-After asked for. `cause` is the
-    event that ended the attempt. `beside`: the attempt before was still going on; then the delay counts from its
-    start, and its greatest length is not known.
+    The end is a range, since a client may start its wait at the first sign of the end or after its teardown: `long_s`
+    counts from the first sign, `short_s` from the end of its socket, less what the event loop was late in between: a
+    wait ends no sooner than the loop answers. `step` counts failures in the series from 0. `after_long`: a long wait
+    came before in this series. `cold`: the client had not been connected before. `lasted_s` is how long the failed
+    attempt itself took; 0 after a connection. `told_s` is what Retry-After asked for at least, and `told_late_s` by
+    the latest of the clocks in question. `cause` is the event that ended the attempt. `doubtful`: its step is not
+    known, since nobody can tell whether the connection before was stable. `beside`: the attempt before was still
+    going on; then the delay counts from its start, and its greatest length is not known.
     """
 
     client: int
@@ -75,8 +81,10 @@ class Delay:
     cold: bool
     lasted_s: float
     told_s: float = 0.0
+    told_late_s: float = 0.0
     cause: Event | None = None
     beside: bool = False
+    doubtful: bool = False
 
 
 class Conduct:
@@ -185,18 +193,26 @@ def ends_of(
     return first_s, max(first_s, last_s)
 
 
-def read_delays(context: Context, client: int) -> list[Delay]:
-    """Return the delays of one client in order. Series whose start is uncertain are left out."""
+def read_delays(context: Context, client: int, *, one_series: bool = False) -> list[Delay]:
+    """Return the delays of one client in order.
+
+    With `one_series` an attempt follows whichever connection or attempt was over last; else each slot has a series.
+    """
     if path_hides_client(context):
         return []
-    rows = [delay for slot in context.slots_of(client) for delay in _of_slot(context, slot)]
+    slots = context.slots_of(client)
+    if one_series and len(slots) > 1:
+        slots = assign_slots(context.of_client(client), newest=True)
+    rows = [delay for slot in slots for delay in _of_slot(context, slot, one_series=one_series)]
     return sorted([*rows, *_side_by_side(context, client)], key=lambda delay: delay.next_s)
 
 
-def _of_slot(context: Context, slot: list[ConnectionRecord]) -> Iterator[Delay]:
+def _of_slot(
+    context: Context, slot: list[ConnectionRecord], *, one_series: bool
+) -> Iterator[Delay]:
     settings, client = context.scenario.client, slot[0].client
     conduct = Conduct(Policy.parse(settings.policy))
-    margin_s = AGE_MARGIN_S + client_round_trip_s(context)
+    margin_s = (0.0 if context.virtual else AGE_MARGIN_S) + client_round_trip_s(context)
     step, certain, after_long, connected = 0, True, False, False
     for connection, following in pairwise(slot):
         next_s = following.attempt_s
@@ -210,11 +226,16 @@ def _of_slot(context: Context, slot: list[ConnectionRecord]) -> Iterator[Delay]:
             certain = False  # nobody can tell from here whether this one was stable
         refusal = told_by_peer(connection, next_s)
         rule = conduct.after(refusal)
-        if ends is not None:
-            certain = certain and not _hidden(context, client, ends[0], next_s)
-        judged = certain or rule in (Rule.NEVER, Rule.RETRY_AFTER)
+        seen = ends is not None and not _hidden(context, client, ends[0], next_s)
+        certain = certain and (seen or ends is None)
+        spare = _has_another(context, connection, following)
+        if one_series and _has_another(context, connection, following, opened=False):
+            continue  # an attempt beside another is none of the series
+        # who has another connection need not wait, and who lost none has nothing to wait for
+        judged = rule in (Rule.NEVER, Rule.RETRY_AFTER) or (seen and not (spare and ages))
         if ends is not None and judged and not _told_otherwise(context, client, ends[0], next_s):
             told_s = refusal.get("retry_after_s") if refusal is not None else None
+            late_s = refusal.get("retry_after_late_s", told_s) if refusal is not None else None
             yield Delay(
                 client=client,
                 step=step,
@@ -222,16 +243,38 @@ def _of_slot(context: Context, slot: list[ConnectionRecord]) -> Iterator[Delay]:
                 start_s=ends[0],
                 next_s=next_s,
                 long_s=next_s - ends[0],
-                short_s=max(0.0, next_s - ends[1] - _lag_s(context, ends[0], next_s)),
+                short_s=0.0
+                if spare
+                else max(0.0, next_s - ends[1] - _lag_s(context, ends[0], next_s)),
                 after_long=after_long,
                 cold=not connected,
                 lasted_s=0.0 if ages is not None else ends[0] - connection.attempt_s,
                 told_s=min(float(told_s or 0.0), RETRY_AFTER_S_MAX),
+                told_late_s=float(late_s or 0.0),
                 cause=refusal,
+                beside=spare,
+                doubtful=not certain,
             )
         after_long = after_long or rule is Rule.LONG
         # a reconnection at once is no step of the schedule
         step += rule not in (Rule.NOW, Rule.REDIRECT)
+
+
+def _has_another(
+    context: Context,
+    connection: ConnectionRecord,
+    following: ConnectionRecord,
+    *,
+    opened: bool = True,
+) -> bool:
+    """Tell whether the client had yet another connection, or without `opened` an attempt, when it made this one."""
+    at_s = following.attempt_s
+    return any(
+        other.attempt_s <= at_s < other.over_s()
+        and (not opened or (other.open_s is not None and other.open_s <= at_s))
+        for other in context.of_client(connection.client)
+        if other is not connection and other is not following
+    )
 
 
 def _side_by_side(context: Context, client: int) -> Iterator[Delay]:
@@ -240,7 +283,9 @@ def _side_by_side(context: Context, client: int) -> Iterator[Delay]:
     rows = context.of_client(client)
     for connection, following in pairwise(rows):
         next_s = following.attempt_s
+        # two attempts of which one opens are a race (RFC 8305), and no impatience
         hangs = connection.open_s is None and connection.over_s() > next_s
+        hangs = hangs and following.open_s is None
         alive = any(c.open_s is not None and c.open_s <= next_s < c.over_s() for c in rows)
         unseen = unread(context, connection) or cut_off(context, connection, next_s)
         if not hangs or alive or unseen:

@@ -15,7 +15,7 @@ from chaos.scenario.paths import LEGS, WAYS, Delay, Leg
 from chaos.scenario.rules import EPSILON_S, Problem, label, last_end_s, show_s, speaks_of
 from chaos.vocabulary import checks
 from chaos.vocabulary.faults import IdleTimeout, MaxLifetime
-from chaos.vocabulary.policies import POLICIES
+from chaos.vocabulary.policies import Policy
 from chaos.vocabulary.word import Peer
 
 STEADY_QUIET_S = 1.0  # without a close, before the steady state is there
@@ -145,6 +145,14 @@ def warn_of_reconnection_too_tight(scenario: Scenario) -> Iterator[Problem]:
             pause_s = 0.0
         hangs = entry.has_window and words.swallows and words.lasting
         pause_s += client.connect_timeout_s if hangs and failures else 0.0
+        end_s = found[1].at_s + (entry.for_s or 0.0)
+        if end_s + settings.stable_for_s > scenario.duration_s + EPSILON_S:
+            yield Problem(
+                ("expect", position, "stable_for"),
+                f"the run ends {show_s(max(0.0, scenario.duration_s - end_s))} after `{label(scenario, found[0])}`, "
+                f"before a connection can have lived for {show_s(settings.stable_for_s)}",
+                "a shorter `stable_for`, or a longer `duration`",
+            )
         if settings.within_s < pause_s - EPSILON_S:
             yield Problem(
                 ("expect", position, "within"),
@@ -432,9 +440,9 @@ def warn_of_nobody_touched(scenario: Scenario) -> Iterator[Problem]:
 def warn_of_client_that_comes_back(scenario: Scenario) -> Iterator[Problem]:
     """`never_reconnects` after a `close` with a code on which the reference client's policy reconnects."""
     client = scenario.client
-    policy = POLICIES.get(client.policy) if isinstance(client.policy, str) else None
-    if client.use != "reference" or policy is None:
+    if client.use != "reference":
         return
+    policy = Policy.parse(client.policy)
     for position, row in _expected(scenario, "never_reconnects"):
         found = _entry_of(scenario, row)
         if found is None or (found[1].kind, found[1].word, found[1].by) != (
@@ -448,7 +456,7 @@ def warn_of_client_that_comes_back(scenario: Scenario) -> Iterator[Problem]:
         if reaction.value != "never":
             yield Problem(
                 ("expect", position, "after"),
-                f"a client with the policy `{client.policy}` comes back after {code}: its reaction is "
+                f"a client with the policy `{policy.name}` comes back after {code}: its reaction is "
                 f"`{reaction.value}`",
                 "a final code such as 4000, or another `policy`",
             )

@@ -21,8 +21,6 @@ from chaos.subjects.load import accepted_options
 from chaos.trace import Side
 
 # A subject is told of an action at once or not at all: a queue this long means that it does not listen.
-# what stops a program: raised by a subject, it stops the subject and not the run. Ctrl-C never reaches a worker.
-_STOPS = (SystemExit, GeneratorExit, KeyboardInterrupt)
 COMMANDS_MAX = 64
 
 
@@ -118,11 +116,11 @@ class Host:
         """Run the subject; what it raises ends it, never the run."""
         try:
             await self.function(*arguments, **options)
-        except (Exception, *_STOPS) as error:
-            self._record("subject_exit", error=describe_error(error))
+        except trio.Cancelled:
+            raise
         except BaseExceptionGroup as group:
             # killed while several of its tasks were busy: some were cancelled, some found their socket closed
-            errors, rest = group.split((Exception, *_STOPS))
+            rest, errors = group.split(trio.Cancelled)
             try:
                 if errors is not None:
                     self._record("subject_exit", error=describe_error(errors))
@@ -131,6 +129,9 @@ class Host:
             finally:
                 # their tracebacks lead here: a cycle, in which all that the subject had would wait for the collector
                 del errors, rest
+        except BaseException as error:
+            # what stops a program stops the subject as well, and not the run
+            self._record("subject_exit", error=describe_error(error))
         else:
             self._record("subject_exit", error=None)
 

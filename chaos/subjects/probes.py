@@ -8,6 +8,7 @@ as trio's system tasks do, is given its maker's.
 
 from __future__ import annotations
 
+import importlib
 import socket as stdlib_socket
 import sys
 from collections.abc import Callable, Collection, Iterator
@@ -148,13 +149,20 @@ def recording(world: World | None = None, connections: Collection[type] = ()) ->
             replaced(
                 *_recorded_sockets(ledger.sockets),
                 *(_noted(kind, "__init__", ledger.objects) for kind in classes),
-                *(
-                    _noted(kind, "__attrs_post_init__", ledger.channels)
-                    for kind in (trio.MemorySendChannel, trio.MemoryReceiveChannel)
-                ),
+                *(_noted(kind, method, ledger.channels) for kind, method in _channels()),
             )
         )
         yield ledger
+
+
+def _channels() -> Iterator[tuple[Any, str]]:
+    """Yield the classes of memory channels' ends, trio's and anyio's, each with the method that ends its making."""
+    yield trio.MemorySendChannel, "__attrs_post_init__"
+    yield trio.MemoryReceiveChannel, "__attrs_post_init__"
+    if "anyio" in sys.modules:  # which imports this part of it only when it is used
+        streams = importlib.import_module("anyio.streams.memory")
+        yield streams.MemoryObjectSendStream, "__post_init__"
+        yield streams.MemoryObjectReceiveStream, "__post_init__"
 
 
 def _known_connections() -> Iterator[type]:

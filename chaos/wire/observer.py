@@ -159,7 +159,10 @@ class Observer:
         fields: dict[str, Any] = {"status": status}
         if answer.retry_after:
             told_s = read_retry_after(answer.retry_after, answer.dates, self._wall_clock())
-            fields |= {} if told_s is None else {"retry_after_s": told_s}
+            if told_s is not None:
+                fields["retry_after_s"] = told_s[0]
+                if told_s[1] > told_s[0]:
+                    fields["retry_after_late_s"] = told_s[1]
         if status == 101:
             fields |= {} if answer.wrong is None else {"wrong": answer.wrong}
             self._begin_frames(answer.agreed)

@@ -57,8 +57,8 @@ def _full_year(digits: int, now_s: float) -> int:
 
 def read_retry_after(
     values: Sequence[str], dates: Sequence[str], now_s: float
-) -> int | float | None:
-    """Return the seconds for which a refusal asks to be left alone; None if it does not say, or not clearly.
+) -> tuple[int | float, int | float] | None:
+    """Return for how many seconds a refusal asks to be left alone, at least and at most; None if it does not say so.
 
     `values` and `dates` are those of all its Retry-After and Date headers. A date counts from the wall clock, or
     from the server's own Date, whose clock may be wrong: clients do either, so the shorter time is what is asked.
@@ -68,9 +68,11 @@ def read_retry_after(
     text = values[0]
     if re.fullmatch("[0-9]+", text):
         digits = text.lstrip("0") or "0"
-        return int(digits) if len(digits) < 10 else SECONDS_MAX
+        told_s = int(digits) if len(digits) < 10 else SECONDS_MAX
+        return told_s, told_s
     until_s = parse_http_date(text, now_s)
     if until_s is None:
         return None
     clocks = [now_s, *(date for row in dates if (date := parse_http_date(row, now_s)) is not None)]
-    return round(min(max(0.0, until_s - max(clocks)), SECONDS_MAX), 6)
+    waits_s = [round(min(max(0.0, until_s - clock_s), SECONDS_MAX), 6) for clock_s in clocks]
+    return min(waits_s), max(waits_s)

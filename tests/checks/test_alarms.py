@@ -240,3 +240,18 @@ def test_an_action_speaks_of_the_connections_that_are_open_then(story, entry, ex
     made.close(20, by="client").close(20.1).end(20.2, "fin", 1, "client").connect(20.5, 2)
     assert made.result("no_false_alarm")[0] == "PASS"
     assert made.close(21, 2, by="client").result("no_false_alarm")[0] == "FAIL"
+
+
+@pytest.mark.parametrize(("last_s", "culprit"), [(14, "server"), (18.5, "client")])
+def test_who_stops_to_send_its_workload_is_to_blame(story, expect, last_s, culprit):
+    made = story(
+        workload=[{"from": "server", "every": "500ms"}],
+        client={"use": "my:client", "heartbeat": {"interval": "1s", "timeout": "2s"}},
+        expect=[expect("no_false_alarm")],
+    )
+    made.connect(1).steady()
+    for number in range(2, 2 * int(last_s)):
+        made.frame(number / 2, id=number)
+    made.frame(last_s, id=100)
+    finding = made.close(19, by="client", code=1000).finding("no_false_alarm")
+    assert (finding.outcome.value, finding.culprit) == ("FAIL", culprit)

@@ -250,12 +250,42 @@ def test_a_connection_that_lasted_starts_the_series_over(story, expect):
     assert [delay.step for delay in delays] == [0, 0, 0]
 
 
-def test_a_silent_connection_may_have_been_stable_or_not_so_its_series_is_left_out(story, expect):
+def test_a_silent_connection_may_have_been_stable_or_not_so_its_steps_are_doubtful(story, expect):
     made = story(expect=[expect("backoff", initial="1s", max="8s")]).steady()
     made.connect(1).frame(9).end(30, "rst", 1, "client").refused(30.5, 2).refused(31, 3)
     assert [row.step for row in read_delays(Context.of(made.trace()), 1)] == [0, 1]
     made.connect(32, 4).end(45, "rst", 4, "client").refused(46, 5).refused(47, 6)
-    assert [row.start_s for row in read_delays(Context.of(made.trace()), 1)] == [30, 30.5, 31]
+    delays = read_delays(Context.of(made.trace()), 1)
+    assert [row.start_s for row in delays if not row.doubtful] == [30, 30.5, 31]
+    assert [row.start_s for row in delays if row.doubtful] == [45, 46]
+    assert made.result("backoff")[0] == "PASS"
+    assert (
+        made.refused(60, 7).result("backoff")[0] == "FAIL"
+    )  # above every cap, whichever step it is
+
+
+def test_who_makes_before_it_breaks_has_nothing_to_wait_for(story, expect):
+    made = story(
+        expect=[expect("backoff", initial="500ms", max="2s", attempts_min=2)],
+        client={"use": "reference", "backoff": {"initial": "500ms", "max": "2s"}},
+    )
+    for number in range(1, 6):
+        made.connect(3.0 * number, number).end(3.0 * number + 3.2, "fin", number, "client")
+    assert made.steady(4).result("backoff")[0] == "INCONCLUSIVE"  # there is no delay
+    # one loss of both, and one series from then on
+    made.end(18.1, "rst", 5, "client", by="server")
+    for number, at_s in ((6, 18.5), (7, 19.4), (8, 21.0), (9, 22.8)):
+        made.refused(at_s, number)
+    assert made.result("backoff")[0] == "PASS"
+
+
+def test_a_race_of_two_attempts_is_one(story, expect):
+    made = story(expect=[expect("backoff", initial="500ms", max="2s", attempts_min=2)])
+    for turn, at_s in enumerate((1.0, 6.3, 11.5)):
+        made.add(at_s, "attempt", client=1, connection=2 * turn + 1, port=1)
+        made.connect(at_s + 0.01, 2 * turn + 2).end(at_s + 0.02, "fin", 2 * turn + 1, "client")
+        made.end(at_s + 5, "rst", 2 * turn + 2, "client", by="server")
+    assert made.steady().result("backoff")[0] != "FAIL"
 
 
 @pytest.mark.parametrize(

@@ -160,3 +160,18 @@ def test_a_client_that_starts_anew_begins_its_own_ids_again(story, expect):
     assert made.finding("delivers").outcome.value == "FAIL"
     made.add(20, "subject_start", client=1, subject="client")
     assert made.finding("delivers").outcome.value == "PASS"
+
+
+@pytest.mark.parametrize(("read", "outcome"), [(0, "SKIPPED"), (2, "SKIPPED"), (4, "PASS")])
+def test_a_declared_place_that_finds_few_numbers_is_not_trusted(story, expect, read, outcome):
+    made = story(
+        workload=[{"from": "server", "every": "5s", "id": "/data/id"}],
+        server={"use": "my:server"},
+        expect=[expect("single_handler")],
+    )
+    made.connect(1).steady().end(5, "rst", 1, "client").connect(6, 2, frame=False)
+    for number in range(1, 5):
+        at_s = 10 + number
+        made.frame(at_s, 2, **({"id": number} if number <= read else {}))
+        made.add(at_s, "message", subject="client", client=1, id=number)
+    assert made.result("single_handler")[0] == outcome
