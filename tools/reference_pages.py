@@ -16,6 +16,7 @@ from chaos.reports.tables import (
     table_checks,
     table_policies,
     table_presets,
+    table_statuses,
 )
 from chaos.scenario.describe import describe, keys_of, required_of
 from chaos.scenario.entries import entry_keys
@@ -319,6 +320,10 @@ def presets_page() -> str:
             "## Close-code policies\n",
             "For `policy:` of `client`: what it does after a connection ended with each close code.\n",
             markdown_table(table_policies()),
+            "## HTTP statuses\n",
+            "What it does after a handshake was refused with each status, the same by each named policy. A client may\n"
+            "return for good where the reaction is `never` or `auth`.\n",
+            markdown_table(table_statuses()),
         ]
     )
 

@@ -175,9 +175,27 @@ def table_policies() -> Table:
     )
 
 
+def table_statuses() -> Table:
+    """Return what a client does after a handshake was answered with each HTTP status, by the policy `rfc`."""
+    policy = POLICIES["rfc"]
+    rows = [
+        (reaction.value, _runs([n for n in range(100, 600) if policy.on_status(n) is reaction]))
+        for reaction in Reaction
+    ]
+    rows += [
+        ("never", f"{status}, once met {times} times in a row")
+        for status, times in policy.limits.items()
+    ]
+    return Table(headers=("reaction", "HTTP status"), rows=tuple(row for row in rows if row[1]))
+
+
 def _codes(policy: Policy, reaction: Reaction) -> str:
     """Return the close codes that get this reaction, runs of them as ranges."""
-    codes = [code for code in range(1000, 5000) if policy.on_close(code) is reaction]
+    return _runs([code for code in range(1000, 5000) if policy.on_close(code) is reaction])
+
+
+def _runs(codes: Sequence[int]) -> str:
+    """Return numbers with runs of them as ranges."""
     runs = []
     # consecutive codes are all as far from their positions in the list
     for _, members in groupby(enumerate(codes), key=lambda row: row[1] - row[0]):

@@ -160,8 +160,8 @@ def test_whether_a_connection_was_stable_is_uncertain_by_the_round_trip(
     found = []
     for paths in (None, SATELLITE):
         made = story(client={"stable_after": "5s"}, paths=paths)
-        made.connect(1).steady().end(6.4, "rst", 1, "client", by="server").refused(7, 2)
+        made.connect(1).steady().end(6.2, "rst", 1, "client", by="server").refused(7, 2)
         made.refused(8, 3)
         found.append([row.doubtful for row in read_delays(Context.of(made.trace()), 1)])
-    # 5.4 s at the link: above `stable_after`, unless both its ends were seen a third of a second apart
+    # 5.2 s at the link: above `stable_after`, unless both its ends were seen a third of a second apart
     assert found == [[False, False], [True, True]]
