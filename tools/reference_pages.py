@@ -32,6 +32,7 @@ from chaos.scenario.model import (
     Trigger,
     Workload,
 )
+from chaos.scenario.overlaps import STEPS_MAX
 from chaos.scenario.paths import (
     Delay,
     Direction,
@@ -42,7 +43,6 @@ from chaos.scenario.paths import (
     Paths,
     Uniform,
 )
-from chaos.scenario.problems import STEPS_MAX
 from chaos.scenario.read import BYTES_MAX, DEPTH_MAX, NODES_MAX
 from chaos.scenario.rules import WHOLE_RUN_CHECKS
 from chaos.scenario.schema import what_of
@@ -308,6 +308,12 @@ What a scenario may expect. A check passes, fails, or is inconclusive when the r
 """
 
 
+_STATUSES_INTRODUCTION = """\
+What it does after a handshake was refused with each status, the same by each named policy. A client may return for
+good where the reaction is `never` or `auth`.
+"""
+
+
 def presets_page() -> str:
     """Return the page of the middlebox presets and the close-code policies."""
     return "\n".join(
@@ -321,8 +327,7 @@ def presets_page() -> str:
             "For `policy:` of `client`: what it does after a connection ended with each close code.\n",
             markdown_table(table_policies()),
             "## HTTP statuses\n",
-            "What it does after a handshake was refused with each status, the same by each named policy. A client may\n"
-            "return for good where the reaction is `never` or `auth`.\n",
+            _STATUSES_INTRODUCTION,
             markdown_table(table_statuses()),
         ]
     )
