@@ -78,7 +78,7 @@ def _false_alarm(context: Context, scope: Scope, connection: ConnectionRecord) -
     event = connection.first_ending
     if event is None or event.kind == "closed" or not covering(scope.rows, event.at_s):
         return None
-    side = next((side for side in SIDES if event.sent_by(side)), None)
+    side: Side | None = next((one for one in SIDES if event.sent_by(one)), None)
     if side is None:
         return None
     before = connection.ending_by(OTHER[side])

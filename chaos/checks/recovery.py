@@ -155,7 +155,10 @@ def _ended_by(connection: ConnectionRecord) -> Culprit:
     ending = connection.first_ending
     if ending is None or ending.kind == "closed":
         return ""
-    return next((side for side in SIDES if ending.sent_by(side)), "")
+    for side in SIDES:
+        if ending.sent_by(side):
+            return side
+    return ""
 
 
 def _touched_until(context: Context, connection: ConnectionRecord, until_s: float) -> bool:
