@@ -13,14 +13,12 @@ from typing import Any
 import trio
 
 from chaos.networks.simulated.doors import doors_closed
+from chaos.networks.simulated.names import faults_felt, look_up, name_of
 from chaos.networks.simulated.sockets import SimulatedSocket
-from chaos.networks.simulated.world import World, is_address
-from chaos.recorder import current_reporter
+from chaos.networks.simulated.world import World
 
 _INET = stdlib_socket.AF_INET
 _STREAM = stdlib_socket.SOCK_STREAM
-# what getaddrinfo gives for a host that does not exist (netdb.h)
-_NO_SUCH_NAME = stdlib_socket.EAI_NONAME
 
 
 class WorldResolver(trio.abc.HostnameResolver):
@@ -38,40 +36,18 @@ class WorldResolver(trio.abc.HostnameResolver):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Return IPv4 TCP addresses. Raises socket.gaierror for a name that no host has."""
+        """Return the addresses of a host. Raises socket.gaierror for a name that no host has."""
         await trio.lowlevel.checkpoint()
-        if family not in (0, _INET):
-            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
-        name = (host or b"0.0.0.0").decode()
-        if not is_address(name):
-            await self._apply_faults()
-        return [
-            (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
-            for address in self._world.hosts.addresses(name)
-        ]
-
-    async def _apply_faults(self) -> None:
-        """Fail or wait, as the faults on the asking host demand; a question that fails is a failed attempt."""
-        reporter = current_reporter.get()
-        side, client = (reporter.subject, reporter.client) if reporter else (None, None)
-        host = self._world.fabric.host(self._world.hosts.host_of(side, client))
-        for fault in list(host.dns_faults):
-            fault.felt(fault.mode)
-            error = fault.error()
-            if error is not None and reporter is not None and client is not None:
-                # no socket was made, so that nothing else records the attempt
-                reporter.recorder.record("attempt", client=client, port=None)
-                reporter.recorder.record("refused", client=client, how=str(error))
-            await trio.sleep(fault.delay_s)
+        for delay_s, error in faults_felt(self._world, host):
+            await trio.sleep(delay_s)
             if error is not None:
                 raise error
+        return look_up(self._world, host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
         """Return the address and port as text, since there are no reverse names. Raises gaierror for a name."""
         await trio.lowlevel.checkpoint()
-        if not is_address(str(sockaddr[0])):
-            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "expected an address")
-        return str(sockaddr[0]), str(sockaddr[1])
+        return name_of(sockaddr)
 
 
 @contextmanager
