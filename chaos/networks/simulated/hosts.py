@@ -59,7 +59,9 @@ class Hosts:
     A host is given by its first address.
     """
 
-    names: dict[str, list[str]] = field(default_factory=lambda: {"localhost": [LOOPBACK_6, LOOPBACK]})
+    names: dict[str, list[str]] = field(
+        default_factory=lambda: {"localhost": [LOOPBACK_6, LOOPBACK]}
+    )
     _owners: dict[str, str] = field(default_factory=dict)  # each address → the host that has it
 
     def add(self, name: str, *addresses: str) -> None:

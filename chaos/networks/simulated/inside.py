@@ -103,7 +103,30 @@ def _stand_ins(world: World) -> dict[str, Any]:
         ):  # the `close` of a simulated one wakes all that wait for it
             closing(sock)
 
+    def getaddrinfo(  # noqa: PLR0917 - as the original
+        host: Any,
+        port: Any,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,  # noqa: A002
+    ) -> list[Any]:
+        if (
+            not flags & stdlib_socket.AI_NUMERICHOST
+        ):  # with it, no name is asked for: trio tries that first
+            for _, error in faults_felt(
+                world, host
+            ):  # what is asked without awaiting takes no time
+                if error is not None:
+                    raise error
+        return look_up(world, host, port, family, type, proto, flags)
+
+    def getnameinfo(sockaddr: Any, _flags: int) -> tuple[str, str]:
+        return name_of(sockaddr)
+
     return {
+        "getaddrinfo": getaddrinfo,
+        "getnameinfo": getnameinfo,
         "socketpair": _make_pair,
         "wait_readable": wait_readable,
         "wait_writable": wait_writable,

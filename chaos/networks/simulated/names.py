@@ -1,4 +1,4 @@
-"""Names in a world: what `getaddrinfo` and `getnameinfo` answer there, to trio's resolver and to the standard library.
+"""Names in a world: what `getaddrinfo` and `getnameinfo` answer there, to trio and to the standard library.
 
 No answer comes from the machine. The rows are those of glibc: one for each address and kind of socket.
 """
@@ -9,7 +9,15 @@ import socket
 from collections.abc import Iterator
 from typing import Any
 
-from chaos.networks.simulated.addresses import ANY, ANY_6, LOOPBACK, LOOPBACK_6, as_seen, is_address, is_ipv6
+from chaos.networks.simulated.addresses import (
+    ANY,
+    ANY_6,
+    LOOPBACK,
+    LOOPBACK_6,
+    as_seen,
+    is_address,
+    is_ipv6,
+)
 from chaos.networks.simulated.world import World
 from chaos.recorder import current_reporter
 

@@ -146,11 +146,6 @@ class SimulatedSocket(trio.socket.SocketType):
             raise os_error(otherwise)
         return self._end
 
-    @property
-    def _sock(self) -> Self:
-        """What anyio asks for the addresses of a socket: trio's own have one of the standard library inside."""
-        return self
-
     # options
 
     def getsockopt(self, level: int, optname: int, buflen: int | None = None) -> Any:
@@ -369,12 +364,12 @@ class SimulatedSocket(trio.socket.SocketType):
         read = end.peek if flags & _MSG_PEEK else end.receive
         return self._do_when(self._reader, end.is_readable, partial(read, buflen))
 
-    def receive_now(self, buflen: int) -> bytes:
+    def receive_now(self, buflen: int, flags: int = 0) -> bytes:
         """Return what there is, b"" at the end of the stream. No checkpoint. Raises OSError as `recv` does."""
         end = self._connected()
         if self.host.frozen or not end.is_readable():
             raise BlockingIOError(errno.EAGAIN, "nothing to read")
-        return end.receive(buflen)
+        return end.peek(buflen) if flags & _MSG_PEEK else end.receive(buflen)
 
     async def _fail(self, number: int) -> Any:
         """Fail for want of a connection, and as all calls do: once it is awaited."""
@@ -478,9 +473,7 @@ class SimulatedSocket(trio.socket.SocketType):
     def _release(self) -> None:
         """Give back to the kernel what it holds for this socket."""
         if self._queue is not None and self._local is not None:
-            self.world.stop_listening(
-                self.host.address, self._local, self, is_dual=self._is_dual
-            )
+            self.world.stop_listening(self.host.address, self._local, self, is_dual=self._is_dual)
             for sock, _ in self._queue:
                 if sock._end is not None:
                     sock._end.reset()

@@ -89,7 +89,9 @@ class World:
         if port == 0:
             port = self._free_port(host, ip, is_dual)
         places = _places(host, (ip, port), is_dual)
-        if any(place in self._taken and not (is_shared and place in self._shared) for place in places):
+        if any(
+            place in self._taken and not (is_shared and place in self._shared) for place in places
+        ):
             raise os_error(errno.EADDRINUSE)
         self._taken.update(places)
         if is_shared:
@@ -133,8 +135,8 @@ class World:
         """Return the socket that listens at an address of a host, also through the wildcard.
 
         A program that binds a loopback address is reached at its host's other addresses too: in a run all hosts stand
-        for the one machine on which such a program is usually tried. Of several sockets that share an address, the one
-        that has listened longest takes all connections.
+        for the one machine on which such a program is usually tried. Of several sockets that share an address, the
+        one that has listened longest takes all connections.
         """
         ip, port = address
         wildcard, loopback = ANY_6 if is_ipv6(ip) else ANY, loopback_of(ip)
