@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket as stdlib_socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -76,8 +77,26 @@ def _make_pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tup
     return ours, theirs
 
 
+def _look_up_now(  # noqa: PLR0917 - the world, and what getaddrinfo takes
+    world: World,
+    host: Any,
+    port: Any,
+    family: int = 0,
+    type: int = 0,  # noqa: A002
+    proto: int = 0,
+    flags: int = 0,
+) -> list[Any]:
+    """Look a name up as `socket.getaddrinfo` does, without awaiting: no time passes, whatever fault is in force."""
+    # trio asks for a number first, and no name server hears of that
+    if not flags & stdlib_socket.AI_NUMERICHOST:
+        for _, error in faults_felt(world, host):
+            if error is not None:
+                raise error
+    return look_up(world, host, port, family, type, proto, flags)
+
+
 def _stand_ins(world: World) -> dict[str, Any]:
-    """Return what stands in for the functions of trio that are given sockets or their numbers, by their names."""
+    """Return what stands in for functions that are given sockets, their numbers or hosts, by their names."""
     readable, writable, closing = (
         trio.lowlevel.wait_readable,
         trio.lowlevel.wait_writable,
@@ -98,35 +117,13 @@ def _stand_ins(world: World) -> dict[str, Any]:
         await (writable(sock) if found is None else found.wait_writable())
 
     def notify_closing(sock: Any) -> None:
-        if (
-            find_simulated(sock) is None
-        ):  # the `close` of a simulated one wakes all that wait for it
+        # the `close` of a simulated one wakes all that wait for it
+        if find_simulated(sock) is None:
             closing(sock)
 
-    def getaddrinfo(  # noqa: PLR0917 - as the original
-        host: Any,
-        port: Any,
-        family: int = 0,
-        type: int = 0,
-        proto: int = 0,
-        flags: int = 0,  # noqa: A002
-    ) -> list[Any]:
-        if (
-            not flags & stdlib_socket.AI_NUMERICHOST
-        ):  # with it, no name is asked for: trio tries that first
-            for _, error in faults_felt(
-                world, host
-            ):  # what is asked without awaiting takes no time
-                if error is not None:
-                    raise error
-        return look_up(world, host, port, family, type, proto, flags)
-
-    def getnameinfo(sockaddr: Any, _flags: int) -> tuple[str, str]:
-        return name_of(sockaddr)
-
     return {
-        "getaddrinfo": getaddrinfo,
-        "getnameinfo": getnameinfo,
+        "getaddrinfo": partial(_look_up_now, world),
+        "getnameinfo": lambda sockaddr, _flags: name_of(sockaddr),
         "socketpair": _make_pair,
         "wait_readable": wait_readable,
         "wait_writable": wait_writable,
