@@ -31,6 +31,7 @@ from chaos.networks.simulated.stand_in import StandIn
 from chaos.networks.simulated.world import World
 from chaos.subjects.probes import recording
 
+PATIENCE_S = 3600  # of virtual time
 REAL_START, REAL_JOIN, REAL_WAIT = (
     threading.Thread.start,
     threading.Thread.join,
@@ -227,7 +228,8 @@ def run_in_world(function: Any, arguments: dict[str, Any]) -> None:
                     (time, "sleep", peers.sleep),
                 )
             )
-            await function(**arguments)
+            with trio.fail_after(PATIENCE_S):
+                await function(**arguments)
 
     seed_scheduler(1)
     with replaced((socket, "socket", REAL_STDLIB_SOCKET)):  # trio makes a pair for itself
