@@ -129,7 +129,7 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
         return clock.current_time() - start_s
 
     def hand_over(sock: socket.socket) -> trio.socket.SocketType:
-        return sock.behind if isinstance(sock, StandIn) else from_stdlib(sock)
+        return sock.hand_over() if isinstance(sock, StandIn) else from_stdlib(sock)
 
     def pair(*kind: Any, **options: Any) -> tuple[socket.socket, socket.socket]:
         ours, theirs = simulated["socketpair"](*kind, **options)
@@ -167,7 +167,7 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
                 (socket, "getfqdn", lambda name="": name or "localhost"),
                 (StandIn, "detached", {}),
                 # anyio and others ask trio's sockets for the one of the standard library within
-                (SimulatedSocket, "_sock", property(lambda sock: StandIn(behind=sock))),
+                (SimulatedSocket, "_sock", property(StandIn.within)),
                 (trio.socket, "from_stdlib_socket", hand_over),
                 (trio.socket, "socketpair", simulated["socketpair"]),
                 *(

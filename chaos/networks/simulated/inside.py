@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import operator
 import socket as stdlib_socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -88,7 +89,7 @@ def _look_up_now(  # noqa: PLR0917 - the world, and what getaddrinfo takes
 ) -> list[Any]:
     """Look a name up as `socket.getaddrinfo` does, without awaiting: no time passes, whatever fault is in force."""
     # trio asks for a number first, and no name server hears of that
-    if not flags & stdlib_socket.AI_NUMERICHOST:
+    if not operator.index(flags) & stdlib_socket.AI_NUMERICHOST:
         for _, error in faults_felt(world, host):
             if error is not None:
                 raise error

@@ -5,6 +5,7 @@ No answer comes from the machine. The rows are those of glibc: one for each addr
 
 from __future__ import annotations
 
+import operator
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -42,7 +43,7 @@ def look_up(  # noqa: PLR0917 - as getaddrinfo
     flags: int = 0,
 ) -> list[Row]:
     """Return what `getaddrinfo` gives in a world without faults. Raises socket.gaierror as it does."""
-    number = _port_number(port)
+    number, flags = _port_number(port), operator.index(flags)
     name = host.decode() if isinstance(host, bytes) else host
     if name is not None and flags & socket.AI_NUMERICHOST and not is_address(name):
         raise socket.gaierror(_NO_SUCH_NAME, "Name or service not known")

@@ -8,6 +8,7 @@ closes the other. A call that would block is refused by name: it would stop the 
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, TypeVar
@@ -76,16 +77,24 @@ class StandIn(socket.socket):
         if behind is None and fileno is not None:
             behind = self.detached.pop(fileno, None)
             if behind is None:
-                raise os_error(errno.EBADF)
+                os.fstat(fileno)  # raises EBADF
+                raise os_error(errno.ENOTSOCK)
         self._behind: Any = behind or trio.socket.socket(
             socket.AF_INET if family == -1 else family,
             socket.SOCK_STREAM if type == -1 else type,
             max(proto, 0),
         )
 
-    @property
-    def behind(self) -> trio.socket.SocketType:
-        """The simulated socket."""
+    @classmethod
+    def within(cls, behind: SimulatedSocket) -> StandIn:
+        """Return what stands for the socket inside one of trio, which does not block."""
+        made = cls(behind=behind)
+        made.setblocking(False)
+        return made
+
+    def hand_over(self) -> trio.socket.SocketType:
+        """Return the simulated socket, for trio. From now on this one does not block, as after the real hand-over."""
+        self.setblocking(False)
         behind: trio.socket.SocketType = self._behind
         return behind
 

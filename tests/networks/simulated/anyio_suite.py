@@ -2,9 +2,9 @@
 
 python -m pytest -p anyio_suite <a checkout of anyio>/tests/test_sockets.py -k "TestTCPStream or TestTCPListener"
 
-Each test has a world, from its fixtures to their end. The peers of these tests block, some in a thread. Here a call of
-a socket that would block lets the network go on until it can return, and a thread is a routine that runs whenever what
-it waits for is there: one at a time, at set points, so that a run is the same each time.
+Each test has a world, from its fixtures to their end. The peers of these tests block, some in a thread. Here a call
+of a socket that would block lets the network go on until it can return, and a thread runs only when what it waits for
+is there: one at a time, at set points, so that a run is the same each time.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import pytest
 import trio
 
 from chaos.networks.replaced import replaced
+from chaos.networks.simulated import clock as clock_module
 from chaos.networks.simulated import inside as inside_module
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 from chaos.networks.simulated.inside import inside
@@ -63,10 +64,11 @@ class Peers:
     def start(self, thread: threading.Thread) -> None:
         """Stand in for Thread.start: the thread begins when it is its turn."""
         routine = Routine(thread)
-        run = thread.run
+        run, context = thread.run, dict(vars(trio._core._run.GLOBAL_RUN_CONTEXT))
 
         def in_turn() -> None:
             REAL_ACQUIRE(routine.goes)
+            vars(trio._core._run.GLOBAL_RUN_CONTEXT).update(context)  # it may wake tasks
             try:
                 run()
             finally:
@@ -232,7 +234,10 @@ def run_in_world(function: Any, arguments: dict[str, Any]) -> None:
                 await function(**arguments)
 
     seed_scheduler(1)
-    with replaced((socket, "socket", REAL_STDLIB_SOCKET)):  # trio makes a pair for itself
+    with replaced(
+        (socket, "socket", REAL_STDLIB_SOCKET),  # trio makes a pair for itself
+        (clock_module, "INSTANTS", 1),  # the peers have a turn after each
+    ):
         trio.run(main, clock=clock)
 
 
