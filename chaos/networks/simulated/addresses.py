@@ -26,7 +26,13 @@ def is_ipv6(ip: str) -> bool:
 
 def is_address(host: str) -> bool:
     """Return whether this is an address rather than a name."""
-    return is_ipv6(host) or host.replace(".", "").isdigit()
+    if not is_ipv6(host):
+        return host.replace(".", "").isdigit()
+    try:
+        canonical(host)
+    except ValueError:
+        return False
+    return True
 
 
 def loopback_of(ip: str) -> str:
@@ -63,7 +69,7 @@ def host_in(address: Any, family: int) -> str:
         return LOOPBACK_6 if family == socket.AF_INET6 else LOOPBACK
     if not text:
         return wildcard_of(family)
-    return canonical(text) if is_ipv6(text) else text
+    return canonical(text) if is_ipv6(text) and is_address(text) else text
 
 
 def as_seen(address: Address, family: int) -> Any:
