@@ -87,8 +87,8 @@ class Ledger:
 
 
 def _is_open(sock: Any) -> bool:
-    return sock.fileno() != -1 and not getattr(sock, "has_stand_in", False)
+    return bool(sock.fileno() != -1)
 
 
 def _is_closed(sock: Any) -> bool:
-    return sock.fileno() == -1 and not hasattr(sock, "has_stand_in")
+    return bool(sock.fileno() == -1)

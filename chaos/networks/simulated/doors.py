@@ -1,96 +1,37 @@
 """The doors through which a program could leave the simulation, closed in one place.
 
-* Sockets made with the standard library and handed to trio (`trio.socket.from_stdlib_socket`: Hypercorn's and anyio's
-  listeners do) become simulated ones, and no real port is bound.
-* `trio.to_thread.run_sync` runs inline at zero virtual time: a real thread would let the virtual clock race ahead.
-* Wall clocks (`time.time`, `datetime.now`, `time.monotonic` and their kin) follow virtual time.
-* Real threads, real connections and subprocesses are refused by name.
+Wall clocks follow virtual time, sockets and names of the standard library are those of the world, and a thread of
+trio runs inline. What follows real time or reaches the machine is refused by name: `REFUSED` is the table of it.
 """
 
 from __future__ import annotations
 
+import _thread
+import asyncio
+import inspect
+import os
+import select
+import selectors
 import socket
+import ssl
 import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import time_machine
 import trio
 
-from chaos.errors import ChaosError
 from chaos.networks.replaced import replaced
 from chaos.networks.simulated.clock import VirtualClock
+from chaos.networks.simulated.sockets import SimulatedSocket
+from chaos.networks.simulated.stand_in import EscapeError, StandIn
 
 # 2026-01-01T00:00:00Z: where the wall clock of every simulated run starts, so that dates do not differ between runs
 EPOCH_S = 1_767_225_600.0
-
-
-class EscapeError(ChaosError):
-    """A program in a simulated run reached for something real."""
-
-
-class StandIn(socket.socket):
-    """A standard library socket that is never bound or connected: once it is bound, a simulated one stands behind it.
-
-    So a program learns the port that it will have, or that the port is taken, before it hands the socket to trio.
-    """
-
-    _behind: Any = None
-
-    @property
-    def has_stand_in(self) -> bool:
-        """Whether a simulated socket stands behind it, which is counted in its place."""
-        return self._behind is not None
-
-    @property
-    def behind(self) -> Any:
-        """The simulated socket, made when it is first asked for."""
-        if self._behind is None:
-            self._behind = trio.socket.socket(self.family, self.type, self.proto)
-        return self._behind
-
-    def bind(self, address: Any) -> None:
-        """Bind the simulated socket. Raises OSError as it does."""
-        self.behind.bind_now(address)
-
-    def listen(self, backlog: int = 128) -> None:
-        """Make the simulated socket listen."""
-        self.behind.listen(backlog)
-
-    def getsockname(self) -> Any:
-        """Return what it was bound to."""
-        return self.behind.getsockname()
-
-    def setsockopt(self, level: int, optname: int, *value: Any) -> None:
-        """Set an option of both."""
-        super().setsockopt(level, optname, *value)
-        if (self.family, self.type) == (socket.AF_INET, socket.SOCK_STREAM):
-            self.behind.setsockopt(level, optname, *value)
-
-    def close(self) -> None:
-        """Close both."""
-        super().close()
-        if self._behind is not None:
-            self._behind.close()
-
-    def hand_over(self) -> trio.socket.SocketType:
-        """Return the simulated socket, which belongs to the caller from now on; this one is closed."""
-        behind: trio.socket.SocketType = self.behind
-        self._behind = None
-        self.close()
-        return behind
-
-    def connect(self, address: Any) -> None:
-        """Refuse: the standard library would block the event loop, in reality too."""
-        self.close()
-        raise EscapeError(
-            f"a simulated run cannot open a real connection to {address}; expected trio's sockets"
-        )
-
-    connect_ex = connect  # type: ignore[assignment]
 
 
 async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
@@ -99,21 +40,85 @@ async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: 
     return function(*arguments)
 
 
-def _refuse(what: str) -> Callable[..., Any]:
-    def refused(*_: Any, **__: Any) -> Any:
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """Something that cannot be simulated: what a program calls, where that is, and what to use instead."""
+
+    name: str
+    owner: Any
+    attribute: str
+    instead: str
+
+    @property
+    def exists(self) -> bool:
+        """Whether this system has it."""
+        return hasattr(self.owner, self.attribute)
+
+    def stand_in(self) -> Callable[..., Any]:
+        """Return a function that takes its place and raises EscapeError."""
+        return lambda *arguments, **_: self._refuse(arguments)
+
+    def _refuse(self, arguments: tuple[Any, ...]) -> None:
+        for argument in arguments:
+            if inspect.iscoroutine(argument):
+                argument.close()  # nobody will await it
+            elif isinstance(argument, asyncio.BaseEventLoop) and self.attribute == "__init__":
+                vars(argument)["_closed"] = (
+                    True  # else its finaliser would close what it never opened
+                )
         raise EscapeError(
-            f"{what} inside a simulated run would follow real time; run this scenario on --network embedded"
+            f"{self.name} inside a simulated run would leave it; expected {self.instead}, or this scenario on "
+            "--network embedded"
         )
 
-    return refused
+
+_THREAD = "trio.to_thread.run_sync, which runs inline"
+_TASKS = "a task of trio"
+_PROCESS = "everything in one program"
+_SELECT = "trio.lowlevel.wait_readable"
+# the documentation has this table (tools/write_docs.py)
+REFUSED: tuple[Refused, ...] = (
+    Refused("time.sleep", time, "sleep", "trio.sleep"),
+    Refused("threading.Thread.start: a thread", threading.Thread, "start", _THREAD),
+    Refused("_thread.start_new_thread", _thread, "start_new_thread", _THREAD),
+    Refused("trio.lowlevel.start_thread_soon", trio.lowlevel, "start_thread_soon", _THREAD),
+    Refused("asyncio.run", asyncio, "run", _TASKS),
+    Refused("asyncio.new_event_loop", asyncio.BaseEventLoop, "__init__", _TASKS),
+    Refused("loop.run_forever of asyncio", asyncio.BaseEventLoop, "run_forever", _TASKS),
+    Refused(
+        "loop.run_until_complete of asyncio", asyncio.BaseEventLoop, "run_until_complete", _TASKS
+    ),
+    Refused("subprocess.Popen: a subprocess", subprocess.Popen, "__init__", _PROCESS),
+    Refused("os.fork", os, "fork", _PROCESS),
+    Refused("os.forkpty", os, "forkpty", _PROCESS),
+    Refused("os.posix_spawn", os, "posix_spawn", _PROCESS),
+    Refused("os.posix_spawnp", os, "posix_spawnp", _PROCESS),
+    Refused("os.system", os, "system", _PROCESS),
+    Refused("select.select", select, "select", _SELECT),
+    Refused("select.poll", select, "poll", _SELECT),
+    Refused("select.epoll", select, "epoll", _SELECT),
+    Refused("select.kqueue", select, "kqueue", _SELECT),
+    *(
+        Refused(f"selectors.{name}.select", getattr(selectors, name), "select", _SELECT)
+        for name in ("SelectSelector", "PollSelector", "EpollSelector", "KqueueSelector")
+        if hasattr(selectors, name)
+    ),
+    Refused("socket.gethostbyname_ex", socket, "gethostbyname_ex", "socket.getaddrinfo"),
+    Refused("socket.gethostbyaddr", socket, "gethostbyaddr", "socket.getnameinfo"),
+    Refused("socket.fromfd", socket, "fromfd", "trio.socket.socket"),
+    Refused(
+        "ssl.SSLContext.wrap_socket", ssl.SSLContext, "wrap_socket", "trio.SSLStream or wrap_bio"
+    ),
+)
 
 
 @contextmanager
 def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """Close the doors while inside. Must be used inside `trio.run` with a virtual clock.
 
-    `simulated` has what stands in for the functions of trio that know real sockets: `socketpair` of `trio.socket`,
-    `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`.
+    `simulated` has what stands in for the functions that know real sockets and names: `socketpair` of `trio.socket`,
+    `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`, `getaddrinfo` and `getnameinfo` of
+    `socket`.
     """
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, VirtualClock), "real time and simulated sockets do not go together"
@@ -125,6 +130,13 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
 
     def hand_over(sock: socket.socket) -> trio.socket.SocketType:
         return sock.hand_over() if isinstance(sock, StandIn) else from_stdlib(sock)
+
+    def pair(*kind: Any, **options: Any) -> tuple[socket.socket, socket.socket]:
+        ours, theirs = simulated["socketpair"](*kind, **options)
+        return StandIn(behind=ours), StandIn(behind=theirs)
+
+    def first_address(hostname: str) -> str:
+        return str(simulated["getaddrinfo"](hostname, 0, socket.AF_INET)[0][4][0])
 
     clocks = {
         "monotonic": elapsed,
@@ -146,8 +158,16 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
         stack.enter_context(
             replaced(
                 *((time, name, follows) for name, follows in clocks.items()),
-                (time, "sleep", _refuse("time.sleep")),
+                *((row.owner, row.attribute, row.stand_in()) for row in REFUSED if row.exists),
                 (socket, "socket", StandIn),
+                (socket, "socketpair", pair),
+                (socket, "getaddrinfo", simulated["getaddrinfo"]),
+                (socket, "getnameinfo", simulated["getnameinfo"]),
+                (socket, "gethostbyname", first_address),
+                (socket, "getfqdn", lambda name="": name or "localhost"),
+                (StandIn, "detached", {}),
+                # anyio and others ask trio's sockets for the one of the standard library within
+                (SimulatedSocket, "_sock", property(StandIn.within)),
                 (trio.socket, "from_stdlib_socket", hand_over),
                 (trio.socket, "socketpair", simulated["socketpair"]),
                 *(
@@ -155,8 +175,6 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
                     for name in ("wait_readable", "wait_writable", "notify_closing")
                 ),
                 (trio.to_thread, "run_sync", run_inline),
-                (threading.Thread, "start", _refuse("a thread")),
-                (subprocess.Popen, "__init__", _refuse("a subprocess")),
             )
         )
         yield

@@ -9,11 +9,12 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 
+from chaos.networks.simulated.addresses import Address
 from chaos.networks.simulated.endpoint import Endpoint, establish
 from chaos.networks.simulated.fabric import Timer
-from chaos.networks.simulated.linux import connecting_s_max, expiry_s, syn_wait_s
+from chaos.networks.simulated.linux import connecting_s_max, expiry_s, os_error, syn_wait_s
 from chaos.networks.simulated.states import TcpEvent, TcpState
-from chaos.networks.simulated.world import Address, Socket, World
+from chaos.networks.simulated.world import Socket, World
 
 
 class Handshake:
@@ -34,6 +35,7 @@ class Handshake:
         self._remote = remote
         self._on_done = on_done
         self._syns_sent = 0
+        self._has_succeeded = False
         self._first_s = world.fabric.now
         end.open_actively()
         self._send_syn()
@@ -42,6 +44,16 @@ class Handshake:
     def is_over(self) -> bool:
         """Whether the handshake has succeeded or failed."""
         return self._end.state is not TcpState.SYN_SENT
+
+    def take_error(self) -> int:
+        """Return the number of the error with which it has failed, once; 0 if it has not."""
+        return 0 if self._has_succeeded else self._end.take_pending_error()
+
+    def raise_error(self) -> None:
+        """Raise the OSError with which the handshake has failed, if it has."""
+        number = self.take_error()
+        if number:
+            raise os_error(number)
 
     def _send_syn(self) -> None:
         """Send a SYN and set the timer for the next, or give up."""
@@ -81,6 +93,7 @@ class Handshake:
         passive = listener.take_connection(
             self._remote, self._local, self._end.path_out.source.address
         )
+        self._has_succeeded = True
         establish(self._end, passive, self._world.fabric.now - self._sent_s)
         listener.wake()
         self._timer.cancel()

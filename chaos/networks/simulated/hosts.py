@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ipaddress
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from chaos.networks.simulated.addresses import LOOPBACK, LOOPBACK_6, canonical, is_wildcard
 from chaos.trace import Side
 
-LOOPBACK = "127.0.0.1"
 LINK = "link"
 SERVER = "server"
 # private addresses (RFC 1918); a run has at most some thousand clients
@@ -60,7 +59,9 @@ class Hosts:
     A host is given by its first address.
     """
 
-    names: dict[str, list[str]] = field(default_factory=lambda: {"localhost": [LOOPBACK]})
+    names: dict[str, list[str]] = field(
+        default_factory=lambda: {"localhost": [LOOPBACK_6, LOOPBACK]}
+    )
     _owners: dict[str, str] = field(default_factory=dict)  # each address → the host that has it
 
     def add(self, name: str, *addresses: str) -> None:
@@ -85,8 +86,8 @@ class Hosts:
 
     def host_at(self, address: str, asker: str) -> str | None:
         """Return the host that has an address, as seen from the host `asker`; None: there is no route to it."""
-        if address.startswith("127.") or address == "0.0.0.0":  # noqa: S104 - Linux takes it for itself
-            return asker
+        if address.startswith("127.") or address == LOOPBACK_6 or is_wildcard(address):
+            return asker  # Linux takes a wildcard for itself
         return self._owners.get(address)
 
     def addresses(self, name: str) -> list[str]:
@@ -98,12 +99,11 @@ class Hosts:
         if name in self.names:
             return list(self.names[name])
         try:
-            ipaddress.IPv4Address(name)
+            return [canonical(name)]
         except ValueError:
             raise socket.gaierror(
                 socket.EAI_NONAME, f"no host {name!r} in the simulation"
             ) from None
-        return [name]
 
 
 def client_address(client: int) -> str:

@@ -5,22 +5,22 @@
 
 from __future__ import annotations
 
+import operator
 import socket as stdlib_socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import trio
 
 from chaos.networks.simulated.doors import doors_closed
+from chaos.networks.simulated.names import faults_felt, look_up, name_of
 from chaos.networks.simulated.sockets import SimulatedSocket
-from chaos.networks.simulated.world import World, is_address
-from chaos.recorder import current_reporter
+from chaos.networks.simulated.world import World
 
 _INET = stdlib_socket.AF_INET
 _STREAM = stdlib_socket.SOCK_STREAM
-# what getaddrinfo gives for a host that does not exist (netdb.h)
-_NO_SUCH_NAME = stdlib_socket.EAI_NONAME
 
 
 class WorldResolver(trio.abc.HostnameResolver):
@@ -38,40 +38,18 @@ class WorldResolver(trio.abc.HostnameResolver):
         proto: int = 0,
         flags: int = 0,
     ) -> list[Any]:
-        """Return IPv4 TCP addresses. Raises socket.gaierror for a name that no host has."""
+        """Return the addresses of a host. Raises socket.gaierror for a name that no host has."""
         await trio.lowlevel.checkpoint()
-        if family not in (0, _INET):
-            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "the simulation has IPv4 only")
-        name = (host or b"0.0.0.0").decode()
-        if not is_address(name):
-            await self._apply_faults()
-        return [
-            (_INET, _STREAM, stdlib_socket.IPPROTO_TCP, "", (address, int(port or 0)))
-            for address in self._world.hosts.addresses(name)
-        ]
-
-    async def _apply_faults(self) -> None:
-        """Fail or wait, as the faults on the asking host demand; a question that fails is a failed attempt."""
-        reporter = current_reporter.get()
-        side, client = (reporter.subject, reporter.client) if reporter else (None, None)
-        host = self._world.fabric.host(self._world.hosts.host_of(side, client))
-        for fault in list(host.dns_faults):
-            fault.felt(fault.mode)
-            error = fault.error()
-            if error is not None and reporter is not None and client is not None:
-                # no socket was made, so that nothing else records the attempt
-                reporter.recorder.record("attempt", client=client, port=None)
-                reporter.recorder.record("refused", client=client, how=str(error))
-            await trio.sleep(fault.delay_s)
+        for delay_s, error in faults_felt(self._world, host):
+            await trio.sleep(delay_s)
             if error is not None:
                 raise error
+        return look_up(self._world, host, port, family, type, proto, flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int) -> tuple[str, str]:
         """Return the address and port as text, since there are no reverse names. Raises gaierror for a name."""
         await trio.lowlevel.checkpoint()
-        if not is_address(str(sockaddr[0])):
-            raise stdlib_socket.gaierror(_NO_SUCH_NAME, "expected an address")
-        return str(sockaddr[0]), str(sockaddr[1])
+        return name_of(sockaddr)
 
 
 @contextmanager
@@ -100,8 +78,26 @@ def _make_pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tup
     return ours, theirs
 
 
+def _look_up_now(  # noqa: PLR0917 - the world, and what getaddrinfo takes
+    world: World,
+    host: Any,
+    port: Any,
+    family: int = 0,
+    type: int = 0,  # noqa: A002
+    proto: int = 0,
+    flags: int = 0,
+) -> list[Any]:
+    """Look a name up as `socket.getaddrinfo` does, without awaiting: no time passes, whatever fault is in force."""
+    # trio asks for a number first, and no name server hears of that
+    if not operator.index(flags) & stdlib_socket.AI_NUMERICHOST:
+        for _, error in faults_felt(world, host):
+            if error is not None:
+                raise error
+    return look_up(world, host, port, family, type, proto, flags)
+
+
 def _stand_ins(world: World) -> dict[str, Any]:
-    """Return what stands in for the functions of trio that are given sockets or their numbers, by their names."""
+    """Return what stands in for functions that are given sockets, their numbers or hosts, by their names."""
     readable, writable, closing = (
         trio.lowlevel.wait_readable,
         trio.lowlevel.wait_writable,
@@ -122,12 +118,13 @@ def _stand_ins(world: World) -> dict[str, Any]:
         await (writable(sock) if found is None else found.wait_writable())
 
     def notify_closing(sock: Any) -> None:
-        if (
-            find_simulated(sock) is None
-        ):  # the `close` of a simulated one wakes all that wait for it
+        # the `close` of a simulated one wakes all that wait for it
+        if find_simulated(sock) is None:
             closing(sock)
 
     return {
+        "getaddrinfo": partial(_look_up_now, world),
+        "getnameinfo": lambda sockaddr, _flags: name_of(sockaddr),
         "socketpair": _make_pair,
         "wait_readable": wait_readable,
         "wait_writable": wait_writable,

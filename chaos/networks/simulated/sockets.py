@@ -1,4 +1,4 @@
-"""What trio programs hold in a simulated run, sockets that behave as the machine's, and a link's ends on them.
+"""What trio programs hold in a simulated run: sockets that behave as the machine's.
 
 A socket owns an `Endpoint` once it is connected, or a queue of connections while it listens. Each call that waits
 goes through `_do_when`, which makes the same checkpoints as trio's own sockets. What a program on a frozen host does
@@ -18,18 +18,28 @@ from typing import Any, Self, TypeVar
 
 import trio
 
-from chaos.faults.units import Data, Fin, Rst
-from chaos.link.ends import READ_BYTES, WatchableEnd
-from chaos.link.poller import Caller
+from chaos.networks.simulated.addresses import (
+    ANY_6,
+    LOOPBACK,
+    Address,
+    as_seen,
+    host_in,
+    is_address,
+    is_ipv6,
+    is_wildcard,
+    loopback_of,
+    wildcard_of,
+)
+from chaos.networks.simulated.end import SimulatedEnd
 from chaos.networks.simulated.endpoint import Endpoint, do_nothing, establish
 from chaos.networks.simulated.handshake import Handshake
-from chaos.networks.simulated.hosts import LOOPBACK
 from chaos.networks.simulated.linux import SocketOptions, os_error
 from chaos.networks.simulated.states import TcpState
 from chaos.networks.simulated.waiter import Waiter
-from chaos.networks.simulated.world import ANY, Address, World, is_address, normalise_host
+from chaos.networks.simulated.world import World
 
 BACKLOG_MAX = 4096
+FAMILIES = (stdlib_socket.AF_INET, stdlib_socket.AF_INET6)
 _MSG_PEEK = int(stdlib_socket.MSG_PEEK)  # arithmetic with a member of an enumeration is slow
 
 Result = TypeVar("Result")
@@ -53,11 +63,12 @@ class SimulatedSocket(trio.socket.SocketType):
     def __init__(
         self, world: World, family: int, type_: int, proto: int, host: str = LOOPBACK
     ) -> None:
-        """Make an unconnected socket on a host. Raises OSError for what is not TCP over IPv4."""
+        """Make an unconnected socket on a host. Raises OSError for what is not TCP."""
         super().__init__()
-        if family != stdlib_socket.AF_INET or type_ & 0xF != stdlib_socket.SOCK_STREAM:
+        if family not in FAMILIES or type_ & 0xF != stdlib_socket.SOCK_STREAM:
             raise os_error(errno.EAFNOSUPPORT)
         self.world = world
+        self._family = stdlib_socket.AddressFamily(family)
         self._proto = proto
         self.host = world.fabric.host(host)
         self._fileno = world.fileno()
@@ -67,6 +78,7 @@ class SimulatedSocket(trio.socket.SocketType):
         self._did_shut_write = False
         self._local: Address | None = None
         self._bound: Address | None = None
+        self._is_dual = False  # bound to every address of both families
         self._remote: Address | None = None
         self._end: Endpoint | None = None
         self._handshake: Handshake | None = None
@@ -83,7 +95,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     @property
     def family(self) -> stdlib_socket.AddressFamily:
-        return stdlib_socket.AF_INET
+        return self._family
 
     @property
     def type(self) -> stdlib_socket.SocketKind:
@@ -105,15 +117,15 @@ class SimulatedSocket(trio.socket.SocketType):
     def fileno(self) -> int:
         return self._fileno
 
-    def getsockname(self) -> Address:
+    def getsockname(self) -> Any:
         self._check_open()
-        return self._local or (ANY, 0)
+        return as_seen(self._local or (wildcard_of(self._family), 0), self._family)
 
-    def getpeername(self) -> Address:
+    def getpeername(self) -> Any:
         self._check_open()
         if self._remote is None or (self._end and self._end.state is TcpState.CLOSED):
             raise os_error(errno.ENOTCONN)
-        return self._remote
+        return as_seen(self._remote, self._family)
 
     def __enter__(self) -> Self:
         return self
@@ -128,16 +140,11 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._fileno == -1:
             raise os_error(errno.EBADF)
 
-    def _connected(self) -> Endpoint:
+    def _connected(self, otherwise: int = errno.ENOTCONN) -> Endpoint:
         self._check_open()
         if self._end is None:
-            raise os_error(errno.ENOTCONN)
+            raise os_error(otherwise)
         return self._end
-
-    @property
-    def _sock(self) -> Self:
-        """What anyio asks for the addresses of a socket: trio's own have one of the standard library inside."""
-        return self
 
     # options
 
@@ -146,6 +153,8 @@ class SimulatedSocket(trio.socket.SocketType):
         if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ACCEPTCONN):
             return int(self._queue is not None)
         if (level, optname) == (stdlib_socket.SOL_SOCKET, stdlib_socket.SO_ERROR):
+            if self._handshake is not None and self._handshake.is_over:
+                return self._handshake.take_error()
             return self._end.take_pending_error() if self._end else 0
         return self.options.get(level, optname)
 
@@ -173,44 +182,62 @@ class SimulatedSocket(trio.socket.SocketType):
     def bind_now(self, address: Any) -> None:
         """Bind without a checkpoint: for sockets that were bound before they came to trio."""
         self._check_open()
-        ip, port = normalise_host(address[0]), int(address[1])
+        if self._bound is not None:
+            raise os_error(errno.EINVAL)
+        ip, port = host_in(address, self._family), int(address[1])
         if self.world.hosts.host_at(ip, self.host.address) != self.host.address:
             raise os_error(errno.EADDRNOTAVAIL)
         self._bind((ip, port))
 
     def _bind(self, address: Address) -> Address:
-        self._local = self._bound = self.world.bind(self.host.address, address)
+        self._is_dual = address[0] == ANY_6 and not self._is_ipv6_only
+        is_shared = bool(self.options.get(stdlib_socket.SOL_SOCKET, stdlib_socket.SO_REUSEPORT))
+        self._local = self._bound = self.world.bind(
+            self.host.address, address, is_dual=self._is_dual, is_shared=is_shared
+        )
         return self._local
 
+    @property
+    def _is_ipv6_only(self) -> bool:
+        level, name = stdlib_socket.IPPROTO_IPV6, stdlib_socket.IPV6_V6ONLY
+        return bool(self.options.get(level, name))
+
     async def _resolve(self, address: Any) -> Address:
-        """Return the IPv4 address that a program means. Raises OSError, gaierror among them."""
-        host, port = normalise_host(address[0]), int(address[1])
-        if not is_address(host):
-            rows: Any = await trio.socket.getaddrinfo(host, port, self.family, self.type)
-            host = rows[0][4][0]
+        """Return the address that a program means. Raises OSError, gaierror among them."""
+        host, port = host_in(address, self._family), int(address[1])
+        if not is_address(host) or (is_ipv6(host) and self._family == stdlib_socket.AF_INET):
+            rows: Any = await trio.socket.getaddrinfo(host, port, self._family, self.type)
+            host = host_in(rows[0][4], self._family)
         return host, port
 
     # listening
 
     def listen(self, backlog: int = 128) -> None:
         self._check_open()
-        local = self._local or self._bind((ANY, 0))
+        local = self._local or self._bind((wildcard_of(self._family), 0))
         self._queue = deque() if self._queue is None else self._queue
         self._backlog = min(backlog, BACKLOG_MAX)
-        self.world.start_listening(self.host.address, local, self)
+        self.world.start_listening(self.host.address, local, self, is_dual=self._is_dual)
 
-    async def accept(self) -> tuple[SimulatedSocket, Address]:
+    async def accept(self) -> tuple[SimulatedSocket, Any]:
         return await self._do_when(self._reader, self._is_acceptable, self._accept)
+
+    def accept_now(self) -> tuple[SimulatedSocket, Any]:
+        """Accept a connection that has come. No checkpoint. Raises OSError as `accept` does."""
+        if not self._is_acceptable():
+            raise BlockingIOError(errno.EAGAIN, "no connection to accept")
+        return self._accept()
 
     def _is_acceptable(self) -> bool:
         """Return whether `accept` would not block; one that cannot succeed fails at once."""
         return bool(self._queue) or self._queue is None or self._fileno == -1
 
-    def _accept(self) -> tuple[SimulatedSocket, Address]:
+    def _accept(self) -> tuple[SimulatedSocket, Any]:
         self._check_open()
         if self._queue is None:
             raise os_error(errno.EINVAL)
-        return self._queue.popleft()
+        sock, remote = self._queue.popleft()
+        return sock, as_seen(remote, self._family)
 
     @property
     def is_full(self) -> bool:
@@ -240,18 +267,51 @@ class SimulatedSocket(trio.socket.SocketType):
 
     async def _connect(self, target: Address) -> None:
         self._check_open()
-        target_host = self.world.hosts.host_at(target[0], self.host.address)
-        if target_host is None:
+        try:
+            target_host, local, target = self._route(target)
+        except OSError:
             await trio.lowlevel.checkpoint()
-            raise os_error(errno.ENETUNREACH)
-        source = LOOPBACK if target_host == self.host.address else self.host.address
-        local = self._local or self._bind((source, 0))
-        if local[0] == ANY:
-            local = self._local = source, local[1]
+            raise
         if self.host.frozen:
             await self._do_when(self._writer, lambda: True, do_nothing)
         else:
             await trio.lowlevel.checkpoint_if_cancelled()
+        handshake = self._start_handshake(target_host, local, target)
+        try:
+            await self._do_when(self._writer, lambda: handshake.is_over, do_nothing)
+        finally:
+            handshake.abandon()
+            self._handshake = None
+        handshake.raise_error()
+
+    def _route(self, target: Address) -> tuple[str, Address, Address]:
+        """Return the host of a target, our address and that of the target, as packets will have them.
+
+        Raises:
+            OSError: ENETUNREACH: no host has the address, or this socket is of the other family.
+        """
+        ip, port = target
+        target_host = self.world.hosts.host_at(ip, self.host.address)
+        if target_host is None or (self._is_ipv6_only and not is_ipv6(ip)):
+            raise os_error(errno.ENETUNREACH)
+        source = loopback_of(ip) if target_host == self.host.address else self.host.address
+        local = self._local or self._bind((source, 0))
+        if is_wildcard(local[0]):
+            local = self._local = source, local[1]
+        return target_host, local, (loopback_of(ip) if is_wildcard(ip) else ip, port)
+
+    def connect_now(self, address: Any) -> None:
+        """Begin to connect to an address. No checkpoint; `is_connecting` is true until it has succeeded or failed."""
+        self._check_open()
+        target = host_in(address, self._family), int(address[1])
+        self._start_handshake(*self._route(target))
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether what `connect_now` has begun is not over."""
+        return self._handshake is not None and not self._handshake.is_over
+
+    def _start_handshake(self, target_host: str, local: Address, target: Address) -> Handshake:
         end = self._make_end(target_host)
 
         def on_done() -> None:
@@ -259,14 +319,8 @@ class SimulatedSocket(trio.socket.SocketType):
                 self._attach(end, local, target)
             self.wake()
 
-        handshake = self._handshake = Handshake(self.world, end, local, target, on_done)
-        try:
-            await self._do_when(self._writer, lambda: handshake.is_over, do_nothing)
-        finally:
-            handshake.abandon()
-            self._handshake = None
-        if self._end is not end:
-            raise os_error(end.take_pending_error())
+        self._handshake = Handshake(self.world, end, local, target, on_done)
+        return self._handshake
 
     def _make_end(self, target_host: str) -> Endpoint:
         path = self.world.fabric.path(self.host.address, target_host)
@@ -298,7 +352,7 @@ class SimulatedSocket(trio.socket.SocketType):
 
     def send_now(self, data: bytes | memoryview) -> int:
         """Send what is taken without waiting, perhaps nothing. No checkpoint. Raises OSError as `send` does."""
-        end = self._connected()
+        end = self._connected(errno.EPIPE)
         return end.send(data) if end.is_writable() and not self.host.frozen else 0
 
     def recv(self, buflen: int, flags: int = 0) -> Awaitable[bytes]:
@@ -310,12 +364,12 @@ class SimulatedSocket(trio.socket.SocketType):
         read = end.peek if flags & _MSG_PEEK else end.receive
         return self._do_when(self._reader, end.is_readable, partial(read, buflen))
 
-    def receive_now(self, buflen: int) -> bytes:
+    def receive_now(self, buflen: int, flags: int = 0) -> bytes:
         """Return what there is, b"" at the end of the stream. No checkpoint. Raises OSError as `recv` does."""
         end = self._connected()
         if self.host.frozen or not end.is_readable():
             raise BlockingIOError(errno.EAGAIN, "nothing to read")
-        return end.receive(buflen)
+        return end.peek(buflen) if flags & _MSG_PEEK else end.receive(buflen)
 
     async def _fail(self, number: int) -> Any:
         """Fail for want of a connection, and as all calls do: once it is awaited."""
@@ -324,7 +378,13 @@ class SimulatedSocket(trio.socket.SocketType):
         raise os_error(number)
 
     async def wait_writable(self) -> None:
-        await self._do_when(self._writer, self._connected().is_polled_writable, do_nothing)
+        await self._do_when(self._writer, self.is_polled_writable, do_nothing)
+
+    def is_polled_writable(self) -> bool:
+        """Return whether `poll` would call it writable: a send or the attempt to connect would not block."""
+        if self._handshake is not None and self._end is None:
+            return self._handshake.is_over
+        return self._connected().is_polled_writable()
 
     async def wait_readable(self) -> None:
         is_ready = self._is_acceptable if self._queue is not None else self._connected().is_readable
@@ -413,7 +473,7 @@ class SimulatedSocket(trio.socket.SocketType):
     def _release(self) -> None:
         """Give back to the kernel what it holds for this socket."""
         if self._queue is not None and self._local is not None:
-            self.world.stop_listening(self.host.address, self._local, self)
+            self.world.stop_listening(self.host.address, self._local, self, is_dual=self._is_dual)
             for sock, _ in self._queue:
                 if sock._end is not None:
                     sock._end.reset()
@@ -422,7 +482,7 @@ class SimulatedSocket(trio.socket.SocketType):
             self._end.close()
             self._end.on_change = do_nothing  # no task waits any more
         if self._bound is not None:
-            self.world.unbind(self.host.address, self._bound)
+            self.world.unbind(self.host.address, self._bound, is_dual=self._is_dual)
 
     def detach(self) -> int:
         """Give up the number, which stands for nothing outside the simulation; the connection is closed."""
@@ -510,67 +570,3 @@ class SimulatedSocket(trio.socket.SocketType):
         if self._watcher is not None:
             self._watcher()
             self._queue_watcher()
-
-
-class SimulatedEnd(WatchableEnd):
-    """An end of a link's connection that owns a simulated socket: the fabric calls it, so that no task waits."""
-
-    def __init__(self, sock: SimulatedSocket) -> None:
-        super().__init__()
-        self._socket: SimulatedSocket = sock
-        self._watched: tuple[Caller, Callable[[], None]] | None = None
-
-    def watch(self, caller: Caller, ready: Callable[[], None]) -> None:
-        if self.closed:
-            caller.call_soon(ready)
-            return
-        self._watched = caller, ready
-        self._socket.watch(ready)
-
-    def unwatch(self) -> None:
-        if self._watched is not None:
-            self._watched = None
-            self._socket.watch(None)
-
-    def receive_now(self, at_most: int = READ_BYTES) -> Data | Fin | Rst | None:
-        if self.closed:
-            return None
-        try:
-            payload = self._socket.receive_now(at_most)
-        except BlockingIOError:
-            raise
-        except OSError:
-            return Rst()
-        return Data(payload) if payload else self._end()
-
-    def send_now(self, payload: bytes | memoryview) -> int | None:
-        try:
-            return self._socket.send_now(payload)
-        except OSError:
-            self._peer_reset = True
-            return None
-
-    async def wait_readable(self) -> bool:
-        return await self._wait(self._socket.wait_readable)
-
-    async def wait_writable(self) -> bool:
-        return await self._wait(self._socket.wait_writable)
-
-    async def _wait(self, wait: Callable[[], Awaitable[None]]) -> bool:
-        if self.closed:
-            return False
-        try:
-            await wait()
-        except trio.ClosedResourceError:
-            return False
-        return True
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        self.closed = True
-        if self._watched is not None:
-            caller, ready = self._watched
-            self.unwatch()
-            caller.call_soon(ready)
-        self._socket.close()

@@ -8,12 +8,14 @@ from __future__ import annotations
 import errno
 import itertools
 import weakref
+from collections import Counter
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
+from chaos.networks.simulated.addresses import ANY, ANY_6, LOOPBACK_6, Address, is_ipv6, loopback_of
 from chaos.networks.simulated.endpoint import Endpoint, do_nothing
 from chaos.networks.simulated.fabric import Fabric
-from chaos.networks.simulated.hosts import LOOPBACK, Hosts
+from chaos.networks.simulated.hosts import Hosts
 from chaos.networks.simulated.linux import os_error
 from chaos.networks.simulated.states import TcpState
 
@@ -22,9 +24,7 @@ FIRST_FILENO = 1 << 30
 # Linux's default ip_local_port_range
 FIRST_PORT = 32768
 LAST_PORT = 60999
-ANY = "0.0.0.0"  # noqa: S104 - the wildcard of bind()
 
-Address = tuple[str, int]
 Place = tuple[str, str, int]  # a host's first address, then what was bound there
 
 
@@ -62,8 +62,9 @@ class World:
         self.sockets: weakref.WeakValueDictionary[int, Socket] = weakref.WeakValueDictionary()
         self._ends: weakref.WeakValueDictionary[int, Endpoint] = weakref.WeakValueDictionary()
         self._end_numbers = itertools.count()
-        self._listeners: dict[Place, Socket] = {}
-        self._taken: set[Place] = set()
+        self._listeners: dict[Place, list[Socket]] = {}
+        self._taken: Counter[Place] = Counter()
+        self._shared: set[Place] = set()  # those of sockets with SO_REUSEPORT
         self._ports = itertools.cycle(range(FIRST_PORT, LAST_PORT + 1))
         self._filenos = itertools.count(FIRST_FILENO + 1)
 
@@ -73,51 +74,76 @@ class World:
 
     # ports
 
-    def bind(self, host: str, address: Address) -> Address:
+    def bind(
+        self, host: str, address: Address, *, is_dual: bool = False, is_shared: bool = False
+    ) -> Address:
         """Bind an address of a host; port 0 takes the next free one.
+
+        `is_dual`: the wildcard of IPv6 is that of IPv4 too. `is_shared`: other sockets may share the address, if all
+        of them are shared (SO_REUSEPORT).
 
         Raises:
             OSError: EADDRINUSE.
         """
         ip, port = address
         if port == 0:
-            port = self._free_port(host, ip)
-        elif (host, ip, port) in self._taken:
+            port = self._free_port(host, ip, is_dual)
+        places = _places(host, (ip, port), is_dual)
+        if any(
+            place in self._taken and not (is_shared and place in self._shared) for place in places
+        ):
             raise os_error(errno.EADDRINUSE)
-        self._taken.add((host, ip, port))
+        self._taken.update(places)
+        if is_shared:
+            self._shared.update(places)
         return ip, port
 
-    def unbind(self, host: str, address: Address) -> None:
-        """Unbind an address."""
-        self._taken.discard((host, *address))
+    def unbind(self, host: str, address: Address, *, is_dual: bool = False) -> None:
+        """Unbind an address, once for each time at which it was bound."""
+        for place in _places(host, address, is_dual):
+            self._taken[place] -= 1
+            if self._taken[place] <= 0:
+                del self._taken[place]
+                self._shared.discard(place)
 
-    def _free_port(self, host: str, ip: str) -> int:
+    def _free_port(self, host: str, ip: str, is_dual: bool) -> int:
         for _ in range(LAST_PORT - FIRST_PORT + 1):
             port = next(self._ports)
-            if (host, ip, port) not in self._taken:
+            if not any(place in self._taken for place in _places(host, (ip, port), is_dual)):
                 return port
         raise os_error(errno.EADDRNOTAVAIL)
 
-    def start_listening(self, host: str, address: Address, listener: Socket) -> None:
-        """Let a socket take the connections to an address of its host from now on."""
-        self._listeners[host, *address] = listener
+    def start_listening(
+        self, host: str, address: Address, listener: Socket, *, is_dual: bool = False
+    ) -> None:
+        """Let a socket take the connections to an address of its host from now on. Idempotent."""
+        for place in _places(host, address, is_dual):
+            listeners = self._listeners.setdefault(place, [])
+            if listener not in listeners:
+                listeners.append(listener)
 
-    def stop_listening(self, host: str, address: Address, listener: Socket) -> None:
-        """Undo `start_listening`, unless another socket listens at the address by now."""
-        if self._listeners.get((host, *address)) is listener:
-            del self._listeners[host, *address]
+    def stop_listening(
+        self, host: str, address: Address, listener: Socket, *, is_dual: bool = False
+    ) -> None:
+        """Undo `start_listening`; other sockets that listen at the address are left alone."""
+        for place in _places(host, address, is_dual):
+            left = [other for other in self._listeners.pop(place, []) if other is not listener]
+            if left:
+                self._listeners[place] = left
 
     def find_listener(self, host: str, address: Address) -> Socket | None:
         """Return the socket that listens at an address of a host, also through the wildcard.
 
-        A program that binds 127.0.0.1 is reached at its host's other addresses too: in a run all hosts stand for the
-        one machine on which such a program is usually tried.
+        A program that binds a loopback address is reached at its host's other addresses too: in a run all hosts stand
+        for the one machine on which such a program is usually tried. Of several sockets that share an address, the
+        one that has listened longest takes all connections.
         """
         ip, port = address
-        for bound in (ip, ANY, LOOPBACK):
+        wildcard, loopback = ANY_6 if is_ipv6(ip) else ANY, loopback_of(ip)
+        for bound in (ip, wildcard, loopback, *([] if ip == loopback else [LOOPBACK_6])):
             found = self._listeners.get((host, bound, port))
-            if found is not None:
-                return found
+            if found:
+                return found[0]
         return None
 
     # what becomes of hosts
@@ -163,12 +189,7 @@ class World:
             sock.wake_after_thaw(host)
 
 
-def is_address(host: str) -> bool:
-    """Return whether this is an IPv4 address rather than a name."""
-    return host.replace(".", "").isdigit()
-
-
-def normalise_host(host: Any) -> str:
-    """Return what a program means by a host's name, with the names that stand for addresses replaced."""
-    text = host.decode() if isinstance(host, bytes) else str(host)
-    return {"localhost": LOOPBACK, "": ANY}.get(text, text)
+def _places(host: str, address: Address, is_dual: bool) -> list[Place]:
+    """Return the places that an address of a host stands for."""
+    ip, port = address
+    return [(host, ip, port), (host, ANY, port)] if is_dual else [(host, ip, port)]

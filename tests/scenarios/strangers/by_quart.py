@@ -23,22 +23,14 @@ from chaos import report, subject
 async def serve(host: str, port: int, *, task_status: Any, **options: Any) -> None:
     """Serve until cancelled."""
     config = Config()
-    port = port or await free_port(host)
     config.bind = [f"{host}:{port}"]
     config.websocket_ping_interval = options["heartbeat"]["interval_s"]
     config.graceful_timeout = 0.1
     config.errorlog = config.accesslog = None
     run = partial(hypercorn_serve, make_app(options), config, shutdown_trigger=trio.sleep_forever)
     async with trio.open_nursery() as nursery:
-        await nursery.start(run)
-        task_status.started(port)
-
-
-async def free_port(host: str) -> int:
-    """Return a port that nobody has."""
-    (listener,) = await trio.open_tcp_listeners(0, host=host)
-    async with listener:
-        return int(listener.socket.getsockname()[1])
+        (bound,) = await nursery.start(run)
+        task_status.started(int(bound.rpartition(":")[2]))
 
 
 def make_app(options: dict[str, Any]) -> QuartTrio:
