@@ -11,6 +11,8 @@ from chaos.vocabulary.checks import Availability, Cost
 def availability(context: Context, settings: Availability, _scope: Scope) -> Judgement:
     """Judge the share of the time from a client's start to the end in which it had a usable connection.
 
+    What its first handshake took is left out: that is the network's.
+
     A connection is usable from its open until the first sign of its ending (a Close frame, FIN or RST anywhere).
     While an entry silences its path (stall, blackhole, `timeout`, `bandwidth` at 0, freeze) it is not usable: from
     the moment the entry is felt on it, or, where it was not, not at all, to the entry's end; for good where the harm
@@ -25,7 +27,8 @@ def availability(context: Context, settings: Availability, _scope: Scope) -> Jud
 def _judge_client(context: Context, settings: Availability, client: int) -> Judgement | None:
     opened = [c for c in context.of_client(client) if c.open_s is not None]
     starts = context.trace.select("subject_start", "attempt", client=client)
-    total_s = context.end_s - starts[0].at_s if opened else 0.0
+    first_s = opened[0].open_s - opened[0].attempt_s if opened and opened[0].open_s else 0.0
+    total_s = context.end_s - starts[0].at_s - first_s if opened else 0.0
     if total_s <= 0:
         return None
     spans = []

@@ -33,6 +33,7 @@ from chaos.vocabulary.policies import Policy, Reaction
 
 # how far the link's view of a connection's age may differ from the client's
 AGE_MARGIN_S = 0.5
+VIRTUAL_AGE_MARGIN_S = 0.05
 # the probe that measures the loop's lag may run this much after what was late
 LAG_MARGIN_S = 0.1
 # a client that waits for the whole close timeout cuts its socket just after it
@@ -212,7 +213,8 @@ def _of_slot(
 ) -> Iterator[Delay]:
     settings, client = context.scenario.client, slot[0].client
     conduct = Conduct(Policy.parse(settings.policy))
-    margin_s = (0.0 if context.virtual else AGE_MARGIN_S) + client_round_trip_s(context)
+    margin_s = VIRTUAL_AGE_MARGIN_S if context.virtual else AGE_MARGIN_S
+    margin_s += client_round_trip_s(context)
     step, certain, after_long, connected = 0, True, False, False
     for connection, following in pairwise(slot):
         next_s = following.attempt_s

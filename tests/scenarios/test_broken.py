@@ -67,7 +67,7 @@ def test_a_file_is_valid_short_and_says_what_is_wrong(file: Path) -> None:
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_what_must_fail_is_expected_and_most_of_the_rest_must_pass(file: Path) -> None:
     fails, names = set(declared(file)["x-fails"]), expected_names(file)
-    assert 1 <= len(fails) <= 2
+    assert 1 <= len(fails) <= 3
     assert fails <= names
     assert len(names - fails) >= 3, "list the checks that a right subject passes here"
 
