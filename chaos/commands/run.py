@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -115,7 +116,7 @@ def _run(
 ) -> int:
     from chaos.api import exit_code, run_jobs, select
     from chaos.commands.runs import RunsDisplay
-    from chaos.reports.terminal import not_applicable_lines, summary_line
+    from chaos.reports.terminal import WIDTH, not_applicable_lines, summary_line
 
     try:
         selected = select(selection)
@@ -135,7 +136,8 @@ def _run(
     _write_reports(junit, as_json, verdicts, ())
     if not as_json:
         left = len(work) - len(done.verdicts)
-        for line in not_applicable_lines(verdicts):
+        width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+        for line in not_applicable_lines(verdicts, width=width):
             click.echo(line)
         click.echo(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
         _tell_warnings(verdicts)

@@ -102,7 +102,7 @@ def summary_line(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) 
     return f"{len(verdicts)} {noun}: {text}; {judged_s:.1f} s of scenario time"
 
 
-def not_applicable_lines(verdicts: Sequence[Verdict]) -> list[str]:
+def not_applicable_lines(verdicts: Sequence[Verdict], *, width: int = WIDTH) -> list[str]:
     """Return what did not apply, each check once, with why and in how many scenarios; an empty line first."""
     found: dict[tuple[str, str], set[str]] = {}
     for verdict in verdicts:
@@ -115,7 +115,7 @@ def not_applicable_lines(verdicts: Sequence[Verdict]) -> list[str]:
     lines = ["", "not applicable, and left out:"]
     for (check, reason), titles in found.items():
         where = next(iter(titles)) if len(titles) == 1 else f"{len(titles)} scenarios"
-        lines += _wrapped(f"{check} ({where}): {reason}", 2, WIDTH, _plain)
+        lines += _wrapped(f"{check} ({where}): {reason}", 2, width, _plain)
     return lines
 
 

@@ -11,6 +11,7 @@ from chaos.checks.verdict import Finding, Outcome, Verdict, skipped
 from chaos.errors import Mistake
 from chaos.reports.terminal import (
     markup_verdict,
+    not_applicable_lines,
     render_run,
     render_verdict,
     summary_line,
@@ -153,3 +154,22 @@ def test_what_follows_from_a_deeper_cause_is_counted_and_not_shown() -> None:
     assert "2 more" in short
     assert "about connected" not in short
     assert "about connected" in render_verdict(verdict, verbose=True)
+
+
+def test_what_does_not_apply_is_named_once_with_how_many_scenarios() -> None:
+    def verdict(title: str, client: int) -> Verdict:
+        reason = f"client {client} reports nothing"
+        findings = (Finding(check="delivers", outcome=Outcome.SKIPPED, reason=reason),)
+        return Verdict(
+            scenario=title,
+            path="",
+            network="simulated",
+            seed=1,
+            outcome=Outcome.PASS,
+            findings=findings,
+        )
+
+    assert not_applicable_lines([]) == []
+    lines = not_applicable_lines([verdict("a", 1), verdict("b", 2)], width=60)
+    assert lines[2:] == ["  delivers (2 scenarios): client reports nothing"]
+    assert "(a)" in not_applicable_lines([verdict("a", 1)])[2]
