@@ -8,7 +8,7 @@ from chaos.checks.verdict import Judgement, Outcome, failed, not_applicable, pas
 from chaos.vocabulary.checks import Availability, Cost
 
 
-def availability(context: Context, settings: Availability, _scope: Scope) -> Judgement:
+def availability(context: Context, settings: Availability, scope: Scope) -> Judgement:
     """Judge the share of the time from a client's start to the end in which it had a usable connection.
 
     What its first handshake took is left out: that is the network's.
@@ -20,11 +20,13 @@ def availability(context: Context, settings: Availability, _scope: Scope) -> Jud
     once it is late by another interval and the longest wait for a pong, at least a second, and what the path adds.
     The worst client is reported.
     """
-    parts = (_judge_client(context, settings, client) for client in context.clients)
+    parts = (_judge_client(context, settings, client, scope.late_s) for client in context.clients)
     return worst(parts, nothing="no client ever had a connection open")
 
 
-def _judge_client(context: Context, settings: Availability, client: int) -> Judgement | None:
+def _judge_client(
+    context: Context, settings: Availability, client: int, late_s: float
+) -> Judgement | None:
     opened = [c for c in context.of_client(client) if c.open_s is not None]
     starts = context.trace.select("subject_start", "attempt", client=client)
     first_s = opened[0].open_s - opened[0].attempt_s if opened and opened[0].open_s else 0.0
@@ -44,7 +46,7 @@ def _judge_client(context: Context, settings: Availability, client: int) -> Judg
         "availability": round(share, 6),
         "connections": len(opened),
     }
-    if share >= settings.at_least - 1e-9:
+    if share + late_s / total_s >= settings.at_least - 1e-9:
         return passed(reason, badness=-share, measured=measured)
     return failed(
         f"{reason}; expected at least {settings.at_least:.2%}",

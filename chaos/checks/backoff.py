@@ -168,7 +168,9 @@ def _judge_series(
     first: Complaint = None
     kept: Law | None = None
     first_delay = context.scenario.client.backoff.first_delay
-    for law in readings(settings, first_delay, client_lateness_s(context)):
+    late_s, early_s = client_lateness_s(context)
+    lateness_s = late_s, early_s + scope.early_s
+    for law in readings(settings, first_delay, lateness_s):
         complaint = _complain(law, delays)
         if complaint is None:
             kept = law

@@ -145,7 +145,7 @@ def handshake(context: Context, settings: Handshake, scope: Scope) -> Judgement:
     parts = (
         part
         for client, events in refusals.items()
-        for part in _judge_refused(context, settings, client, events)
+        for part in _judge_refused(context, settings, client, events, scope.early_s)
     )
     return worst(parts, nothing="no refusal carried a Retry-After")
 
@@ -163,7 +163,7 @@ def _refusals(context: Context, client: int, since_s: float) -> list[Event]:
 
 
 def _judge_refused(
-    context: Context, settings: Handshake, client: int, events: list[Event]
+    context: Context, settings: Handshake, client: int, events: list[Event], early_s: float
 ) -> Iterator[Judgement]:
     yield from _died_of(context, client, events)
     attempts, limit = context.attempts_of(client), settings.attempts_max
@@ -188,7 +188,7 @@ def _judge_refused(
         )
     for event in events if settings.retry_after else ():
         if event.get("retry_after_s") is not None:
-            yield _judge_wait(context, client, event, attempts)
+            yield _judge_wait(context, client, event, attempts, early_s)
 
 
 def _died_of(context: Context, client: int, refusals: list[Event]) -> Iterator[Judgement]:
@@ -225,9 +225,11 @@ def _tries(
             yield refusal, [at_s for at_s in attempts if refusal.at_s < at_s <= until_s]
 
 
-def _judge_wait(context: Context, client: int, event: Event, attempts: list[float]) -> Judgement:
+def _judge_wait(
+    context: Context, client: int, event: Event, attempts: list[float], early_s: float
+) -> Judgement:
     wait_s = float(event["retry_after_s"])
-    early_s = EPSILON_S if context.virtual else EARLY_S
+    early_s += EPSILON_S if context.virtual else EARLY_S
     next_s = next((at_s for at_s in attempts if at_s > event.at_s), None)
     told = f"{seconds(event.at_s)}: HTTP {event['status']} with Retry-After {wait_s:g} s"
     if next_s is None and context.end_s < event.at_s + wait_s:

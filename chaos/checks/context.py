@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from chaos.checks.connections import ConnectionRecord, assign_slots, read_connections
+from chaos.checks.lateness import Lateness
 from chaos.scenario.model import Entry, Expectation, Scenario, Subject
 from chaos.scenario.rules import WHOLE_RUN_CHECKS, speaks_of
 from chaos.trace import Event, Side, Trace
@@ -93,13 +94,16 @@ class Scope:
     """What one expectation is about: each time its entry was in force, and the clients to which it applies.
 
     Without an entry (`index` is None) that is the whole run, as one occurrence, and all clients. There is one
-    occurrence at least. `tolerance_s` is added to each bound.
+    occurrence at least. `tolerance_s` is added to each bound; in it is `late_s`, by how much the harness may have
+    made things late, and `early_s` is by how much it may have made two moments seem closer together.
     """
 
     index: int | None
     rows: tuple[Occurrence, ...]
     clients: Sequence[int]
     tolerance_s: float
+    late_s: float = 0.0
+    early_s: float = 0.0
 
     @property
     def since_s(self) -> float:
@@ -109,11 +113,15 @@ class Scope:
 
 @dataclass(frozen=True)
 class Context:
-    """A trace with what follows from it. `end_s` is the end of what is judged."""
+    """A trace with what follows from it. `end_s` is the end of what is judged.
+
+    `forgiving`: what the harness may have made late is taken off what the subjects took.
+    """
 
     trace: Trace
     scenario: Scenario
     end_s: float
+    forgiving: bool = False
 
     @classmethod
     def of(cls, trace: Trace, scenario: Scenario | None = None) -> Context:
@@ -163,9 +171,9 @@ class Context:
         return [event.at_s for event in self.trace.select("attempt", client=client)]
 
     @cached_property
-    def lags(self) -> list[tuple[float, float]]:
-        """When the event loop was late, and by how much."""
-        return [(event.at_s, float(event["lag_s"])) for event in self.trace.select("lag")]
+    def lateness(self) -> Lateness:
+        """How late the harness may have been."""
+        return Lateness(self.trace)
 
     @cached_property
     def steady_s(self) -> float | None:
@@ -204,8 +212,10 @@ class Context:
         stated = expectation.tolerance_s
         return EPSILON_S + (self.scenario.tolerance_s if stated is None else stated)
 
-    def scope_of(self, expectation: Expectation) -> Scope:
-        """Return what an expectation is about.
+    def scope_of(
+        self, expectation: Expectation, *, late_s: float = 0.0, early_s: float = 0.0
+    ) -> Scope:
+        """Return what an expectation is about, judged with this much lateness of the harness.
 
         Raises LookupError when the entry that it names is not there, or never took effect.
         """
@@ -222,7 +232,9 @@ class Context:
             index=index,
             rows=rows,
             clients=self.clients if index is None else self.concerned(self.entry(index)),
-            tolerance_s=self.tolerance_s(expectation),
+            tolerance_s=self.tolerance_s(expectation) + late_s,
+            late_s=late_s,
+            early_s=early_s,
         )
 
     @property

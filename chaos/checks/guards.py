@@ -7,19 +7,31 @@ entry touched something, the subject lived, and the harness itself kept time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 
 from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
 from chaos.checks.context import Context, Occurrence, covering, label, seconds
+from chaos.checks.lateness import BUSY_SHARE
 from chaos.checks.schedule import Rule, last_told, rule_after_last
-from chaos.checks.verdict import Finding, Judgement, failed, passed, undecided
+from chaos.checks.verdict import (
+    LATE,
+    Finding,
+    Judgement,
+    Measure,
+    Outcome,
+    failed,
+    passed,
+    undecided,
+)
 from chaos.scenario.model import Entry
 from chaos.trace import DATA, OTHER, Event, Side
 from chaos.vocabulary.actions import ACTIONS
 from chaos.vocabulary.checks import DetectsDeadPeer, NeverReconnects, Reconnects
 
 FELT = "felt"
+LOOP_LAG = "loop_lag"
 # a guard of one of these names says that nothing of the run may be judged; `felt` speaks of one entry only
-VETOES = frozenset({"connected", "steady_state", "subject_alive", "loop_lag", "complete"})
+VETOES = frozenset({"connected", "steady_state", "subject_alive", LOOP_LAG, "complete"})
 LAG_SHARE = 0.1
 LAG_SHARE_AT_REST = 0.5
 LAG_MARGIN_S = 1.0
@@ -31,13 +43,18 @@ _MOVES = ("apply", "attempt", "refused", "open", "fin", "rst", "closed", "state"
 
 def run_guards(context: Context) -> list[Finding]:
     """Return one finding per guard, in the order in which they matter, and one per entry for `felt`."""
+    lag = _loop_lag(context)
+    alive = _subjects_alive(context)
+    if alive.outcome is Outcome.FAIL and lag.outcome is Outcome.INCONCLUSIVE:
+        # who waits for something and ends when it does not come may have waited for this machine
+        alive = replace(undecided(f"{alive.reason}; {lag.reason}"), evidence=alive.evidence)
     rows = [
         ("complete", _complete(context)),
         ("connected", _connected(context)),
         ("steady_state", _steady(context)),
         *((FELT, _felt(context, index)) for index in range(len(context.scenario.timeline))),
-        ("subject_alive", _subjects_alive(context)),
-        ("loop_lag", _loop_lag(context)),
+        ("subject_alive", alive),
+        (LOOP_LAG, lag),
         *(("storm", row) for row in _storms(context)),
     ]
     return [
@@ -307,10 +324,12 @@ def _loop_lag(context: Context) -> Judgement:
     heartbeats are timed, which a lag of half the bound does not spoil: the burst at the start of many clients, or of
     many runs side by side, is no reason to discard the rest.
     """
-    bound_s = tightest_bound_s(context)
+    bound_s, busy_s = tightest_bound_s(context), context.lateness.within(1.0)
+    # so busy a machine may be why some other guard or check can say nothing
+    measured: dict[str, Measure] = {LATE: round(busy_s, 6)} if busy_s > BUSY_SHARE else {}
     lags = [e for e in context.trace.select("lag") if 0 <= e.at_s <= context.end_s]
     if bound_s is None or not lags:
-        return passed("the event loop kept time")
+        return passed("the event loop kept time", measured=measured)
     from_s = min((e.at_s for e in context.trace.select("apply")), default=0.0) - LAG_MARGIN_S
     moves = context.trace.select(*_MOVES)
     until_s = max((e.at_s for e in moves if e.at_s <= context.end_s), default=0.0) + LAG_MARGIN_S
@@ -324,5 +343,5 @@ def _loop_lag(context: Context) -> Judgement:
     if lag_s > limit_s:
         reason = f"{text}; at most {seconds(limit_s)} is fair to the tightest bound of {seconds(bound_s)}"
         hint = "a subject in this process that blocks the loop stops the link too"
-        return undecided(reason, evidence=(hint,))
-    return passed(text)
+        return undecided(reason, evidence=(hint,), measured={LATE: round(lag_s, 6)})
+    return passed(text, measured=measured)

@@ -17,12 +17,12 @@ HARNESS_FACTOR = 5
 AWAY_MAX = 0.2
 
 
-def peak_per_second(times: Sequence[float]) -> tuple[int, float]:
-    """Return the most attempts in any one second, half open, and when that second begins."""
+def peak_per_second(times: Sequence[float], width_s: float = 1.0) -> tuple[int, float]:
+    """Return the most attempts in any one second (or in `width_s`), half open, and when it begins."""
     ordered = sorted(times)
     best, best_s, left = 0, 0.0, 0
     for right, at_s in enumerate(ordered):
-        while at_s - ordered[left] >= 1.0:
+        while left < right and at_s - ordered[left] >= width_s:
             left += 1
         if right - left + 1 > best:
             best, best_s = right - left + 1, ordered[left]
@@ -46,7 +46,9 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
     if clients < 2:
         return undecided(f"{clients} clients came back; expected at least 2")
     away = len(scope.clients) - clients
-    peak, peak_s = peak_per_second([at_s for times in back for at_s in times])
+    attempts = [at_s for times in back for at_s in times]
+    # what a late harness saw together came over as much more time
+    peak, peak_s = peak_per_second(attempts, max(0.0, 1.0 - scope.early_s))
     opened = [at_s for client in scope.clients for at_s in _opened_after(context, client, scope)]
     spread_s = min(_spread_s(firsts), _spread_s(opened) if len(opened) > 1 else math.inf)
     harness_s = 0.0 if context.virtual else HARNESS_S_PER_CLIENT * clients
@@ -56,7 +58,7 @@ def herd(context: Context, settings: Herd, scope: Scope) -> Judgement:
         outcome = Outcome.FAIL
         reasons.append(f"{peak} attempts in one second, expected at most {settings.peak_per_s:g}")
         evidence.append(f"{seconds(peak_s)}: a second with {peak} attempts begins")
-    if settings.spread_s is not None and spread_s < settings.spread_s:
+    if settings.spread_s is not None and spread_s < settings.spread_s - scope.early_s:
         outcome = Outcome.FAIL
         reasons.append(
             f"{'first attempts' if spread_s == _spread_s(firsts) else 'attempts that connected'} within "

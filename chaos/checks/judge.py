@@ -24,11 +24,13 @@ from chaos.checks.conduct import (
 from chaos.checks.context import Context, Scope, label, seconds
 from chaos.checks.delivery import delivers, single_handler
 from chaos.checks.detection import detects_dead_peer
-from chaos.checks.guards import VETOES, felt_at_s, run_guards
+from chaos.checks.doubts import DOUBTS, SAID_FROM_S, SHARE_MAX, Doubt
+from chaos.checks.guards import LOOP_LAG, VETOES, felt_at_s, run_guards
 from chaos.checks.herd import herd
 from chaos.checks.leaks import no_leaks
 from chaos.checks.recovery import never_reconnects, reconnects
 from chaos.checks.verdict import (
+    LATE,
     UNDECODED_AT,
     Finding,
     Judgement,
@@ -46,6 +48,8 @@ from chaos.vocabulary.checks import CHECKS, CheckSettings
 
 Check = Callable[[Context, Any, Scope], Judgement]
 CheckLoader = Callable[[str], Callable[..., Any]]
+# nothing is known of what a check of the user's own reads
+_OWN = Doubt(width=lambda _context, _settings: 0.0)
 
 JUDGES: Mapping[str, Check] = {
     "detects_dead_peer": detects_dead_peer,
@@ -88,8 +92,8 @@ def judge(
     context = Context.of(trace, scenario)
     guards, loader = run_guards(context), check_loader or _no_loader
     findings = [
-        _hold_back(context, expectation, _judge_one(context, expectation, loader), guards)
-        for expectation in context.scenario.expect
+        _hold_back(context, row, _judge_late(context, row, loader), guards)
+        for row in context.scenario.expect
     ]
     if strict:
         findings = [_as_undecided(finding) for finding in findings]
@@ -118,11 +122,50 @@ def _no_loader(name: str) -> Callable[..., Any]:
     raise LookupError(f"expected a loader for checks of your own to resolve {name!r}, got none")
 
 
-def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
+def _judge_late(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
+    """Judge one expectation; a failure that the harness's own lateness explains is INCONCLUSIVE."""
+    finding = _judge_one(context, expectation, loader)
+    doubt = DOUBTS.get(expectation.check) if expectation.use is None else None
+    if finding.outcome is not Outcome.FAIL or doubt is None:
+        return finding
+    width_s = doubt.width(context, CHECKS[expectation.check].model_validate(expectation.parameters))
+    width_s = min(width_s, context.end_s)
+    late_s = context.lateness.within(width_s)
+    if late_s < SAID_FROM_S:
+        return finding
+    if doubt.widens:
+        kinder = replace(context, forgiving=True)
+        early_s = context.lateness.longest_s
+        again = _judge_one(kinder, expectation, loader, late_s=late_s, early_s=early_s)
+        explained = again.outcome is not Outcome.FAIL
+    else:
+        explained = late_s > SHARE_MAX * width_s
+    if not explained:
+        return finding
+    within = f"in {width_s:g} s" if width_s < context.end_s else "in the whole run"
+    reason = f"not judged, since the machine may have made it late by {seconds(late_s)} {within}"
+    return replace(
+        finding,
+        outcome=Outcome.INCONCLUSIVE,
+        reason=f"{reason}; {finding.reason}",
+        measured={**finding.measured, LATE: round(late_s, 6)},
+    )
+
+
+def _judge_one(
+    context: Context,
+    expectation: Expectation,
+    loader: CheckLoader,
+    *,
+    late_s: float = 0.0,
+    early_s: float = 0.0,
+) -> Finding:
     """Judge one expectation; a check that crashes is INCONCLUSIVE, with the traceback as evidence."""
     try:
-        judge_it = _judge_own if expectation.use is not None else _judge_built_in
-        answer = judge_it(context, expectation, loader)
+        if expectation.use is not None:
+            answer: Judgement | Finding = _judge_own(context, expectation, loader)
+        else:
+            answer = _judge_built_in(context, expectation, late_s, early_s)
     except Exception as error:
         answer = undecided(
             f"the check crashed: {type(error).__name__}: {error}",
@@ -141,10 +184,12 @@ def _judge_one(context: Context, expectation: Expectation, loader: CheckLoader) 
     )
 
 
-def _judge_built_in(context: Context, expectation: Expectation, _: CheckLoader) -> Judgement:
+def _judge_built_in(
+    context: Context, expectation: Expectation, late_s: float, early_s: float
+) -> Judgement:
     settings = CHECKS[expectation.check].model_validate(expectation.parameters)
     try:
-        scope = context.scope_of(expectation)
+        scope = context.scope_of(expectation, late_s=late_s, early_s=early_s)
     except LookupError as error:
         return undecided(str(error))
     answer = JUDGES[expectation.check](context, settings, scope)
@@ -188,7 +233,9 @@ def _hold_back(
     """Turn a failure that a guard forbids into INCONCLUSIVE."""
     if finding.outcome is not Outcome.FAIL:
         return finding
-    vetoes = (guard for guard in guards if guard.check in VETOES)
+    doubt = DOUBTS.get(expectation.check) if expectation.use is None else _OWN
+    untouched = () if doubt is not None and doubt.spreads else (LOOP_LAG,)
+    vetoes = (guard for guard in guards if guard.check in VETOES and guard.check not in untouched)
     reasons = [guard.reason for guard in vetoes if guard.outcome is Outcome.INCONCLUSIVE]
     index = speaks_of(context.scenario, expectation) if expectation.use is None else None
     if index is not None and felt_at_s(context, index) is None:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 Measure = float | int | str
 # the figure of a failure that rests on what could not be decoded
 UNDECODED_AT = "undecoded_at_byte"
+# the figure of what cannot be judged since the harness may have been late by so much
+LATE = "harness_late_s"
 Culprit = Literal["", "client", "server"]
 
 
@@ -132,6 +134,12 @@ class Verdict:
     warnings: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
     again: str = ""
+
+    @property
+    def was_late(self) -> bool:
+        """Whether the machine, not the subjects, is why nothing can be said: another run may tell."""
+        late = any(LATE in finding.measured for finding in self.findings)
+        return self.outcome is Outcome.INCONCLUSIVE and late
 
     def deciding(self) -> list[Finding]:
         """Return the findings that made the outcome what it is; none for a pass or a skip without reason."""

@@ -17,6 +17,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
+from chaos.running.pace import watch_pace
 from chaos.running.samples import Samples
 from chaos.running.timeline import Timeline
 from chaos.running.watch import StormWatch, TriggerWatch, Watches
@@ -38,8 +39,6 @@ SERVER_START_S = 10.0
 STOP_S = 5.0
 # after a subject's stop, before what it still owns is counted
 STOP_GRACE_S = 0.3
-LAG_PROBE_S = 0.05
-LAG_RECORDED_S = 0.02
 
 Subject = Callable[..., Awaitable[Any]]
 
@@ -164,7 +163,7 @@ class Run:
         for note in self.notes:
             self.warn(note)
         if self.world is None:  # virtual time does not lag
-            nursery.start_soon(self._watch_lag)
+            nursery.start_soon(watch_pace, self._recorder)
         self._samples.nursery = nursery
         self._start_clients(nursery, ports)
         await self._play()
@@ -318,12 +317,3 @@ class Run:
                 how = "refused a connection"
                 timeline = self.plan.scenario.timeline
                 record_felt(self._recorder, timeline, entry, how, client=event.client)
-
-    async def _watch_lag(self) -> None:
-        """Record how late the event loop answers: a subject that blocks it stops the link too."""
-        while True:
-            due = trio.current_time() + LAG_PROBE_S
-            await trio.sleep_until(due)
-            lag_s = trio.current_time() - due
-            if lag_s >= LAG_RECORDED_S:
-                self._recorder.record("lag", lag_s=round(lag_s, 4))

@@ -1,0 +1,82 @@
+"""How late the harness itself is on a real clock: its event loop's lag, and its waits for a processor.
+
+A verdict rests on this (`chaos.checks.lateness`): what the machine made late is not the subjects' fault.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import trio
+
+from chaos.recorder import Recorder
+
+PROBE_S = 0.05
+LAG_RECORDED_S = 0.02
+# processor time is read once in so many probes
+LOAD_EVERY = 4
+LOAD_RECORDED_SHARE = 0.05
+
+Spent = tuple[float, float]  # seconds on a processor, and waiting for one
+
+
+def spent_by_thread() -> Spent:
+    """Return what this thread has spent so far. How long it waited is known on Linux only (proc(5), schedstat)."""
+    with suppress(OSError, ValueError, IndexError):
+        return _parse(Path("/proc/thread-self/schedstat").read_text())
+    return time.thread_time(), 0.0
+
+
+def spent_by_process(pid: int) -> Spent:
+    """Return what all threads of a process have spent; nothing where that cannot be known, or once it is gone."""
+    ran_s = waited_s = 0.0
+    with suppress(OSError, ValueError, IndexError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            ran, waited = _parse((thread / "schedstat").read_text())
+            ran_s, waited_s = ran_s + ran, waited_s + waited
+    return ran_s, waited_s
+
+
+def _parse(schedstat: str) -> Spent:
+    ran_ns, waited_ns = schedstat.split()[:2]
+    return int(ran_ns) / 1e9, int(waited_ns) / 1e9
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that a process has started and that still run, and theirs; none where that is not known."""
+    for listed in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(OSError):
+            for child in map(int, listed.read_text().split()):
+                yield child
+                yield from descendants(child)
+
+
+def spent() -> Spent:
+    """Return what carries the run has spent: this thread, and the processes that were started from here."""
+    rows = [spent_by_thread(), *map(spent_by_process, descendants(os.getpid()))]
+    return sum(row[0] for row in rows), sum(row[1] for row in rows)
+
+
+async def watch_pace(recorder: Recorder) -> None:
+    """Record `lag` and `load` events until cancelled. A subject that blocks the loop stops the link too: it shows."""
+    probes, since_s, before = 0, trio.current_time(), spent()
+    while True:
+        due = trio.current_time() + PROBE_S
+        await trio.sleep_until(due)
+        now_s = trio.current_time()
+        if now_s - due >= LAG_RECORDED_S:
+            recorder.record("lag", lag_s=round(now_s - due, 4))
+        probes += 1
+        if probes % LOAD_EVERY:
+            continue
+        after = spent()
+        ran_s, waited_s = after[0] - before[0], after[1] - before[1]
+        over_s, since_s, before = now_s - since_s, now_s, after
+        if ran_s + waited_s > LOAD_RECORDED_SHARE * over_s:
+            recorder.record(
+                "load", ran_s=round(ran_s, 4), waited_s=round(waited_s, 4), over_s=round(over_s, 4)
+            )
