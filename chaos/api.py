@@ -293,10 +293,14 @@ def without_faults(scenario: Scenario) -> Scenario:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of jobs: the verdicts of those that ran, in the order of the jobs."""
+    """What became of jobs: the verdicts of those that ran, in the order of the jobs.
+
+    `again` counts those that were run a second time, alone, since the machine had been too busy for the first.
+    """
 
     verdicts: list[Verdict] = field(default_factory=list)
     interrupted: bool = False
+    again: int = 0
 
 
 class SilentAccount(Account):
@@ -307,6 +311,9 @@ class SilentAccount(Account):
 
     def progress(self, job: Job, at_s: float, what: str, opens: int) -> None:
         """Ignore how far a run has come."""
+
+    def postponed(self, job: Job) -> None:
+        """Say nothing."""
 
     def finished(self, job: Job, verdict: Verdict) -> None:
         """Ignore that a run is over."""
@@ -326,7 +333,7 @@ def run_jobs(
     """
     suite = Suite(jobs, account or SilentAccount(), at_most or default_slots(), fail_fast=fail_fast)
     verdicts = run_suite(suite)
-    return Done(verdicts=verdicts, interrupted=suite.interrupted)
+    return Done(verdicts=verdicts, interrupted=suite.interrupted, again=suite.again)
 
 
 def run_alone(job: Job) -> Verdict:

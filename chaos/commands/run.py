@@ -116,7 +116,7 @@ def _run(
 ) -> int:
     from chaos.api import exit_code, run_jobs, select
     from chaos.commands.runs import RunsDisplay
-    from chaos.reports.terminal import WIDTH, not_applicable_lines, summary_line
+    from chaos.reports.terminal import WIDTH, not_applicable_lines, skipped_lines, summary_line
 
     try:
         selected = select(selection)
@@ -129,7 +129,7 @@ def _run(
     work = selected.jobs(seed, repeat=repeat, baseline=baseline, out=out)
     skipped = selected.skipped_verdicts(seed)
     with RunsDisplay(len(work), silent=as_json, quiet=quiet, verbose=verbose) as display:
-        for verdict in skipped:
+        for verdict in skipped if verbose else ():
             display.show(verdict)
         done = run_jobs(work, display, at_most=jobs, fail_fast=fail_fast)
     verdicts = [*skipped, *done.verdicts]
@@ -137,9 +137,16 @@ def _run(
     if not as_json:
         left = len(work) - len(done.verdicts)
         width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
+        if not verbose and not quiet:
+            for line in skipped_lines(skipped, width=width):
+                click.echo(line)
         for line in not_applicable_lines(verdicts, width=width):
             click.echo(line)
         click.echo(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
+        if done.again:
+            click.echo(
+                f"the machine was busy: {done.again} of them {'was' if done.again == 1 else 'were'} run again, alone"
+            )
         _tell_warnings(verdicts)
     if done.interrupted:
         return values.interrupted()

@@ -66,6 +66,10 @@ class RunsDisplay(DisplayOwner):
         self._finished += 1
         self.show(verdict)
 
+    def postponed(self, job: Job) -> None:
+        """Take the row away; it will come again."""
+        self._running.pop(id(job), None)
+
     def show(self, verdict: Verdict) -> None:
         """Show a verdict; when quiet, only of what did not pass."""
         self._outcomes[verdict.outcome] += 1

@@ -102,6 +102,22 @@ def summary_line(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) 
     return f"{len(verdicts)} {noun}: {text}; {judged_s:.1f} s of scenario time"
 
 
+def skipped_lines(verdicts: Sequence[Verdict], *, width: int = WIDTH) -> list[str]:
+    """Return what was not run at all, in a line for each reason with how many scenarios it holds for."""
+    reasons = Counter(
+        finding.reason for verdict in verdicts for finding in verdict.findings if finding.guard
+    )
+    lines = []
+    for reason, count in reasons.items():
+        word = Outcome.SKIPPED.value.ljust(_WORD_WIDTH)
+        noun = "scenario" if count == 1 else "scenarios"
+        first, *more = _wrapped(
+            f"{count} {noun}: {reason} (--verbose names them)", 0, width - _WORD_WIDTH - 2, _plain
+        )
+        lines += [f"{word}  {first}", *(f"{'':{_WORD_WIDTH}}  {row}" for row in more)]
+    return lines
+
+
 def not_applicable_lines(verdicts: Sequence[Verdict], *, width: int = WIDTH) -> list[str]:
     """Return what did not apply, each check once, with why and in how many scenarios; an empty line first."""
     found: dict[tuple[str, str], set[str]] = {}

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, Self
 
@@ -18,6 +18,7 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.running.environment import cores
 from chaos.running.job import Job
+from chaos.running.pool.pressure import MEASURED_EVERY_S, Pressure
 from chaos.running.pool.worker import STOP_S, Worker, WorkerLost
 from chaos.running.process import run_job
 from chaos.running.result import USAGE, failed_verdict
@@ -27,8 +28,11 @@ RUN_S = 60.0
 # Runs mostly wait. What bounds how many go side by side is the processor time of their clients, not their number.
 SLOTS_PER_CORE = 45
 CLIENTS_PER_SLOT = 25
+# a run of so many clients may keep a core busy by itself: it has the machine to itself, after all others
+HEAVY_CLIENTS = 100
 # beyond a scenario's duration: start, stop, judging, and a busy machine
 OVERTIME_S = 45.0
+AGAIN = "was run again, alone, since the machine had been too busy for it the first time"
 
 
 class Bench:
@@ -70,6 +74,9 @@ class Account(Protocol):
     def finished(self, job: Job, verdict: Verdict) -> None:
         """A run is over."""
 
+    def postponed(self, job: Job) -> None:
+        """A run is over that the machine was too busy for: it starts again once the others are over."""
+
 
 @dataclass(slots=True)
 class Suite:
@@ -85,6 +92,9 @@ class Suite:
     fail_fast: bool = False
     verdicts: dict[int, Verdict] = field(default_factory=dict)
     interrupted: bool = False
+    again: int = 0  # how many were run a second time, alone, since the machine had been too busy
+    _late: dict[int, Verdict] = field(default_factory=dict)  # what those came to the first time
+    _pressure: Pressure = field(default_factory=lambda: Pressure(cores()))
     _running: dict[Future[Verdict], tuple[int, Worker]] = field(default_factory=dict)
     _news: SimpleQueue[tuple[Any, ...]] = field(
         default_factory=SimpleQueue
@@ -98,21 +108,25 @@ class Suite:
         SIGINT and SIGTERM stop the runs, which still hand in what they have, and set `interrupted`; a second one
         kills at once.
         """
-        # the longest first, so that none of them is left alone at the end
-        numbers = range(len(self.jobs))
-        waiting = sorted(numbers, key=lambda number: effort(self.jobs[number]), reverse=True)
+        waiting = sorted(range(len(self.jobs)), key=lambda number: order(self.jobs[number]))
         with self._signals_as_news(), ThreadPoolExecutor(max(1, self.slots)) as threads:
             try:
                 while True:
-                    while waiting and self._may_start(self.jobs[waiting[0]]):
+                    while waiting and self._may_start(waiting[0]):
                         self._start(waiting.pop(0), threads)
-                    if not self._running:
+                    if not self._running and not waiting:
+                        waiting = self._take_late()
+                    if not self._running and (not waiting or self._is_stopping):
                         return
-                    self._take_news()
+                    if self._running:
+                        self._take_news()
             finally:
                 self._stop()
                 wait(self._running, STOP_S)
                 self._kill()
+                # those that were not run again come to what they came to
+                for number in self._late.keys() - self.verdicts.keys():
+                    self._settle(number, self._late[number])
 
     @contextmanager
     def _signals_as_news(self) -> Iterator[None]:
@@ -126,17 +140,35 @@ class Suite:
             for each, handler in previous.items():
                 signal.signal(each, handler)
 
-    def _may_start(self, job: Job) -> bool:
-        """Return whether a job may start now: there are slots for it, or it is larger than all and they are free."""
-        if self._is_stopping:
+    def _may_start(self, number: int) -> bool:
+        """Tell whether a job may start now: nothing runs, or there are slots for it and the machine carries it."""
+        if self._is_stopping or not self._running:
+            return not self._is_stopping
+        others = [other for other, _ in self._running.values()]
+        if any(self._wants_all(one) for one in (number, *others)):
             return False
-        taken = sum(weight(self.jobs[number]) for number, _ in self._running.values())
-        return not taken or taken + weight(job) <= self.slots
+        taken = sum(weight(self.jobs[other]) for other in others)
+        if taken + weight(self.jobs[number]) > self.slots:
+            return False
+        if _is_virtual(self.jobs[number]):
+            return True  # it takes longer on a busy machine, and comes to the same
+        pids = (worker.pid for _, worker in self._running.values())
+        return self._pressure.allows(pid for pid in pids if pid is not None)
+
+    def _wants_all(self, number: int) -> bool:
+        """Tell whether a job is to have the machine to itself."""
+        return number in self._late or is_heavy(self.jobs[number])
+
+    def _take_late(self) -> list[int]:
+        """Return the jobs that are to run again, alone: those for which the machine was too busy the first time."""
+        return [number for number in self._late if number not in self.verdicts]
 
     def _start(self, number: int, threads: ThreadPoolExecutor) -> None:
         worker = Worker()
         run = threads.submit(self._run_one, self.jobs[number], worker)
         self._running[run] = number, worker
+        self._pressure.started()
+        self.again += number in self._late
         run.add_done_callback(lambda run: self._news.put((self._finish, run)))
         self.account.started(self.jobs[number])
 
@@ -159,13 +191,14 @@ class Suite:
 
     def _take_news(self) -> None:
         """Wait until something happens, and act on it; kill the runs that have not stopped in time."""
-        left_s = None if self._kill_at_s is None else max(0.0, self._kill_at_s - time.monotonic())
-        try:
+        left_s = MEASURED_EVERY_S
+        if self._kill_at_s is not None:
+            left_s = min(left_s, max(0.0, self._kill_at_s - time.monotonic()))
+        with suppress(Empty):
             act, *content = self._news.get(timeout=left_s)
-        except Empty:
-            self._kill()
-        else:
             act(*content)
+        if self._kill_at_s is not None and time.monotonic() >= self._kill_at_s:
+            self._kill()
 
     def _interrupt(self) -> None:
         if self.interrupted:
@@ -175,10 +208,21 @@ class Suite:
 
     def _finish(self, run: Future[Verdict]) -> None:
         number, _ = self._running.pop(run)
-        verdict = self.verdicts[number] = run.result()
-        self.account.finished(self.jobs[number], verdict)
+        verdict = run.result()
+        if number in self._late:
+            verdict = replace(verdict, warnings=(*verdict.warnings, AGAIN))
+        elif verdict.was_late and not self._is_stopping and len(self.jobs) > 1:
+            self._late[number] = verdict
+            self.account.postponed(self.jobs[number])
+            return
+        self._settle(number, verdict)
         if self.fail_fast and verdict.outcome is Outcome.FAIL:
             self._stop()
+
+    def _settle(self, number: int, verdict: Verdict) -> None:
+        """Keep the verdict that a job comes to in the end."""
+        self.verdicts[number] = verdict
+        self.account.finished(self.jobs[number], verdict)
 
     def _stop(self) -> None:
         """Ask all runs to stop and to hand in what they have. No other starts."""
@@ -198,9 +242,21 @@ def weight(job: Job) -> int:
     return SLOTS_PER_CORE if _is_virtual(job) else 1 + job.clients // CLIENTS_PER_SLOT
 
 
-def effort(job: Job) -> tuple[float, float]:
-    """Return what orders jobs by how long they take: by the clock, or by how much happens."""
-    return (job.clients if _is_virtual(job) else job.duration_s, job.duration_s)
+def order(job: Job) -> tuple[bool, float, float]:
+    """Return what orders jobs: heavy ones last, else the longest first, so that none is left alone at the end.
+
+    That is by the clock, or by how much happens.
+    """
+    return (
+        is_heavy(job),
+        -float(job.clients if _is_virtual(job) else job.duration_s),
+        -job.duration_s,
+    )
+
+
+def is_heavy(job: Job) -> bool:
+    """Tell whether a run may keep a core busy by itself, and is timed on a real clock."""
+    return job.clients >= HEAVY_CLIENTS and not _is_virtual(job)
 
 
 def _is_virtual(job: Job) -> bool:
