@@ -3,12 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test clean
+.PHONY: run test test-all clean
 
 run: $(VENV)/.installed
 	$(BIN)/trio-chaos run scenarios/
 
 test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -n auto --dist worksteal -q -m "not slow"
+
+# the rest as well: real time, other programs, thousands of examples
+test-all: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n auto --dist worksteal -q
 
 $(VENV)/bin/python:

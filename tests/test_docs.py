@@ -256,7 +256,9 @@ def check_command(command: str, output: str, folder: Path) -> None:
     for _ in range(3):
         code, said = run(command, folder)
         right = shown <= set(OUTCOME.findall(said)) and code == wanted
-        if right or not re.search(r"guard loop_lag: .* is fair to", said):
+        if right or not re.search(
+            r"guard loop_lag: .* is fair to|machine may have made it late", said
+        ):
             break  # else again: a machine that is busy with other tests proves nothing about the page
     assert right, f"{command}\nexpected {sorted(shown)} and exit code {wanted}, got {code}\n{said}"
     assert "Traceback" not in said, said

@@ -12,8 +12,6 @@ from chaos.checks.paths import heartbeat_timeout_s
 
 # the part of a time that lateness may take before a failure is doubted, where the check has no bound to widen
 SHARE_MAX = 0.5
-# what a leak count waits for before it counts (`chaos.running.samples`)
-COUNTED_AFTER_S = 0.4
 # below this nothing is said of it: a process that runs for a moment now and then is no news
 SAID_FROM_S = 0.01
 
@@ -49,7 +47,7 @@ DOUBTS: Mapping[str, Doubt] = {
     "herd": Doubt(width=lambda _, s: max(1.0, s.spread_s or 0.0), widens=True),
     "no_false_alarm": Doubt(width=lambda context, _: heartbeat_timeout_s(context)),
     "delivers": Doubt(width=lambda context, _: context.scenario.settle_s),
-    "no_leaks": Doubt(width=lambda _context, _settings: COUNTED_AFTER_S),
+    "no_leaks": Doubt(width=_whole),  # what grows over cycles is not explained by one late moment
     "close_code": Doubt(width=lambda context, s: context.subject(s.by).close_timeout_s),
     "handshake": Doubt(width=lambda _context, _settings: 1.0, widens=True, spreads=False),
 }

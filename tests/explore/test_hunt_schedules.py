@@ -181,6 +181,7 @@ def first_drawn(seed, count=40):
     return drawn
 
 
+@pytest.mark.slow
 def test_every_kind_is_drawn_before_long():
     drawn = {(row.word, row.by) for schedule in first_drawn(1, 800) for row in schedule.entries}
     assert drawn == {(kind.word.word, kind.draw.by) for kind in all_kinds()}
@@ -351,6 +352,7 @@ def test_events_shares_and_path_faults_are_drawn_before_long():
     assert paths <= {row.word for row in rows}
 
 
+@pytest.mark.slow
 def test_what_only_new_connections_meet_mostly_comes_with_a_cut():
     met = cut = 0
     for schedule in first_drawn(1, 400):

@@ -146,6 +146,7 @@ class Bench:
         return run_job(job)
 
 
+@pytest.mark.slow
 def test_it_is_hunted() -> None:
     (scenario,) = load_text(SCENARIO, "snipped.yaml")
     assert all_kinds()[-1].word.word == "snip"

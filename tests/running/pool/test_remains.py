@@ -11,6 +11,8 @@ import pytest
 
 from chaos.running.pool.remains import KEPT_BYTES, SHOWN_BYTES
 
+pytestmark = pytest.mark.slow
+
 SUBJECTS = """
 import os, subprocess, sys
 import trio
