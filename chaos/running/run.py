@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
+from chaos.running.garbage import YOUNG_S, Collector
 from chaos.running.samples import Samples
 from chaos.running.timeline import Timeline
 from chaos.running.watch import StormWatch, TriggerWatch, Watches
@@ -40,6 +42,8 @@ STOP_S = 5.0
 STOP_GRACE_S = 0.3
 LAG_PROBE_S = 0.05
 LAG_RECORDED_S = 0.02
+# A trace has no more events than this: a busy scenario of an hour fits, and the memory of most machines carries it.
+EVENTS_MAX = 1_000_000
 
 Subject = Callable[..., Awaitable[Any]]
 
@@ -76,6 +80,8 @@ class Run:
         self._samples = Samples(self.plan.scenario, self._recorder, self._watches)
         self._timeline = Timeline(plan=self.plan, apply=self._apply)
         self._playing = trio.CancelScope()
+        self._collector = Collector()
+        self._beats, self._beat_s = 0, 0.0
         self._watches.add(StormWatch(self.plan.scenario.client.storm, self._end_storm))
         if self.plan.triggered:
             self._watches.add(TriggerWatch(self.plan.triggered, self._timeline.fire))
@@ -115,6 +121,22 @@ class Run:
             if self.sink is not None:
                 self.sink(self._recorder.events[-1])
 
+    def cut(self, why: str) -> None:
+        """Record that the run is given up, from whatever thread; where its end has come already, as a warning."""
+        if any(event.kind == "end" for event in reversed(self._recorder.events)):
+            self.warn(f"given up: {why}")
+            return
+        at_s = self._recorder.now_s() if self.world else self._beat_s
+        self._recorder.events.append(
+            Event(at_s=round(at_s, 6), kind="interrupted", data={"why": why})
+        )
+        if self.sink is not None:
+            self.sink(self._recorder.events[-1])
+
+    def progress(self) -> float:
+        """Return a number that changes as long as the run goes on: virtual time, or turns of the event loop."""
+        return self.world.fabric.now if self.world is not None else self._beats
+
     async def run(self) -> Trace:
         """Run to the end of the scenario and return the trace.
 
@@ -126,9 +148,11 @@ class Run:
             seed_scheduler(self.plan.seed)
             self.world.hosts.settle(self.plan.scenario.client.count)
         with recording(self.world, self._connections()) as self._ledger, inside(self.world):
-            self._samples.census = Census(self._ledger)
+            self._samples.census = Census(self._ledger, self._collector.collect_all)
             try:
                 async with trio.open_nursery() as nursery:
+                    if self.world is None:
+                        nursery.start_soon(self._beat)
                     await self._run_inside(nursery)
                     over = True
                     nursery.cancel_scope.cancel()
@@ -304,6 +328,8 @@ class Run:
 
     def _see(self, event: Event) -> None:
         """Pass each event on, as it is recorded, to whoever waits for one."""
+        if len(self._recorder.events) == EVENTS_MAX:
+            self._end_full_trace()
         self._watches.see(event)
         if self.sink is not None:
             self.sink(event)
@@ -319,11 +345,34 @@ class Run:
                 timeline = self.plan.scenario.timeline
                 record_felt(self._recorder, timeline, entry, how, client=event.client)
 
+    def _end_full_trace(self) -> None:
+        """End the run since its trace has as many events as it may have."""
+        most = Counter(event.client for event in self._recorder.events).most_common(1)[0]
+        now_s = self._recorder.now_s()
+        why = (
+            f"its trace had {EVENTS_MAX} events, the most it may have: {EVENTS_MAX / max(now_s, 1e-3):.0f} in a second, "
+            f"{most[1]} of them of client {most[0]}"
+        )
+        self._recorder.record("interrupted", why=why)
+        self._playing.cancel()
+
+    async def _beat(self) -> None:
+        """Show that the event loop turns, and collect garbage, as long as the run lasts. Real networks only."""
+        with self._collector.in_charge():
+            while True:
+                self._beats += 1
+                self._beat_s = self._recorder.now_s()
+                self._collector.collect_some()
+                await trio.sleep(YOUNG_S)
+
     async def _watch_lag(self) -> None:
-        """Record how late the event loop answers: a subject that blocks it stops the link too."""
+        """Record how late the event loop answers: a subject that blocks it stops the link too.
+
+        What the harness's own collecting of garbage took is not counted.
+        """
         while True:
-            due = trio.current_time() + LAG_PROBE_S
+            due, collected_s = trio.current_time() + LAG_PROBE_S, self._collector.spent_s
             await trio.sleep_until(due)
-            lag_s = trio.current_time() - due
+            lag_s = trio.current_time() - due - (self._collector.spent_s - collected_s)
             if lag_s >= LAG_RECORDED_S:
                 self._recorder.record("lag", lag_s=round(lag_s, 4))
