@@ -35,7 +35,7 @@ EVENTS: Mapping[str, str] = {
     "start": "time zero: the server listens and the link accepts",
     "steady": "the steady state is reached: every client open, a message each way, 1 s without a close",
     "end": "the scenario's duration is over; only what is before it is judged (leaks apart)",
-    "interrupted": "the run was stopped before its end",
+    "interrupted": "the run was stopped before its end: {why}, where one of its bounds was met",
     "warning": "the harness or Python warns {text}",
     "lag": "the event loop answered late: {lag_s} above what was asked; kept when above 5 ms",
     "load": "the processor's time in the {over_s} before: the run's process ran for {ran_s} of it and waited "

@@ -158,7 +158,10 @@ def _complete(context: Context) -> Judgement:
     if broken:
         return undecided(f"the network between the subjects broke: {broken[0].get('error')}")
     if stopped:
-        return undecided(f"the run was interrupted at {seconds(stopped[0].at_s)}")
+        at, why = seconds(stopped[0].at_s), stopped[0].get("why")
+        return undecided(
+            f"the run was given up at {at}: {why}" if why else f"the run was interrupted at {at}"
+        )
     end = seconds(context.end_s)
     if not context.trace.select("end"):
         return undecided(f"the trace has no end; its last event is at {end}")

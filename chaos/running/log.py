@@ -33,11 +33,14 @@ def trace_file(folder: Path, header: Header) -> Iterator[Callable[[Event], None]
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
-    """Write `verdict.json` into a run's folder."""
+    """Write `verdict.json` into a run's folder: whole, or not at all if this process is killed meanwhile."""
     import json  # noqa: PLC0415 - only runs that keep results need it
 
+    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(verdict.to_json(), indent=2, ensure_ascii=False)
-    (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
+    unfinished = folder / "verdict.json.part"
+    unfinished.write_text(text + "\n", encoding="utf-8")
+    unfinished.replace(folder / "verdict.json")
 
 
 @contextmanager

@@ -11,12 +11,12 @@ import os
 import random
 import signal
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TypeVar
+from typing import Any
 
 import trio
 import trio.testing
@@ -30,10 +30,12 @@ from chaos.running.environment import environment, raise_descriptors
 from chaos.running.job import Job
 from chaos.running.log import trace_file, warnings_told, write_verdict
 from chaos.running.parent import Parent
+from chaos.running.pool.remains import process_restored
 from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
 from chaos.running.run import STOP_S, Run
 from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
+from chaos.running.watchdog import STILL_S, Watched, memory_bound
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subjects.host import describe_error
@@ -43,21 +45,32 @@ from chaos.trace import Event, Side, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
 
 See = Callable[[Event], None]
-T = TypeVar("T")
+# what is handed in for a run that is over: to `run_job` its verdict, to `run_seeds` the rows so far, and so on
+Answer = Callable[[Verdict, Trace | None], Any]
 # a simulated run replaces clocks and sockets of the whole process: one at a time
 _ALONE = threading.Lock()
-# Virtual time stands still while a subject computes for ever, so that the real time of a simulated run has a limit. A
-# day of a scenario takes some ten seconds; hundreds of clients take some seconds.
-REAL_TIME_S = 120.0
+# A run may take so much real time beyond its own. Virtual time costs real time too, the more the more clients take
+# part: hundreds of them take some seconds, a day of a scenario some ten.
+OVERTIME_S = 10.0
 CLIENTS_IN_THAT = 50
+VIRTUAL_S_MAX = 110.0
+# of a run on the machine's sockets: a server may start late, and each side stop late
+OVERTIME_REAL_S = 25.0
+# the modules of the subjects are imported in this time, and a trace is judged
+IMPORT_S = 9.0
+JUDGE_S = 60.0
 
 
-class TookTooLong(ChaosError):
-    """A run had not ended when its real time was over."""
+def real_time_s(job: Job) -> float:
+    """Return how much real time a run may take."""
+    if job.network != "simulated":
+        return job.duration_s + OVERTIME_REAL_S
+    return min(job.duration_s, VIRTUAL_S_MAX) + OVERTIME_S * crowd_of(job)
 
 
-class _TimeIsOver(BaseException):
-    """Interrupts whatever runs. No `Exception`, so that subjects rarely catch it."""
+def crowd_of(job: Job) -> float:
+    """Return by how much the bounds on time are stretched for a run of many clients."""
+    return max(1.0, job.clients / CLIENTS_IN_THAT)
 
 
 def run_job(job: Job, parent: Parent | None = None) -> Verdict:
@@ -67,19 +80,31 @@ def run_job(job: Job, parent: Parent | None = None) -> Verdict:
         SubjectNotFound: a subject's name cannot be imported.
         UsageError: a subject cannot do what the scenario asks.
     """
+    return run_again(job, parent, lambda verdict, _: verdict)[0]
+
+
+def run_traced(job: Job, parent: Parent | None = None) -> tuple[Verdict, Trace | None]:
+    """Run a job of one run and judge it; return its trace as well, if there is one. Raises as `run_job` does."""
+    return run_again(job, parent, lambda verdict, trace: (verdict, trace))
+
+
+def run_again(job: Job, parent: Parent | None, answer: Answer) -> tuple[Verdict, Trace | None]:
+    """Do as `run_traced` does; `answer` makes what is handed in if the run has to be given up."""
     try:
-        return run_trace(job, parent.see if parent is not None else None, parent)[0]
+        return run_trace(job, parent.see if parent is not None else None, parent, answer)
     except NotApplicable as error:
         outcome = Outcome.INCONCLUSIVE if job.strict else Outcome.SKIPPED
-        return failed_verdict(job, outcome, "applicable", str(error))
+        return failed_verdict(job, outcome, "applicable", str(error)), None
     except (SubjectNotFound, UsageError):
         raise
     except ChaosError as error:
-        return failed_verdict(job, Outcome.INCONCLUSIVE, "run", str(error))
+        return failed_verdict(job, Outcome.INCONCLUSIVE, "run", str(error)), None
 
 
 def run_seeds(job: Job, parent: Parent | None = None) -> list[Row]:
-    """Run each seed of a job, one after the other, and return a row for each. It ends early if the parent wants it.
+    """Run each seed of a job, one after the other, and return a row for each.
+
+    It ends early if the parent wants it, and with the first seed that has to be given up: the process ends with it.
 
     Raises:
         SubjectNotFound: a subject's name cannot be imported; so it is for every seed.
@@ -90,72 +115,50 @@ def run_seeds(job: Job, parent: Parent | None = None) -> list[Row]:
         for seed in job.seeds:
             if parent is not None and parent.wants_end():
                 break
-            rows += _run_seed(job.alone(seed))
+            rows += _run_seed(job.alone(seed), parent, rows)
     return rows
 
 
-def _run_seed(job: Job) -> list[Row]:
-    limit_s = REAL_TIME_S * max(1.0, job.clients / CLIENTS_IN_THAT)
+def _run_seed(job: Job, parent: Parent | None, before: list[Row]) -> list[Row]:
+    """Return the row of a run; those `before` it are handed in with it if it has to be given up."""
+
+    def answer(verdict: Verdict, trace: Trace | None) -> list[Row]:
+        return [*before, _row_of(job, verdict, trace)]
+
     try:
-        verdict, trace = call_within(limit_s, lambda: run_trace(job))
+        return [_row_of(job, *run_trace(job, None, parent, answer))]
     except (SubjectNotFound, UsageError):
         raise
     except ChaosError as error:
         return lost_rows(job, str(error))
+
+
+def _row_of(job: Job, verdict: Verdict, trace: Trace | None) -> Row:
     kept = job.keep == "all" or (job.keep == "failures" and verdict.outcome is not Outcome.PASS)
-    row = Row(
+    return Row(
         title=job.title,
         seed=job.seed,
         path=job.scenario.path,
         outcome=verdict.outcome,
         reason=reason_of(verdict),
         times=times_of(verdict, job.scenario),
-        states=states_reached(trace),
-        digest=digest_of(trace),
+        states=states_reached(trace) if trace is not None else (),
+        digest=digest_of(trace) if trace is not None else "",
         of=job.of,
-        trace=dump_trace(trace) if kept else None,
+        trace=dump_trace(trace) if kept and trace is not None else None,
     )
-    return [row]
-
-
-def call_within(limit_s: float, function: Callable[[], T]) -> T:
-    """Call a function and return what it returns; interrupt it once this much real time has passed.
-
-    Only the main thread can be interrupted; in any other the function is just called.
-
-    Raises:
-        TookTooLong: the time was over. Whatever the function raised or returned after that is not its own.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        return function()
-    is_over = False
-
-    def interrupt(_number: int, _frame: FrameType | None) -> None:
-        nonlocal is_over
-        is_over = True
-        raise _TimeIsOver
-
-    late = TookTooLong(f"took longer than {limit_s:g} s of real time")
-    previous = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, limit_s)
-    try:
-        returned = function()
-    except BaseException:
-        if is_over:
-            raise late from None
-        raise
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, previous)
-    if is_over:  # a subject has caught the interruption
-        raise late
-    return returned
 
 
 def run_trace(
-    job: Job, see: See | None = None, parent: Parent | None = None
+    job: Job,
+    see: See | None = None,
+    parent: Parent | None = None,
+    answer: Answer = lambda verdict, _: verdict,
 ) -> tuple[Verdict, Trace]:
     """Run a job of one run and judge it; return its trace as well. `see` is shown each event as it is recorded.
+
+    A run that does not end, or takes too much, is given up if there is a parent: it is handed what `answer` makes of
+    what there is, and this process ends.
 
     Raises:
         ChaosError: the subjects cannot be had, or cannot do what the scenario asks.
@@ -166,25 +169,73 @@ def run_trace(
         "server": scenario.server.use or "reference",
         "client": scenario.client.use or "reference",
     }
-    with modules_anew(uses.values()):
+    with process_restored(), modules_anew(uses.values()):
         gc.collect()
         # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
         # belongs to the run, from the modules of its subjects to the variables of functions, is made after this, or
         # a sweep would fill the memory.
         gc.freeze()
-        return _run_scenario(job, scenario, uses, see, parent)
+        return _run_scenario(job, scenario, uses, see, _Guard(job, parent, answer))
+
+
+@dataclass(slots=True)
+class _Guard:
+    """Watches the parts of a run on behalf of its parent, and hands in what there is when one is given up."""
+
+    job: Job
+    parent: Parent | None
+    answer: Answer
+
+    @contextmanager
+    def watching(
+        self,
+        what: str,
+        real_s: float,
+        conclude: Callable[[str], tuple[Verdict, Trace | None]] | None = None,
+        **settings: Any,
+    ) -> Iterator[None]:
+        """Watch what happens inside; `conclude` gives what there is by then, given the reason."""
+        if self.parent is None:
+            yield
+            return
+        give_up = partial(self._give_up, conclude or self._without_trace)
+        watched = Watched(what=what, real_s=real_s, give_up=give_up, **settings)
+        with self.parent.watchdog.watching(watched):
+            yield
+
+    def leave_with(self, verdict: Verdict, trace: Trace | None) -> None:
+        """Hand in a verdict and end this process."""
+        if self.parent is None:
+            os._exit(0)
+        self.parent.answer_and_leave(self.answer(verdict, trace))
+
+    def _without_trace(self, why: str) -> tuple[Verdict, None]:
+        verdict = failed_verdict(
+            self.job, Outcome.INCONCLUSIVE, "run", f"the run was given up: {why}"
+        )
+        if self.job.out:
+            write_verdict(Path(self.job.out), verdict)
+        return verdict, None
+
+    def _give_up(self, conclude: Callable[[str], tuple[Verdict, Trace | None]], why: str) -> None:
+        try:
+            verdict, trace = conclude(why)
+        except BaseException:
+            verdict, trace = self._without_trace(why)  # a subject has broken what it stands on
+        self.leave_with(verdict, trace)
 
 
 def _run_scenario(
-    job: Job, scenario: Scenario, uses: Mapping[Side, str], see: See | None, parent: Parent | None
+    job: Job, scenario: Scenario, uses: Mapping[Side, str], see: See | None, guard: _Guard
 ) -> tuple[Verdict, Trace]:
     base = Path(scenario.path).parent if scenario.path else None
-    server, client = import_anew(
-        lambda: (
-            load(uses["server"], "server", base=base),
-            load(uses["client"], "client", base=base),
+    with guard.watching("importing the subjects", IMPORT_S):
+        server, client = import_anew(
+            lambda: (
+                load(uses["server"], "server", base=base),
+                load(uses["client"], "client", base=base),
+            )
         )
-    )
     scenario, notes = fit_workload(scenario, server, client)
     world = World() if job.network == "simulated" else None
     run = Run(
@@ -199,16 +250,17 @@ def _run_scenario(
         notes=notes,
     )
     try:
-        return _run_and_judge(job, run, base, see, parent)
+        return _run_and_judge(job, run, base, see, guard)
     finally:
         run.dissolve()
 
 
 def _run_and_judge(
-    job: Job, run: Run, base: Path | None, see: See | None, parent: Parent | None
+    job: Job, run: Run, base: Path | None, see: See | None, guard: _Guard
 ) -> tuple[Verdict, Trace]:
     """Run what `run_trace` has prepared, and judge it. `base` is the scenario's folder."""
-    folder = Path(job.out) if job.out else None
+    # absolute: a subject may change the folder of its process
+    folder = Path(job.out).absolute() if job.out else None
 
     def conclude() -> tuple[Verdict, Trace]:
         trace, scenario = run.trace, run.plan.scenario.redacted()
@@ -225,12 +277,21 @@ def _run_and_judge(
 
     def give_up() -> None:
         # a subject that cannot be cancelled holds the event loop's end back for ever
-        verdict, _ = conclude()
-        if parent is not None:
-            parent.send("answer", verdict)
-        os._exit(0)
+        guard.leave_with(*conclude())
+
+    def cut(why: str) -> tuple[Verdict, Trace]:
+        run.cut(why)
+        return conclude()
 
     random.seed(job.seed)
+    watched = guard.watching(
+        "the run",
+        real_time_s(job),
+        cut,
+        progress=run.progress,
+        still_s=STILL_S * crowd_of(job),
+        memory_bytes=memory_bound(),
+    )
     with ExitStack() as stack:
         write = None
         if folder is not None:
@@ -239,22 +300,24 @@ def _run_and_judge(
         run.sink = _each(write, see)
         run.on_stuck = give_up
         # a system task that shields itself outlives its cancellation, and trio waits for it without end
-        watchdog = threading.Timer(STOP_S, give_up)
-        watchdog.daemon = True
-        run.on_left = watchdog.start
+        timer = threading.Timer(STOP_S, give_up)
+        timer.daemon = True
+        run.on_left = timer.start
         try:
-            if run.world is None:
-                trio.run(_supervise, run, parent)
-            else:
-                run_in_world(run.world, _supervise, run, parent)
+            with watched:
+                if run.world is None:
+                    trio.run(_supervise, run, guard.parent)
+                else:
+                    run_in_world(run.world, _supervise, run, guard.parent)
         except trio.TrioInternalError as error:
             # trio goes down with a system task that fails, and so would the subject's process
             run.warn(
                 f"a system task of a subject failed: {describe_error(error.__cause__ or error)}"
             )
         finally:
-            watchdog.cancel()
-        return conclude()
+            timer.cancel()
+        with guard.watching("judging the run", JUDGE_S):
+            return conclude()
 
 
 def _each(first: See | None, second: See | None) -> See | None:

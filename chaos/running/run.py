@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +18,7 @@ from chaos.networks.simulated.hosts import LINK, SERVER_ADDRESS
 from chaos.networks.simulated.inside import inside
 from chaos.networks.simulated.world import World
 from chaos.recorder import Recorder, as_json
+from chaos.running.garbage import YOUNG_S, Collector
 from chaos.running.pace import watch_pace
 from chaos.running.samples import Samples
 from chaos.running.timeline import Timeline
@@ -39,6 +41,8 @@ SERVER_START_S = 10.0
 STOP_S = 5.0
 # after a subject's stop, before what it still owns is counted
 STOP_GRACE_S = 0.3
+# A trace has no more events than this: a busy scenario of an hour fits, and the memory of most machines carries it.
+EVENTS_MAX = 1_000_000
 
 Subject = Callable[..., Awaitable[Any]]
 
@@ -75,6 +79,8 @@ class Run:
         self._samples = Samples(self.plan.scenario, self._recorder, self._watches)
         self._timeline = Timeline(plan=self.plan, apply=self._apply)
         self._playing = trio.CancelScope()
+        self._collector = Collector()
+        self._beats, self._beat_s = 0, 0.0
         self._watches.add(StormWatch(self.plan.scenario.client.storm, self._end_storm))
         if self.plan.triggered:
             self._watches.add(TriggerWatch(self.plan.triggered, self._timeline.fire))
@@ -114,6 +120,22 @@ class Run:
             if self.sink is not None:
                 self.sink(self._recorder.events[-1])
 
+    def cut(self, why: str) -> None:
+        """Record that the run is given up, from whatever thread; where its end has come already, as a warning."""
+        if any(event.kind == "end" for event in reversed(self._recorder.events)):
+            self.warn(f"given up: {why}")
+            return
+        at_s = self._recorder.now_s() if self.world else self._beat_s
+        self._recorder.events.append(
+            Event(at_s=round(at_s, 6), kind="interrupted", data={"why": why})
+        )
+        if self.sink is not None:
+            self.sink(self._recorder.events[-1])
+
+    def progress(self) -> float:
+        """Return a number that changes as long as the run goes on: virtual time, or turns of the event loop."""
+        return self.world.fabric.now if self.world is not None else self._beats
+
     async def run(self) -> Trace:
         """Run to the end of the scenario and return the trace.
 
@@ -125,9 +147,11 @@ class Run:
             seed_scheduler(self.plan.seed)
             self.world.hosts.settle(self.plan.scenario.client.count)
         with recording(self.world, self._connections()) as self._ledger, inside(self.world):
-            self._samples.census = Census(self._ledger)
+            self._samples.census = Census(self._ledger, self._collector.collect_all)
             try:
                 async with trio.open_nursery() as nursery:
+                    if self.world is None:
+                        nursery.start_soon(self._beat)
                     await self._run_inside(nursery)
                     over = True
                     nursery.cancel_scope.cancel()
@@ -163,7 +187,7 @@ class Run:
         for note in self.notes:
             self.warn(note)
         if self.world is None:  # virtual time does not lag
-            nursery.start_soon(watch_pace, self._recorder)
+            nursery.start_soon(watch_pace, self._recorder, self._collector)
         self._samples.nursery = nursery
         self._start_clients(nursery, ports)
         await self._play()
@@ -303,6 +327,8 @@ class Run:
 
     def _see(self, event: Event) -> None:
         """Pass each event on, as it is recorded, to whoever waits for one."""
+        if len(self._recorder.events) == EVENTS_MAX:
+            self._end_full_trace()
         self._watches.see(event)
         if self.sink is not None:
             self.sink(event)
@@ -317,3 +343,23 @@ class Run:
                 how = "refused a connection"
                 timeline = self.plan.scenario.timeline
                 record_felt(self._recorder, timeline, entry, how, client=event.client)
+
+    def _end_full_trace(self) -> None:
+        """End the run since its trace has as many events as it may have."""
+        most = Counter(event.client for event in self._recorder.events).most_common(1)[0]
+        now_s = self._recorder.now_s()
+        why = (
+            f"its trace had {EVENTS_MAX} events, the most it may have: {EVENTS_MAX / max(now_s, 1e-3):.0f} in a "
+            f"second, {most[1]} of them of client {most[0]}"
+        )
+        self._recorder.record("interrupted", why=why)
+        self._playing.cancel()
+
+    async def _beat(self) -> None:
+        """Show that the event loop turns, and collect garbage, as long as the run lasts. Real networks only."""
+        with self._collector.in_charge():
+            while True:
+                self._beats += 1
+                self._beat_s = self._recorder.now_s()
+                self._collector.collect_some()
+                await trio.sleep(YOUNG_S)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ class Census:
     """Counts what the subjects own: the tasks that descend from them, and what the ledger knows of theirs."""
 
     ledger: Ledger
+    collect_all: Callable[[], object] = gc.collect
     _first: dict[Side, Owned] = field(default_factory=dict)
 
     def take(
@@ -33,7 +34,7 @@ class Census:
         """
         found = {} if collect == "always" else self._count(sides)
         if not found or (collect == "if more" and self.more(found)):
-            gc.collect()
+            self.collect_all()
             found = self._count(sides)
         for side, owned in found.items():
             self._first.setdefault(side, owned)

@@ -76,30 +76,6 @@ def test_checks_read_the_scenario_of_the_trace_whose_secrets_are_gone(
     assert "hush" not in repr(given)
 
 
-def test_a_subject_that_computes_for_ever_costs_one_seed_and_not_the_sweep(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    client = tmp_path / "busy.py"
-    client.write_text(
-        "from chaos.subject import subject\n"
-        "@subject(sends=True, actions=())\n"
-        "async def client(url, **options):\n"
-        "    while True:\n"
-        "        pass\n"
-    )
-    scenario = load_text(SCENARIO, "quiet.yaml")[0]
-    busy = make_job(scenario, network="simulated", seed=1, client=f"{client}:client")
-    monkeypatch.setattr(process, "REAL_TIME_S", 0.5)
-    (row,) = process.run_seeds(busy)
-    assert (row.outcome, row.reason) == (
-        Outcome.INCONCLUSIVE,
-        "run: took longer than 0.5 s of real time",
-    )
-    monkeypatch.undo()
-    (row,) = process.run_seeds(make_job(scenario, network="simulated", seed=1))
-    assert row.outcome is Outcome.PASS
-
-
 def test_each_seed_of_a_sweep_has_the_subjects_globals_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

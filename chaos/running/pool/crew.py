@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
@@ -18,7 +18,8 @@ from typing import TypeAlias, TypeVar
 
 from chaos.errors import UsageError
 from chaos.running.job import Job
-from chaos.running.pool.worker import Process, Work, Worker, WorkerLost, fork, launch
+from chaos.running.pool.forks import Process
+from chaos.running.pool.worker import Work, Worker, WorkerLost, fork, launch
 from chaos.running.process import run_seeds
 from chaos.running.result import Row, lost_rows
 
@@ -142,21 +143,33 @@ def run_jobs(jobs: Iterable[Job], crew: Crew) -> Iterator[list[Row]]:
             for future in done:
                 job = running.pop(future)
                 try:
-                    yield future.result()
-                except crew.lost:
-                    yield _try_again(job, again, losses)
+                    rows = future.result()
+                except crew.lost as lost:
+                    yield _try_again(job, again, losses, str(lost))
+                else:
+                    again += _left_out(job, rows)
+                    yield rows
             if not done:
                 yield []
     finally:
         crew.close()
 
 
-def _try_again(job: Job, again: deque[Job], losses: Counter[tuple[str, str, int]]) -> list[Row]:
+def _left_out(job: Job, rows: Sequence[Row]) -> list[Job]:
+    """Return the job of the seeds that have no row: those after one that had to be given up."""
+    have = {row.seed for row in rows}
+    seeds = tuple(seed for seed in job.seeds if seed not in have)
+    return [replace(job, seeds=seeds)] if seeds else []
+
+
+def _try_again(
+    job: Job, again: deque[Job], losses: Counter[tuple[str, str, int]], reason: str
+) -> list[Row]:
     """Put the seeds of a lost job into `again`, each alone; return the row of one that has been lost too often."""
     if len(job.seeds) == 1:
         key = job.of, job.title, job.seed
         losses[key] += 1
         if losses[key] == LOSSES_MAX:
-            return lost_rows(job, "its process ended without a result, three times")
+            return lost_rows(job, f"{reason}; so it was {LOSSES_MAX} times")
     again += [replace(job, seeds=(seed,)) for seed in job.seeds]
     return []

@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from chaos.running.pace import Spent, descendants, spent_by_process
+from chaos.running.pace import Spent, spent_by_process
+from chaos.running.pool.remains import descendants
 
 # how often it is measured, and how many runs may start in between: each keeps a core busy at first
 MEASURED_EVERY_S = 0.25

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import sys
@@ -15,6 +16,8 @@ KEPT_BYTES = 1 << 20
 SHOWN_BYTES = 1 << 16
 DRAIN_S = 0.5
 _CHUNK_BYTES = 1 << 16
+_CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @contextmanager
@@ -68,9 +71,36 @@ def _drain(reading: int, path: Path | None, kept: int, limit: int) -> None:
             os.close(descriptor)
 
 
+@contextmanager
+def process_restored() -> Iterator[None]:
+    """Put back afterwards what a subject may change in its process, so that the next run finds it as it was."""
+    folder, path, environment = os.open(".", os.O_RDONLY), list(sys.path), dict(os.environ)
+    umask, depth = os.umask(0o77), sys.getrecursionlimit()
+    os.umask(umask)
+    is_main = threading.current_thread() is threading.main_thread()
+    handlers = {number: signal.getsignal(number) for number in _CATCHABLE} if is_main else {}
+    try:
+        yield
+    finally:
+        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+            signal.setitimer(timer, 0)
+        for number, handler in handlers.items():
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+        with suppress(OSError):
+            os.fchdir(folder)
+            os.close(folder)
+        os.umask(umask)
+        sys.setrecursionlimit(depth)
+        sys.path[:] = path
+        if environment != dict(os.environ):
+            os.environ.clear()
+            os.environ.update(environment)
+
+
 def kill_descendants() -> int:
     """Kill all processes that descend from this one; return how many there were. On Linux only."""
-    found = list(_descendants(os.getpid()))
+    found = list(descendants(os.getpid()))
     for pid in found:
         with suppress(OSError):
             os.kill(pid, signal.SIGKILL)
@@ -80,10 +110,36 @@ def kill_descendants() -> int:
     return len(found)
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    tasks = Path(f"/proc/{pid}/task")
+def kill_family(pid: int) -> None:
+    """Kill a process, all that descend from it, and its process group if it leads one."""
     with suppress(OSError):
-        for task in tasks.iterdir():
-            for child in (task / "children").read_text().split():
-                yield int(child)
-                yield from _descendants(int(child))
+        os.kill(pid, signal.SIGSTOP)  # so that it starts no other meanwhile
+    for descendant in [*descendants(pid), pid]:
+        with suppress(OSError):
+            os.kill(descendant, signal.SIGKILL)
+    with suppress(OSError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def adopt_orphans() -> None:
+    """Let processes that descend from this one become its children when their parents end. On Linux only."""
+    if sys.platform == "linux":
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the children of a process. On Linux only."""
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def descendants(pid: int) -> Iterator[int]:
+    """Yield the processes that a process has started and that still run, and theirs; none where that is not known."""
+    for child in children_of(pid):
+        yield child
+        yield from descendants(child)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, Self
 
@@ -18,6 +19,7 @@ from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.running.environment import cores
 from chaos.running.job import Job
+from chaos.running.log import write_verdict
 from chaos.running.pool.pressure import MEASURED_EVERY_S, Pressure
 from chaos.running.pool.worker import STOP_S, Worker, WorkerLost
 from chaos.running.process import run_job
@@ -57,9 +59,7 @@ class Bench:
         try:
             return self._worker.run(run_job, job, limit_s=self._run_s)
         except WorkerLost as lost:
-            late = f"the run did not end within {self._run_s:g} s of wall time"
-            reason = late if lost.is_late else "the run's process ended without a verdict"
-            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", reason)
+            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", lost.reason)
 
 
 class Account(Protocol):
@@ -184,10 +184,19 @@ class Suite:
         except UsageError as error:
             return failed_verdict(job, Outcome.INCONCLUSIVE, USAGE, str(error))
         except WorkerLost as lost:
-            reason = lost.reason or _describe_death(lost.exit_code)
-            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", reason)
+            return self._lost(job, lost.reason)
+        except OSError as error:
+            return self._lost(job, f"no process could be started: {error.strerror or error}")
         finally:
             worker.end(STOP_S)
+
+    def _lost(self, job: Job, reason: str) -> Verdict:
+        """Return the verdict on a run whose process said nothing, and keep it where the run's results go."""
+        verdict = failed_verdict(job, Outcome.INCONCLUSIVE, "run", reason)
+        if job.out:
+            with suppress(OSError):
+                write_verdict(Path(job.out), verdict)
+        return verdict
 
     def _take_news(self) -> None:
         """Wait until something happens, and act on it; kill the runs that have not stopped in time."""
@@ -266,13 +275,6 @@ def _is_virtual(job: Job) -> bool:
 def default_slots() -> int:
     """Return how many slots this machine has."""
     return SLOTS_PER_CORE * cores()
-
-
-def _describe_death(exit_code: int | None) -> str:
-    if exit_code is not None and exit_code < 0:
-        with suppress(ValueError):
-            return f"the run's process was killed by {signal.Signals(-exit_code).name}"
-    return f"the run's process did not hand in a verdict (exit code {exit_code}); its trace has what there is"
 
 
 def run_suite(suite: Suite) -> list[Verdict]:

@@ -2,13 +2,12 @@
 
 There are two ways to start one: forked from a server that has everything imported (some 20 ms), and as a fresh
 interpreter with an environment of its own, for hash seeds and inside Dask's workers, which may not fork. Both speak
-the protocol of `chaos.running.parent`. A worker ignores Ctrl-C, which its parent answers, and ends when its parent is
-gone.
+the protocol of `chaos.running.parent`. A worker has a session of its own, so that it hears no signal of a terminal:
+its parent answers those. It ends when its parent is gone.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import socket
@@ -16,18 +15,23 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from multiprocessing.connection import Connection, wait
+from collections.abc import Callable
+from contextlib import suppress
+from multiprocessing.connection import Connection
 from pathlib import Path
-from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from chaos.errors import SubjectNotFound, UsageError
 from chaos.running.job import Job
 from chaos.running.parent import STOP, Parent
-from chaos.running.pool.remains import kill_descendants, output_bounded
+from chaos.running.pool.forks import LAST_WORDS_S, START_S, ForkServer, Process
+from chaos.running.pool.remains import (
+    adopt_orphans,
+    kill_descendants,
+    kill_family,
+    output_bounded,
+)
+from chaos.running.watchdog import LOOK_S, Watchdog
 from chaos.subjects.host import describe_error
 
 T = TypeVar("T")
@@ -38,62 +42,47 @@ Told = Callable[
 
 # a process that is asked to end has this long, and a run that is asked to stop
 STOP_S = 8.0
-# the fork server's processes are started and looked at by one thread at a time: the exit code can be read just once
-_FORKING = threading.Lock()
+# A worker says several times in a second that it is alive. One that has not for so long has been stopped, or is in a
+# call that holds the interpreter.
+SILENT_S = 8.0
+# so long at most the caller waits for a message before it looks at its clock
+SLICE_S = 0.5
+SILENT = (
+    f"the run's process was not heard of for {SILENT_S:g} s: it was stopped, or is in a call that holds the "
+    "interpreter"
+)
+SENTENCE_MAX = 300
 
 
 class WorkerLost(Exception):
-    """The process ended without an answer: with this exit code, or killed because the job's limit was over.
+    """The process ended without an answer: with this exit code, or killed since it was late or silent.
 
-    `reason` is what it said itself, if it could say anything.
+    `reason` says why in the words of a verdict.
     """
 
     def __init__(self, exit_code: int | None, is_late: bool = False, reason: str = "") -> None:
         super().__init__(exit_code, is_late, reason)
         self.exit_code = exit_code
         self.is_late = is_late
-        self.reason = reason
+        self.reason = reason or _describe_death(exit_code)
 
     def __str__(self) -> str:
-        return self.reason or f"the process ended with code {self.exit_code}"
+        return self.reason
 
 
-@dataclass(frozen=True, slots=True)
-class Process:
-    """A process that serves; `wait` gives its exit code, or None when it has not ended after so many seconds."""
-
-    connection: Connection
-    pid: int
-    kill: Callable[[], None]
-    wait: Callable[[float | None], int | None]
+def _describe_death(exit_code: int | None) -> str:
+    if exit_code is not None and exit_code < 0:
+        with suppress(ValueError):
+            return f"the run's process was killed by {signal.Signals(-exit_code).name}"
+    return f"the run's process did not hand in a verdict (exit code {exit_code}); its trace has what there is"
 
 
-@contextmanager
-def _main_hidden() -> Iterator[None]:
-    """Hide the program that called us: a worker needs nothing of it, and would else import and so run it again."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
+FORKS = ForkServer()
 
 
 def fork() -> Process:
-    """Start a process from the fork server."""
-    ours, theirs = _CONTEXT.Pipe()
-    process = _CONTEXT.Process(target=serve, args=(theirs,))
-    with _FORKING, _main_hidden():
-        process.start()
-    theirs.close()
-
-    def wait_for_exit(timeout_s: float | None) -> int | None:
-        wait([process.sentinel], timeout_s)
-        with _FORKING:
-            code: int | None = process.exitcode
-        return code
-
-    return Process(ours, process.pid, process.kill, wait_for_exit)
+    """Start a process from the fork server. Raises OSError when none can be started."""
+    return FORKS.fork()
 
 
 def launch(**environment: str) -> Process:
@@ -111,11 +100,18 @@ def launch(**environment: str) -> Process:
 
     def wait_for_exit(timeout_s: float | None) -> int | None:
         try:
-            return process.wait(timeout_s)
+            code = process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return None
+        with suppress(OSError):
+            os.killpg(process.pid, signal.SIGKILL)  # what it has left behind
+        return code
 
-    return Process(Connection(ours.detach()), process.pid, process.kill, wait_for_exit)
+    def kill() -> None:
+        if process.poll() is None:
+            kill_family(process.pid)
+
+    return Process(Connection(ours.detach()), process.pid, kill, wait_for_exit)
 
 
 class Worker:
@@ -145,10 +141,12 @@ class Worker:
         told: Told = lambda *_: None,
         limit_s: float | None = None,
         grace_s: float = 0.0,
+        interrupted: Callable[[], None] = lambda: None,
     ) -> T:
         """Let the process call `work` with a job and return what that returns; `told` hears of progress meanwhile.
 
-        After `limit_s` the job is asked to stop, and after `grace_s` more its process is killed.
+        After `limit_s` the job is asked to stop, and after `grace_s` more its process is killed; so it is at once
+        when it has not been heard of for SILENT_S. `interrupted` is called now and then, and may raise to end it.
 
         Raises:
             WorkerLost: the process ended first.
@@ -158,7 +156,7 @@ class Worker:
         process = self._living()
         try:
             self._give(process, (work, job))
-            answer: T = self._receive(process, told, limit_s, grace_s)
+            answer: T = self._receive(process, told, limit_s, grace_s, interrupted)
         except UsageError:
             raise
         except (EOFError, OSError):
@@ -193,7 +191,8 @@ class Worker:
         code = process.wait(grace_s)
         if code is None:
             process.kill()
-            code = process.wait(None)
+            code = process.wait(STOP_S)
+        process.close()
         return code
 
     def _living(self) -> Process:
@@ -201,7 +200,10 @@ class Worker:
         if self._process is not None and self._process.connection.poll():
             self.end()  # it has ended since its last answer
         with self._sending:
-            process = self._process = self._process or self._start()
+            if self._process is None:
+                self._process = self._start()
+                self._process.connection.send((sys.path, _folder()))
+            process = self._process
         if self._is_killed:
             process.kill()
         return process
@@ -212,31 +214,85 @@ class Worker:
             if self._is_stopped:
                 process.connection.send(STOP)
 
-    def _receive(self, process: Process, told: Told, limit_s: float | None, grace_s: float) -> Any:
+    def _receive(
+        self,
+        process: Process,
+        told: Told,
+        limit_s: float | None,
+        grace_s: float,
+        interrupted: Callable[[], None],
+    ) -> Any:
         """Return the answer. Raises OSError or EOFError when the process has ended instead."""
-        end_s = None if limit_s is None else time.monotonic() + limit_s
+        now_s = time.monotonic()
+        end_s = None if limit_s is None else now_s + limit_s
         is_late = False
+        # nothing is heard while its modules are being imported
+        hearing = _Hearing(heard_s=now_s, silent_s=START_S)
         while True:
-            left_s = None if end_s is None else max(0.0, end_s - time.monotonic())
+            interrupted()
+            left_s = SLICE_S if end_s is None else min(SLICE_S, max(0.0, end_s - time.monotonic()))
             if process.connection.poll(left_s):
                 message, content = process.connection.recv()
-                if message == "answer":
-                    return content
-                if message == "refusal":
-                    raise UsageError(content)
-                if message == "broken":
-                    raise WorkerLost(self.end(STOP_S), reason=f"the run broke down: {content}")
-                told(*content)
-            elif is_late or not grace_s:
-                raise WorkerLost(self.end(), is_late=True)
-            else:
+                hearing.heard(SILENT_S)
+                if message == "progress":
+                    told(*content)
+                elif message != "alive":
+                    return self._end_of_job(message, content)
+            elif hearing.is_silent():
+                raise WorkerLost(self.end(), is_late=True, reason=SILENT)
+            if end_s is not None and time.monotonic() >= end_s:
+                if is_late or not grace_s:
+                    reason = f"the run did not end within {limit_s:g} s of real time"
+                    raise WorkerLost(self.end(), is_late=True, reason=reason)
                 is_late, end_s = True, time.monotonic() + grace_s
                 self.stop()
+
+    def _end_of_job(self, message: str, content: Any) -> Any:
+        """Return the answer to a job, or raise what it came to instead."""
+        if message == "refusal":
+            raise UsageError(content)
+        if message == "broken":
+            raise WorkerLost(self.end(STOP_S), reason=f"the run broke down: {content}")
+        if message == "last answer":
+            self.end(STOP_S)
+        return content
+
+
+def _folder() -> str:
+    """Return the folder that we work in, or another if it has gone."""
+    with suppress(OSError):
+        return str(Path.cwd())
+    return "/"
+
+
+class _Hearing:
+    """Knows how long nothing was heard, in time in which this process itself was awake."""
+
+    def __init__(self, heard_s: float, silent_s: float) -> None:
+        self.silent_s = silent_s
+        self._looked_s = heard_s
+        self._silent_for_s = 0.0
+
+    def heard(self, silent_s: float) -> None:
+        """Begin anew."""
+        self.silent_s, self._silent_for_s, self._looked_s = silent_s, 0.0, time.monotonic()
+
+    def is_silent(self) -> bool:
+        """Return whether nothing has been heard for too long. Must be called every `SLICE_S`."""
+        now_s = time.monotonic()
+        self._silent_for_s += min(now_s - self._looked_s, 2 * SLICE_S)
+        self._looked_s = now_s
+        return self._silent_for_s >= self.silent_s
 
 
 def serve(connection: Connection) -> None:
     """Do each job that comes, until the parent is gone; the entry point of a worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    adopt_orphans()
+    parent = _watched_parent(connection)
+    with suppress(EOFError, OSError):
+        sys.path[:], folder = connection.recv()
+        os.chdir(folder)
     while True:
         try:
             asked = connection.recv()
@@ -244,7 +300,8 @@ def serve(connection: Connection) -> None:
             break
         if asked == STOP:
             continue  # it came too late: what it was to stop has ended by then
-        (work, job), parent = asked, Parent(connection)
+        work, job = asked
+        parent.begin()
         try:
             with output_bounded(Path(job.out) if job.out else None):
                 answer = work(job, parent)
@@ -252,24 +309,45 @@ def serve(connection: Connection) -> None:
             parent.send("refusal", str(error))
         except BaseException as error:
             # a subject has broken what its run stands on: this process is good for nothing more
-            parent.send("broken", describe_error(error))
-            kill_descendants()
-            os._exit(1)
+            parent.send("broken", _first_sentence(describe_error(error)))
+            _leave(1)
         else:
             kill_descendants()
             parent.send("answer", answer)
-    # a thread that a subject has left behind does not keep the process
-    signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(round(STOP_S))
+    _leave(0)
 
 
-def _context() -> Any:
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["chaos.running.preload"])
-    return context
+def _watched_parent(connection: Connection) -> Parent:
+    """Return the parent behind a connection, which hears several times in a second that this process is alive.
+
+    Once it is gone, what runs has LAST_WORDS_S to write down what there is; then this process ends, whatever it does.
+    """
+    looks_after = 0
+
+    def look() -> None:
+        nonlocal looks_after
+        if not parent.is_gone():
+            parent.send("alive", None)
+            return
+        looks_after += 1
+        if looks_after * LOOK_S >= LAST_WORDS_S - LOOK_S:
+            _leave(1)
+
+    watchdog = Watchdog(look)
+    parent = Parent(connection, watchdog, lambda: _leave(0))
+    watchdog.start()
+    return parent
 
 
-_CONTEXT = _context()
+def _first_sentence(text: str) -> str:
+    """Return the first sentence of what an error says: those of trio go on for pages."""
+    return text.partition("  ")[0].partition(". ")[0][:SENTENCE_MAX]
+
+
+def _leave(code: int) -> NoReturn:
+    """End this process at once, whatever threads it has, and all that descends from it."""
+    kill_descendants()
+    os._exit(code)
 
 
 if __name__ == "__main__":

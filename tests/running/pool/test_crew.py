@@ -36,6 +36,18 @@ async def client(url, **options):
     os._exit(1)
 """
 
+# the seed of its own generator tells it which run it is in
+BUSY = """
+import trio
+from chaos import subject
+
+@subject(sends=True)
+async def client(url, *, seed, **options):
+    while seed == 2:
+        pass
+    await trio.sleep_forever()
+"""
+
 
 def job(*seeds: int, client: str | None = None) -> Job:
     (scenario,) = load_text(SCENARIO, "seconds.yaml")
@@ -53,8 +65,42 @@ def test_a_seed_that_kills_its_process_is_named_and_the_others_are_not(tmp_path:
     assert outcome[4] is Outcome.INCONCLUSIVE
     assert {outcome[seed] for seed in (1, 2, 3)} == {Outcome.PASS}
     assert [row.reason for row in rows if row.seed == 4] == [
-        "run: its process ended without a result, three times"
+        "run: the run's process did not hand in a verdict (exit code 1); its trace has what there is; so it was 3 times"
     ]
+
+
+@pytest.mark.slow
+def test_a_seed_that_computes_for_ever_is_named_and_the_others_are_not(tmp_path: Path) -> None:
+    path = tmp_path / "busy.py"
+    path.write_text(BUSY)
+    rows = [
+        row
+        for some in run_jobs([job(1, 2, 3, client=f"{path}:client")], Workers(1))
+        for row in some
+    ]
+    assert {row.seed: row.outcome for row in rows} == {
+        1: Outcome.INCONCLUSIVE,
+        2: Outcome.INCONCLUSIVE,
+        3: Outcome.INCONCLUSIVE,
+    }
+    given_up = [row.seed for row in rows if row.reason.startswith("complete: the run was given up")]
+    assert given_up == [2]
+
+
+@pytest.mark.slow
+def test_the_seeds_of_a_worker_that_is_stopped_are_run_again() -> None:
+    crew = Workers(2)
+    found: list[Row] = []
+    is_stopped = False
+    for rows in run_jobs(job(*range(60)).portions(5), crew):
+        found += rows
+        pid = crew.workers[0].pid
+        if rows and not is_stopped and pid is not None:
+            is_stopped = True
+            os.kill(pid, signal.SIGSTOP)
+    assert is_stopped
+    assert sorted(row.seed for row in found) == list(range(60))
+    assert {row.outcome for row in found} == {Outcome.PASS}
 
 
 @pytest.mark.slow

@@ -1,0 +1,258 @@
+"""The fork server: one process that has everything imported, and forks workers off itself in some 20 ms each.
+
+`multiprocessing` has one too. It leaves a folder in the temporary directory when its owner is killed, needs a second
+process that tracks resources, and lets its children be when its owner is gone. This one leaves nothing: it talks over
+unnamed sockets, and once its owner is gone, by whatever cause, it ends all that descends from it and itself.
+
+The owner sends one byte with two descriptors: the worker's end of its connection, and the end of a pipe into which
+the server writes two numbers, the worker's process id and, once it has ended, its exit code.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from time import monotonic
+from typing import NoReturn
+
+from chaos.running.pool.remains import adopt_orphans, children_of, kill_family
+
+# the first worker waits until everything is imported, on a machine that may be busy
+START_S = 60.0
+# once its owner is gone, a worker has so long to write down what it has
+LAST_WORDS_S = 0.8
+_NUMBER = struct.Struct("!i")
+_UNKNOWN = 255  # the exit code of a worker whose server has been killed
+
+Serve = Callable[[Connection], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process that serves; `wait` gives its exit code, or None when it has not ended after so many seconds.
+
+    `kill` ends all that descends from it as well. `close` gives back the descriptors; the connection is its user's.
+    """
+
+    connection: Connection
+    pid: int
+    kill: Callable[[], None]
+    wait: Callable[[float | None], int | None]
+    close: Callable[[], None] = lambda: None
+
+
+class ForkServer:
+    """The owner's side. The server starts with the first worker, and anew if it has been killed."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._control: socket.socket | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def fork(self) -> Process:
+        """Start a worker. Raises OSError when no process can be started."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            reading, writing = os.pipe()
+            try:
+                try:
+                    self._send(theirs.fileno(), writing)
+                finally:
+                    os.close(writing)
+                pid = _read_number(reading, START_S)
+                if pid in (None, _UNKNOWN):
+                    raise OSError("the fork server does not answer")  # noqa: TRY301
+            except BaseException:
+                os.close(reading)
+                raise
+            return _process_of(Connection(ours.detach()), pid, reading)
+
+    def _send(self, *descriptors: int) -> None:
+        with self._lock:
+            for _ in range(2):
+                if self._control is None:
+                    self._start()
+                assert self._control is not None
+                try:
+                    socket.send_fds(self._control, [b"f"], descriptors)
+                except (BrokenPipeError, ConnectionResetError):
+                    self._forget()  # it has been killed: what it had forked lives on
+                else:
+                    return
+        raise OSError("the fork server cannot be started")
+
+    def _start(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603
+                [sys.executable, "-m", "chaos.running.preload", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                stdout=sys.__stderr__,
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # signals of the terminal are its owner's
+            )
+        self._control = ours
+
+    def _forget(self) -> None:
+        assert self._process is not None
+        if self._control is not None:
+            self._control.close()
+        self._process.kill()
+        self._process.wait()
+        self._control = self._process = None
+
+
+def _process_of(connection: Connection, pid: int, reading: int) -> Process:
+    """Return a forked worker: `reading` gives its exit code once it has ended."""
+    code: int | None = None
+    lock = threading.Lock()
+    handle = _handle_of(pid)
+
+    def wait(timeout_s: float | None) -> int | None:
+        nonlocal code
+        with lock:
+            if code is None:
+                code = _read_number(reading, timeout_s)
+            return code if code != _UNKNOWN or _has_ended(handle, timeout_s) else None
+
+    def kill() -> None:
+        if wait(0) is None:
+            kill_family(pid)
+
+    def close() -> None:
+        for descriptor in (reading, handle):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    return Process(connection, pid, kill, wait, close)
+
+
+def _handle_of(pid: int) -> int | None:
+    """Return a descriptor that stands for a process, whoever gets its number later, where the system has such."""
+    with suppress(OSError, AttributeError):
+        return os.pidfd_open(pid)
+    return None
+
+
+def _has_ended(handle: int | None, timeout_s: float | None) -> bool:
+    return handle is None or _is_readable(handle, timeout_s)
+
+
+def _is_readable(descriptor: int, timeout_s: float | None) -> bool:
+    poller = select.poll()
+    poller.register(descriptor, select.POLLIN)
+    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
+
+
+def _read_number(reading: int, timeout_s: float | None) -> int | None:
+    """Return the next number from a pipe, `_UNKNOWN` at its end, or None when there is none in time."""
+    if not _is_readable(reading, timeout_s):
+        return None
+    found = os.read(reading, _NUMBER.size)
+    return int(_NUMBER.unpack(found)[0]) if len(found) == _NUMBER.size else _UNKNOWN
+
+
+class Server:
+    """The server's side; `serve` is what a worker does."""
+
+    def __init__(self, control: socket.socket, serve: Serve) -> None:
+        self._control = control
+        self._serve = serve
+        self._told: dict[int, int] = {}  # by the number of a worker, where its exit code is written
+        self._woken, self._waker = os.pipe()
+        for end in (self._woken, self._waker):
+            os.set_blocking(end, False)
+
+    def run(self) -> None:
+        """Fork what is asked for, until the owner is gone; then end all that is left."""
+        adopt_orphans()
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        poller = select.poll()
+        for descriptor in (self._control.fileno(), self._woken):
+            poller.register(descriptor, select.POLLIN)
+        while True:
+            ready = {descriptor for descriptor, _ in poller.poll()}
+            self._reap()
+            if self._control.fileno() in ready and not self._take_request():
+                break
+        poller.unregister(self._control.fileno())
+        end_s = monotonic() + LAST_WORDS_S
+        while self._told and (left_s := end_s - monotonic()) > 0:
+            poller.poll(left_s * 1000)
+            self._reap()
+        for pid in children_of(os.getpid()):
+            kill_family(pid)
+
+    def _take_request(self) -> bool:
+        """Fork one worker; return whether the owner is still there."""
+        try:
+            asked, descriptors, _, _ = socket.recv_fds(self._control, 1, 2)
+        except OSError:
+            return False
+        if not asked or len(descriptors) != 2:
+            return False
+        connection, told = descriptors
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(connection, told)
+        os.close(connection)
+        self._told[pid] = told
+        _write_number(told, pid)
+        return True
+
+    def _become_worker(self, connection: int, told: int) -> NoReturn:
+        code = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for descriptor in (told, *self._told.values(), self._woken, self._waker):
+                os.close(descriptor)
+            self._control.close()
+            os.setsid()
+            self._serve(Connection(connection))
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Tell what has ended, and end what it has left behind."""
+        with suppress(BlockingIOError):
+            while os.read(self._woken, 512):
+                pass
+        while True:
+            try:
+                ended = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                return
+            if ended is None:
+                break
+            with suppress(OSError):
+                os.killpg(
+                    ended.si_pid, signal.SIGKILL
+                )  # its number is not given away before it is reaped
+            _, status = os.waitpid(ended.si_pid, 0)
+            told = self._told.pop(ended.si_pid, None)
+            if told is not None:
+                _write_number(told, os.waitstatus_to_exitcode(status))
+                os.close(told)
+        for pid in children_of(os.getpid()):
+            if pid not in self._told:
+                kill_family(pid)  # an orphan of a worker that has ended
+
+
+def _write_number(descriptor: int, number: int) -> None:
+    with suppress(OSError):  # nobody may want to know any more
+        os.write(descriptor, _NUMBER.pack(number))
