@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,17 +30,20 @@ from chaos.running.environment import environment, raise_descriptors
 from chaos.running.job import Job
 from chaos.running.log import trace_file, warnings_told, write_verdict
 from chaos.running.parent import Parent
+from chaos.running.pool.forks import fork_here
 from chaos.running.pool.remains import process_restored
+from chaos.running.pool.worker import Worker, WorkerLost, serve
 from chaos.running.result import Row, digest_of, failed_verdict, lost_rows, reason_of, times_of
-from chaos.running.run import STOP_S, Run
+from chaos.running.run import STOP_S, Run, Subject
 from chaos.running.simulate import run_in_world
 from chaos.running.tls import make_tls
+from chaos.running.warm import warm_job
 from chaos.running.watchdog import STILL_S, Watched, memory_bound
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.subjects.host import describe_error
 from chaos.subjects.load import fit_workload, load, load_name
-from chaos.subjects.modules import import_anew, modules_anew
+from chaos.subjects.modules import import_anew, is_shipped, modules_anew
 from chaos.trace import Event, Side, Trace, dump_trace
 from chaos.vocabulary.sometimes import states_reached
 
@@ -58,6 +61,7 @@ VIRTUAL_S_MAX = 110.0
 OVERTIME_REAL_S = 25.0
 # the modules of the subjects are imported in this time, and a trace is judged
 IMPORT_S = 9.0
+IMPORTING = "importing the subjects"
 JUDGE_S = 60.0
 
 
@@ -102,38 +106,81 @@ def run_again(job: Job, parent: Parent | None, answer: Answer) -> tuple[Verdict,
 
 
 def run_seeds(job: Job, parent: Parent | None = None) -> list[Row]:
-    """Run each seed of a job, one after the other, and return a row for each.
+    """Run each seed of a job, one after the other, and return a row for each. It ends early if the parent wants it.
 
-    It ends early if the parent wants it, and with the first seed that has to be given up: the process ends with it.
+    Runs of the reference peers follow each other in this process. Of other subjects each is made in a fork that has
+    imported their modules and run nothing of them: whatever a run leaves in its process, no other sees it.
 
     Raises:
         SubjectNotFound: a subject's name cannot be imported; so it is for every seed.
         UsageError: a subject cannot do what the scenario asks.
     """
     rows: list[Row] = []
-    with _ALONE:
+    with _ALONE, _ready(job, parent) as run_one:
         for seed in job.seeds:
             if parent is not None and parent.wants_end():
                 break
-            rows += _run_seed(job.alone(seed), parent, rows)
+            rows += run_one(job.alone(seed), rows)
     return rows
+
+
+@contextmanager
+def _ready(job: Job, parent: Parent | None) -> Iterator[Callable[[Job, list[Row]], list[Row]]]:
+    """Prepare this process for the seeds of a job, and give what runs one, which is also told of the rows before."""
+    scenario = job.cast()
+    uses = _uses(scenario)
+    if parent is None or all(is_shipped(use) for use in uses.values()):
+        yield lambda one, before: _run_seed(one, parent, before)
+        return
+    _warm_up()
+    with process_restored(), modules_anew(uses.values()):
+        with _Guard(job, parent, lambda verdict, _: [row_of(job, verdict)]).watching(
+            IMPORTING, IMPORT_S
+        ):
+            _import(scenario, uses)
+        gc.collect()
+        gc.freeze()  # no fork needs to walk, and so to copy, what is here
+        yield lambda one, _before: _run_in_fork(one)
+
+
+@cache
+def _warm_up() -> None:
+    """Run something once per process, so that its forks find what every run makes; see `chaos.running.warm`."""
+    job = warm_job()
+    for seed in job.seeds:
+        run_trace(job.alone(seed))
+
+
+def _run_in_fork(job: Job) -> list[Row]:
+    worker = Worker(lambda: fork_here(serve))
+    try:
+        return worker.run(_run_forked, job)
+    except WorkerLost as lost:
+        return lost_rows(job, str(lost))
+    finally:
+        worker.end()
+
+
+def _run_forked(job: Job, parent: Parent) -> list[Row]:
+    return _run_seed(job, parent, [])
 
 
 def _run_seed(job: Job, parent: Parent | None, before: list[Row]) -> list[Row]:
     """Return the row of a run; those `before` it are handed in with it if it has to be given up."""
 
     def answer(verdict: Verdict, trace: Trace | None) -> list[Row]:
-        return [*before, _row_of(job, verdict, trace)]
+        return [*before, row_of(job, verdict, trace)]
 
     try:
-        return [_row_of(job, *run_trace(job, None, parent, answer))]
+        return [row_of(job, *run_trace(job, None, parent, answer))]
     except (SubjectNotFound, UsageError):
         raise
     except ChaosError as error:
         return lost_rows(job, str(error))
 
 
-def _row_of(job: Job, verdict: Verdict, trace: Trace | None) -> Row:
+def row_of(job: Job, verdict: Verdict, trace: Trace | None = None) -> Row:
+    """Return what a sweep keeps of a run."""
     kept = job.keep == "all" or (job.keep == "failures" and verdict.outcome is not Outcome.PASS)
     return Row(
         title=job.title,
@@ -165,10 +212,7 @@ def run_trace(
     """
     scenario = job.cast()
     raise_descriptors(scenario.client.count)
-    uses: dict[Side, str] = {
-        "server": scenario.server.use or "reference",
-        "client": scenario.client.use or "reference",
-    }
+    uses = _uses(scenario)
     with process_restored(), modules_anew(uses.values()):
         gc.collect()
         # What is here before the run is not what a subject leaks. What is frozen is never collected again: all that
@@ -176,6 +220,24 @@ def run_trace(
         # a sweep would fill the memory.
         gc.freeze()
         return _run_scenario(job, scenario, uses, see, _Guard(job, parent, answer))
+
+
+def _uses(scenario: Scenario) -> dict[Side, str]:
+    return {
+        "server": scenario.server.use or "reference",
+        "client": scenario.client.use or "reference",
+    }
+
+
+def _import(scenario: Scenario, uses: Mapping[Side, str]) -> tuple[Subject, Subject]:
+    """Return the server and the client. Raises SubjectNotFound."""
+    base = Path(scenario.path).parent if scenario.path else None
+    return import_anew(
+        lambda: (
+            load(uses["server"], "server", base=base),
+            load(uses["client"], "client", base=base),
+        )
+    )
 
 
 @dataclass(slots=True)
@@ -229,13 +291,8 @@ def _run_scenario(
     job: Job, scenario: Scenario, uses: Mapping[Side, str], see: See | None, guard: _Guard
 ) -> tuple[Verdict, Trace]:
     base = Path(scenario.path).parent if scenario.path else None
-    with guard.watching("importing the subjects", IMPORT_S):
-        server, client = import_anew(
-            lambda: (
-                load(uses["server"], "server", base=base),
-                load(uses["client"], "client", base=base),
-            )
-        )
+    with guard.watching(IMPORTING, IMPORT_S):
+        server, client = _import(scenario, uses)
     scenario, notes = fit_workload(scenario, server, client)
     world = World() if job.network == "simulated" else None
     run = Run(

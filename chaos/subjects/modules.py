@@ -1,9 +1,9 @@
-"""Gives each run the modules of its subjects anew, as a process of its own would have them.
+"""Gives each job the modules of its subjects anew, as a process of its own would have them.
 
-One process makes many runs of a sweep or a hunt. What a subject keeps in a global of its module would go on from one
-run to the next, and the second would not be what `trio-chaos run` shows. So the modules that a run imports, and that
-are the subject's rather than a library's, are forgotten after it. Where a module cannot be imported twice (it has
-registered itself somewhere), that of the run before is used again.
+One process does many jobs of a sweep or a hunt. So the modules that a job imports, and that are the subject's rather
+than a library's, are forgotten after it. Where a module cannot be imported twice (it has registered itself
+somewhere), that of the job before is used again: it was imported, and nothing of it has run, since each run of a
+subject that is not shipped is made in a fork (`chaos.running.process.run_seeds`).
 """
 
 from __future__ import annotations
@@ -34,14 +34,19 @@ _renewable: set[str] = set()
 _staying: set[str] = set()  # those that cannot
 
 
+def is_shipped(use: str) -> bool:
+    """Tell whether a subject's name means a reference peer, which keeps nothing in its process from run to run."""
+    return ".py:" not in use and use.partition(":")[0].partition(".")[0] in _SHIPPED
+
+
 @contextmanager
 def modules_anew(uses: Iterable[str]) -> Iterator[None]:
     """Forget afterwards the modules of subjects that are imported inside. `uses` are the subjects' names."""
     named = list(uses)
-    own = {use.partition(":")[0].partition(".")[0] for use in named if ".py:" not in use}
-    if own <= _SHIPPED and not any(".py:" in use for use in named):
+    if all(is_shipped(use) for use in named):
         yield
         return
+    own = {use.partition(":")[0].partition(".")[0] for use in named if ".py:" not in use}
     before = set(sys.modules)
     try:
         yield

@@ -60,6 +60,51 @@ def test_a_client_that_is_ten_percent_late_fails_some_seeds_and_not_all(
     assert all("detects_dead_peer" in row.reason for row in rows if row.outcome is Outcome.FAIL)
 
 
+LITTERS = """
+import decimal, logging, os, signal
+
+import trio_websocket
+from chaos import subject
+from chaos.reference.client import client as right
+
+seen = []
+
+def left_by_another_run():
+    yield "a global", seen
+    yield "an attribute of a library", getattr(trio_websocket, "litter", None)
+    yield "the environment", os.environ.get("LITTER")
+    yield "a handler of logging", any(h.name == "litter" for h in logging.getLogger().handlers)
+    yield "a signal's handler", signal.getsignal(signal.SIGUSR1) is not signal.SIG_DFL
+    yield "a context of decimal", decimal.DefaultContext.prec == 77
+
+@subject(sends=True)
+async def client(url, **options):
+    found = [what for what, value in left_by_another_run() if value]
+    if found:
+        raise RuntimeError(f"another run has left {found}")
+    seen.append(url)
+    trio_websocket.litter = True
+    os.environ["LITTER"] = "1"
+    handler = logging.NullHandler()
+    handler.name = "litter"
+    logging.getLogger().addHandler(handler)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    decimal.DefaultContext.prec = 77
+    await right(url, **options)
+"""
+
+
+@pytest.mark.slow
+def test_no_run_finds_what_another_has_left_in_its_process(
+    half_open: Scenario, tmp_path: Path
+) -> None:
+    (tmp_path / "litters.py").write_text(LITTERS)
+    jobs = job(half_open, *range(12), client=f"{tmp_path}/litters.py:client").portions(6)
+    rows = [row for some in run_jobs(jobs, Workers(1)) for row in some]
+    assert [row.reason for row in rows if row.outcome is not Outcome.PASS] == []
+    assert len(rows) == 12
+
+
 @pytest.mark.slow
 def test_failures_are_kept_and_each_line_reproduces_its_run(
     half_open_file: Path,

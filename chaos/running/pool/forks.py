@@ -10,6 +10,7 @@ the server writes two numbers, the worker's process id and, once it has ended, i
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -18,11 +19,12 @@ import struct
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from time import monotonic
+from time import monotonic, sleep
 from typing import NoReturn
 
 from chaos.running.pool.remains import adopt_orphans, children_of, kill_family
@@ -31,6 +33,9 @@ from chaos.running.pool.remains import adopt_orphans, children_of, kill_family
 START_S = 60.0
 # once its owner is gone, a worker has so long to write down what it has
 LAST_WORDS_S = 0.8
+# a fork that has been told to end takes a few milliseconds
+FORK_POLL_S = 0.002
+CLOSE_S = 2.0
 _NUMBER = struct.Struct("!i")
 _UNKNOWN = 255  # the exit code of a worker whose server has been killed
 
@@ -49,6 +54,45 @@ class Process:
     kill: Callable[[], None]
     wait: Callable[[float | None], int | None]
     close: Callable[[], None] = lambda: None
+
+
+def fork_here(serve: Serve) -> Process:
+    """Start a worker as a fork of this process, with all that it has imported. Raises OSError.
+
+    Only the calling thread goes on in the fork. Those that this process has besides hold nothing that a worker needs.
+    """
+    ours, theirs = socket.socketpair()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of Python 3.12, about other threads
+        pid = os.fork()
+    if pid == 0:
+
+        def be() -> None:
+            ours.close()
+            serve(Connection(theirs.detach()))
+
+        _become(be)
+    theirs.close()
+    code: int | None = None
+
+    def wait(timeout_s: float | None) -> int | None:
+        nonlocal code
+        end_s = None if timeout_s is None else monotonic() + timeout_s
+        while code is None:
+            ended, status = os.waitpid(pid, os.WNOHANG if end_s is not None else 0)
+            if ended:
+                code = os.waitstatus_to_exitcode(status)
+            elif end_s is None or monotonic() >= end_s:
+                return None
+            else:
+                sleep(FORK_POLL_S)
+        return code
+
+    def kill() -> None:
+        if wait(0) is None:
+            kill_family(pid)
+
+    return Process(Connection(ours.detach()), pid, kill, wait)
 
 
 class ForkServer:
@@ -102,6 +146,18 @@ class ForkServer:
                 start_new_session=True,  # signals of the terminal are its owner's
             )
         self._control = ours
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """End the server, if it runs, and all that it has forked."""
+        atexit.unregister(self.close)
+        with self._lock:
+            if self._control is None or self._process is None:
+                return
+            self._control.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(CLOSE_S)
+            self._forget()
 
     def _forget(self) -> None:
         assert self._process is not None
@@ -212,8 +268,7 @@ class Server:
         return True
 
     def _become_worker(self, connection: int, told: int) -> NoReturn:
-        code = 1
-        try:
+        def be() -> None:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             for descriptor in (told, *self._told.values(), self._woken, self._waker):
@@ -221,11 +276,8 @@ class Server:
             self._control.close()
             os.setsid()
             self._serve(Connection(connection))
-            code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
-        finally:
-            os._exit(code)
+
+        _become(be)
 
     def _reap(self) -> None:
         """Tell what has ended, and end what it has left behind."""
@@ -251,6 +303,18 @@ class Server:
         for pid in children_of(os.getpid()):
             if pid not in self._told:
                 kill_family(pid)  # an orphan of a worker that has ended
+
+
+def _become(be: Callable[[], object]) -> NoReturn:
+    """Be a forked process until its end: nothing of what called this goes on in it."""
+    code = 1
+    try:
+        be()
+        code = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(code)
 
 
 def _write_number(descriptor: int, number: int) -> None:
