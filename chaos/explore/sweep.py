@@ -22,6 +22,7 @@ from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
 from chaos.explore.tally import Tally
+from chaos.running.interrupt import signals_noted
 from chaos.running.job import Job, Keep
 from chaos.running.log import folder_name
 from chaos.running.pool.crew import Crew, run_jobs
@@ -228,22 +229,23 @@ class Sweep:
         )
 
     def run(self, crew: Crew) -> None:
-        """Run what is left on these workers, until a stop condition holds or Ctrl-C; the crew is closed then."""
+        """Run what is left on these workers; see `take`. The crew is closed then."""
         self.take(run_jobs(self.jobs(crew.width), crew))
 
     def take(self, results: Iterator[list[Row]]) -> None:
-        """Take results in until they end or it is enough; closes them."""
+        """Take results in until they end, it is enough or a signal comes; closes them.
+
+        A second signal raises KeyboardInterrupt.
+        """
         started_s = time.monotonic()
-        with closing(results):  # type: ignore[type-var]
-            try:
-                for rows in results:
-                    self._take(rows)
-                    spent_s = time.monotonic() - started_s
-                    if self._enough(spent_s):
-                        return
-            except KeyboardInterrupt:
-                self.interrupted = True
-                self.why = "interrupted"
+        with signals_noted() as interruption, closing(results):  # type: ignore[type-var]
+            for rows in results:
+                self._take(rows)
+                if interruption.has_come:
+                    self.interrupted, self.why = True, "interrupted"
+                    return
+                if self._enough(time.monotonic() - started_s):
+                    return
 
     def _take(self, rows: Iterable[Row]) -> None:
         for row in rows:

@@ -47,7 +47,10 @@ STOP_S = 8.0
 SILENT_S = 8.0
 # so long at most the caller waits for a message before it looks at its clock
 SLICE_S = 0.5
-SILENT = f"the run's process was not heard of for {SILENT_S:g} s: it was stopped, or is in a call that holds the interpreter"
+SILENT = (
+    f"the run's process was not heard of for {SILENT_S:g} s: "
+    "it was stopped, or is in a call that holds the interpreter"
+)
 SENTENCE_MAX = 300
 
 

@@ -64,9 +64,9 @@ def test_a_seed_that_kills_its_process_is_named_and_the_others_are_not(tmp_path:
     outcome = {row.seed: row.outcome for row in rows}
     assert outcome[4] is Outcome.INCONCLUSIVE
     assert {outcome[seed] for seed in (1, 2, 3)} == {Outcome.PASS}
-    assert [row.reason for row in rows if row.seed == 4] == [
-        "run: the run's process did not hand in a verdict (exit code 1); its trace has what there is; so it was 3 times"
-    ]
+    (reason,) = [row.reason for row in rows if row.seed == 4]
+    assert "exit code 1" in reason
+    assert "3 times" in reason
 
 
 @pytest.mark.slow
