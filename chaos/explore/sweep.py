@@ -25,7 +25,7 @@ from chaos.explore.tally import Tally
 from chaos.running.interrupt import signals_noted
 from chaos.running.job import Job, Keep
 from chaos.running.log import folder_name
-from chaos.running.pool.crew import Crew, run_jobs
+from chaos.running.pool.crew import Crew, CrewGone, run_jobs
 from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
@@ -189,6 +189,7 @@ class Sweep:
     rows: dict[tuple[str, int], Row] = field(default_factory=dict)
     why: str = ""
     interrupted: bool = False
+    abandoned: bool = False  # by those who were to run it
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -239,13 +240,16 @@ class Sweep:
         """
         started_s = time.monotonic()
         with signals_noted() as interruption, closing(results):  # type: ignore[type-var]
-            for rows in results:
-                self._take(rows)
-                if interruption.has_come:
-                    self.interrupted, self.why = True, "interrupted"
-                    return
-                if self._enough(time.monotonic() - started_s):
-                    return
+            try:
+                for rows in results:
+                    self._take(rows)
+                    if interruption.has_come:
+                        self.interrupted, self.why = True, "interrupted"
+                        return
+                    if self._enough(time.monotonic() - started_s):
+                        return
+            except CrewGone as error:
+                self.abandoned, self.why = True, str(error)
 
     def _take(self, rows: Iterable[Row]) -> None:
         for row in rows:

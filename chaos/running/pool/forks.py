@@ -10,6 +10,7 @@ the server writes two numbers, the worker's process id and, once it has ended, i
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -18,8 +19,8 @@ import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from time import monotonic
@@ -33,6 +34,10 @@ START_S = 60.0
 LAST_WORDS_S = 0.8
 _NUMBER = struct.Struct("!i")
 _UNKNOWN = 255  # the exit code of a worker whose server has been killed
+
+# what `chaos.running.preload` is
+AS_FORK_SERVER, AS_WORKER = "fork-server", "worker"
+WATCH_S = 0.2
 
 Serve = Callable[[Connection], None]
 
@@ -49,6 +54,41 @@ class Process:
     kill: Callable[[], None]
     wait: Callable[[float | None], int | None]
     close: Callable[[], None] = lambda: None
+
+
+def start_program(
+    kind: str, descriptor: int, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a program that serves at a descriptor. It prints to standard error."""
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "chaos.running.preload", kind, str(descriptor)],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,
+        env={**os.environ, **environment},
+        pass_fds=[descriptor],
+        start_new_session=True,  # signals of a terminal are its owner's
+    )
+
+
+@contextmanager
+def owner_watched(descriptor: int) -> Iterator[None]:
+    """End this process at once if the owner at the other end goes away while inside; that may take seconds."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLHUP)
+        while not is_over.wait(WATCH_S):
+            if poller.poll(0):
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()  # a process that has threads is not forked
 
 
 class ForkServer:
@@ -94,14 +134,16 @@ class ForkServer:
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "chaos.running.preload", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.__stderr__,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # signals of the terminal are its owner's
-            )
+            self._process = start_program(AS_FORK_SERVER, theirs.fileno(), {})
         self._control = ours
+        atexit.register(self._end)
+
+    def _end(self) -> None:
+        """End the server, and what it has forked, before this process ends."""
+        if self._control is not None and self._process is not None:
+            self._control.close()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(2 * LAST_WORDS_S)
 
     def _forget(self) -> None:
         assert self._process is not None

@@ -17,7 +17,7 @@ from typing import Any, Protocol, Self
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
-from chaos.running.environment import cores
+from chaos.running.environment import cores, workers_that_fit
 from chaos.running.interrupt import signals_given_to
 from chaos.running.job import Job
 from chaos.running.log import write_verdict
@@ -103,6 +103,7 @@ class Suite:
         default_factory=SimpleQueue
     )  # what to call, with what
     _is_stopping: bool = False
+    _at_most: int = 1  # workers for which there are descriptors
     _kill_at_s: float | None = None  # when runs that have been asked to stop are killed
 
     def run(self) -> None:
@@ -113,6 +114,7 @@ class Suite:
         """
         # the longest first, so that none of them is left alone at the end
         numbers = range(len(self.jobs))
+        self._at_most = workers_that_fit(len(self.jobs))
         waiting = sorted(numbers, key=lambda number: effort(self.jobs[number]), reverse=True)
         interrupt = partial(self._news.put, (self._interrupt,))
         with signals_given_to(interrupt), ThreadPoolExecutor(max(1, self.slots)) as threads:
@@ -130,7 +132,7 @@ class Suite:
 
     def _may_start(self, job: Job) -> bool:
         """Return whether a job may start now: there are slots for it, or it is larger than all and they are free."""
-        if self._is_stopping:
+        if self._is_stopping or len(self._running) >= self._at_most:
             return False
         taken = sum(weight(self.jobs[number]) for number, _ in self._running.values())
         return not taken or taken + weight(job) <= self.slots

@@ -24,7 +24,14 @@ from typing import Any, NoReturn, TypeVar
 from chaos.errors import SubjectNotFound, UsageError
 from chaos.running.job import Job
 from chaos.running.parent import STOP, Parent
-from chaos.running.pool.forks import LAST_WORDS_S, START_S, ForkServer, Process
+from chaos.running.pool.forks import (
+    AS_WORKER,
+    LAST_WORDS_S,
+    START_S,
+    ForkServer,
+    Process,
+    start_program,
+)
 from chaos.running.pool.remains import (
     adopt_orphans,
     kill_descendants,
@@ -86,17 +93,10 @@ def fork() -> Process:
 
 
 def launch(**environment: str) -> Process:
-    """Start a fresh interpreter with these variables added to its environment. It prints to standard error."""
+    """Start a fresh interpreter with these variables added to its environment."""
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "chaos.running.pool.worker", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__,
-            env={**os.environ, **environment},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
+        process = start_program(AS_WORKER, theirs.fileno(), environment)
 
     def wait_for_exit(timeout_s: float | None) -> int | None:
         try:
@@ -348,7 +348,3 @@ def _leave(code: int) -> NoReturn:
     """End this process at once, whatever threads it has, and all that descends from it."""
     kill_descendants()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
