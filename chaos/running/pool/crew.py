@@ -94,8 +94,8 @@ class Dask:
                 "`dask`, as in `pip install trio-chaos[dask]`"
             ) from error
         # what goes wrong with the cluster is said once, by whoever runs the sweep
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)
-        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+        for name in ("distributed", "distributed.client", "distributed.core", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = distributed.Client(address, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
