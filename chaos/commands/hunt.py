@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaos.commands import values
-from chaos.errors import EXIT_FAILED, EXIT_PASSED
+from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED
 
 if TYPE_CHECKING:
     from chaos.commands.live import Screen
@@ -70,6 +70,7 @@ def hunt(
     from chaos.api import load
     from chaos.commands.live import open_display
     from chaos.explore.hunt import Hunt, search_space_of
+    from chaos.running.interrupt import signals_noted
     from chaos.running.pool.suite import Bench
 
     scenarios = load(scenario)
@@ -80,7 +81,7 @@ def hunt(
         return EXIT_FAILED
     click.echo(f"hunting in {space.scenario.title} for {budget_s:g} s, seed {seed}")
     interrupted = False
-    with Bench() as bench:
+    with signals_noted() as interruption, Bench(interrupted=interruption.check) as bench:
         search = Hunt(space=space, bench=bench, budget_s=budget_s, seed=seed)
         with open_display(
             lambda: screen_of(search.progress, budget_s), every_s=LINE_EVERY_S
@@ -103,7 +104,14 @@ def hunt(
         _report(search, find, write or HUNTS / f"{find.scenario.name}.yaml", finds, interrupted)
     if interrupted:
         return values.interrupted()
-    return EXIT_PASSED if find is None else EXIT_FAILED
+    if find is not None:
+        return EXIT_FAILED
+    return EXIT_PASSED if _judged(search.progress) else EXIT_INCONCLUSIVE
+
+
+def _judged(progress: Progress) -> int:
+    """Return of how many runs something could be judged."""
+    return progress.tried - progress.unjudged.total()
 
 
 def _earlier_finds_fail(
@@ -163,12 +171,16 @@ def again(path: Path, client: str | None = None, server: str | None = None) -> s
 
 
 def _nothing(progress: Progress) -> str:
-    silent = f" ({progress.inconclusive} with something that could not be judged)"
     rate = progress.tried / max(progress.elapsed_s, 0.001)
-    return (
-        f"nothing found: {progress.tried} schedules in {progress.elapsed_s:.1f} s, {rate:.1f} a second"
-        f"{silent if progress.inconclusive else ''}"
-    )
+    count = f"{progress.tried} schedules in {progress.elapsed_s:.1f} s, {rate:.1f} a second"
+    judged, unjudged = _judged(progress), progress.unjudged.total()
+    why = "".join(f"; mostly since {row}" for row, _ in progress.unjudged.most_common(1))
+    if not judged:
+        return f"nothing could be judged: {count}{why}"
+    if unjudged > judged:
+        return f"nothing found, and most could not be judged: {count} ({unjudged} not judged{why})"
+    silent = f" ({progress.inconclusive} with something that could not be judged)"
+    return f"nothing found: {count}{silent if progress.inconclusive else ''}"
 
 
 def _entries(count: int) -> str:

@@ -17,7 +17,6 @@ from chaos.commands.toxiproxy_server import toxiproxy_server
 from chaos.commands.vocabulary import list_, new, schema, validate
 from chaos.errors import (
     EXIT_INTERNAL,
-    EXIT_INTERRUPTED,
     EXIT_INVALID,
     EXIT_PASSED,
     ChaosError,
@@ -46,13 +45,18 @@ def cli() -> None:
     """Put long-lived connections through network faults, and prove that they survive.
 
     Exit codes: 0 all passed, 1 some failed, 2 some inconclusive and none failed, 254 invalid scenario or
-    usage, 255 internal error, 130 interrupted.
+    usage, 255 internal error, 130 interrupted (128 and the signal's number).
     """
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code; the entry point of `trio-chaos`."""
-    sys.exit(run_cli(lambda: cli.main(arguments, "trio-chaos", standalone_mode=False)))
+    code = run_cli(lambda: cli.main(arguments, "trio-chaos", standalone_mode=False))
+    if code != EXIT_INVALID:
+        from chaos.running.interrupt import signals_ignored
+
+        signals_ignored()
+    sys.exit(code)
 
 
 def run_cli(command: Callable[[], Any]) -> int:
@@ -60,12 +64,13 @@ def run_cli(command: Callable[[], Any]) -> int:
     if sys.platform == "win32":
         click.echo("trio-chaos: Windows is not supported: expected Linux or macOS", err=True)
         return EXIT_INVALID
+    from chaos.running.interrupt import exit_code, signals_raise
+
     try:
-        return int(command() or EXIT_PASSED)
+        with signals_raise():
+            return int(command() or EXIT_PASSED)
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except click.Abort:
-        return EXIT_INTERRUPTED
     except click.ClickException as error:
         error.show()
         return EXIT_INVALID
@@ -75,8 +80,9 @@ def run_cli(command: Callable[[], Any]) -> int:
     except ChaosError as error:
         click.echo(f"trio-chaos: {error}", err=True)
         return EXIT_INVALID
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted", err=True)
+        return exit_code()
     except BrokenPipeError:
         # whoever read our output has gone: nothing more can be printed
         sys.stderr.close()

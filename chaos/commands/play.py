@@ -34,10 +34,13 @@ def play(scenario: Path, cell: str | None, **options: Any) -> int:
 
     from chaos.commands.playing import play_until_signal, read_scenario
     from chaos.errors import UsageError, first_message
+    from chaos.running.interrupt import signals_noted
 
-    playing = partial(play_until_signal, read_scenario(scenario, cell), **options)
+    read = read_scenario(scenario, cell)
     try:
-        return trio.run(playing, strict_exception_groups=True)
+        with signals_noted() as interruption:
+            playing = partial(play_until_signal, read, interruption=interruption, **options)
+            return trio.run(playing, strict_exception_groups=True)
     except* UsageError as group:
         raise UsageError(first_message(group)) from None
     except* BrokenPipeError:

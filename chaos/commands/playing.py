@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import secrets
-import signal
 from pathlib import Path
 
 import trio
 
 from chaos.commands.play_view import PlayView
-from chaos.errors import EXIT_INTERRUPTED, EXIT_PASSED, UsageError
+from chaos.errors import EXIT_PASSED, UsageError
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
+from chaos.running.interrupt import Interruption, exit_code, note, signals
 from chaos.scenario.model import Scenario
 from chaos.scenario.plan import make_plan
 from chaos.scenario.read import BYTES_MAX
@@ -38,6 +38,7 @@ async def play_until_signal(
     listen: str,
     loop: bool = False,
     seed: int | None = None,
+    interruption: Interruption,
 ) -> int:
     """Play the timeline once, or with `loop` until a signal; return the exit code.
 
@@ -45,14 +46,16 @@ async def play_until_signal(
     """
     plan = make_plan(scenario, secrets.randbits(63) if seed is None else seed)
     _check_upstream(upstream)
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+    with trio.open_signal_receiver(*signals()) as coming:
         async with trio.open_nursery() as nursery:
 
             async def watch() -> None:
-                await anext(signals)
+                note(await anext(coming))
                 nursery.cancel_scope.cancel()
 
             nursery.start_soon(watch)
+            if interruption.has_come:  # before they were received here
+                nursery.cancel_scope.cancel()
             poller = await start_poller(nursery)
             shared = SharedState(nursery=nursery, seed=plan.seed, poller=poller)
             proxy = Proxy(name="play", listen=listen, upstream=upstream, shared=shared)
@@ -67,7 +70,7 @@ async def play_until_signal(
                 proxy.stop()
             nursery.cancel_scope.cancel()
             return EXIT_PASSED
-    return EXIT_INTERRUPTED
+    return exit_code()
 
 
 async def _play(timeline: ProxyTimeline, *, loop: bool) -> None:

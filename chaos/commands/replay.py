@@ -32,6 +32,7 @@ def replay(folder: Path, anyway: bool, verbose: bool) -> int:
     from chaos.explore.replay import version_mismatches
     from chaos.reports.terminal import render_verdict
     from chaos.running.environment import environment
+    from chaos.running.interrupt import signals_noted
 
     kept = read_trace(folder)
     mismatches = version_mismatches(kept.header.environment, environment())
@@ -42,7 +43,8 @@ def replay(folder: Path, anyway: bool, verbose: bool) -> int:
         )
     for mismatch in mismatches:
         click.echo(f"other versions: {mismatch}", err=True)
-    again = replay_trace(kept)
+    with signals_noted() as interruption:
+        again = replay_trace(kept, interrupted=interruption.check)
     command = shlex.join(("trio-chaos", "replay", str(folder)))
     click.echo(render_verdict(changed(again.verdict, again=command), verbose=verbose))
     for line in again.lines(verbose=verbose):

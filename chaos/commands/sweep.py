@@ -229,6 +229,6 @@ def _exit_code(swept: Sweep) -> int:
         missing_states(scenario.sometimes, tally.of_title(scenario.title))
         for scenario in swept.question.scenarios
     )
-    if counts[Outcome.INCONCLUSIVE] or missing or not len(tally):
+    if counts[Outcome.INCONCLUSIVE] or missing or swept.abandoned or not len(tally):
         return EXIT_INCONCLUSIVE
     return EXIT_PASSED

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chaos.errors import EXIT_INTERRUPTED, Mistake
+from chaos.errors import Mistake
 
 PATH = click.Path(path_type=Path)
 
@@ -85,8 +85,10 @@ class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic 
 
 def interrupted() -> int:
     """Say that a command was interrupted, and return its exit code."""
+    from chaos.running.interrupt import exit_code
+
     click.echo("interrupted; the results above are what there is", err=True)
-    return EXIT_INTERRUPTED
+    return exit_code()
 
 
 def warning_line(warning: Mistake) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chaos.api import load_scenarios
+from chaos.checks.guards import FELT
 from chaos.checks.verdict import Finding, Outcome, Verdict
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
@@ -87,6 +88,18 @@ def make_find(
 def judged(verdict: Verdict) -> Sequence[Finding]:
     """Return the findings on what the scenario expects, without those of guards."""
     return [finding for finding in verdict.findings if not finding.guard]
+
+
+def why_unjudged(verdict: Verdict) -> str | None:
+    """Return why nothing of what the scenario expects could be judged in this run, or None."""
+    if verdict.outcome is not Outcome.INCONCLUSIVE:
+        return None
+    deciding = verdict.deciding()
+    vetoes = [row for row in deciding if row.guard and row.check != FELT]
+    if not vetoes and any(row.outcome is Outcome.PASS for row in judged(verdict)):
+        return None
+    first = (vetoes or deciding)[0]
+    return f"{first.check}: {first.reason}"
 
 
 def _sentence(scenario: Scenario, verdict: Verdict) -> str:

@@ -6,6 +6,7 @@ A hunt ends by time. What it knows by then is in the `Hunt`, whatever stopped it
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from pathlib import Path
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
-from chaos.explore.finds import Find, failed_checks, judged, make_find
+from chaos.explore.finds import Find, failed_checks, judged, make_find, why_unjudged
 from chaos.explore.promises import compose
 from chaos.explore.schedules import (
     Schedule,
@@ -35,6 +36,10 @@ RUN_SEED = 1
 SHRINK_SHARE = 0.5
 # A find is small enough once so many runs in a row have made nothing smaller.
 VAIN_RUNS_MAX = 100
+# A run that is under way when the time is over may take so much longer.
+GRACE_S = 2.0
+# and so long the run of the reference peers that is made in the end
+CORRECT_S = 10.0
 # With so few entries a find is kept as its own steps have left it: what is smaller has mostly been tried before.
 SMALL = 2
 
@@ -52,6 +57,7 @@ class Progress:
 
     tried: int = 0
     inconclusive: int = 0
+    unjudged: Counter[str] = field(default_factory=Counter)  # why nothing of a run could be judged
     elapsed_s: float = 0.0
     found: tuple[str, ...] = ()
     entries: int = 0
@@ -137,7 +143,7 @@ class Hunt:
         }
         job = make_job(scenario.model_copy(update=peers), network="simulated", seed=RUN_SEED)
         try:
-            verdict = self.bench.run(job)
+            verdict = self.bench.run(job, limit_s=CORRECT_S)
         except UsageError:
             return None
         return verdict if len(judged(verdict)) == len(scenario.expect) else None
@@ -148,18 +154,25 @@ class Hunt:
         key = repr(schedule)
         if key not in self._known:
             enough = self._vain_runs >= self.vain_runs_max and not self._ends_by_time
-            if enough or self.clock() >= self._deadline_s:
+            left_s = self._deadline_s - self.clock()
+            if enough or left_s <= 0:
                 raise OutOfTime
-            self._known[key] = self._judge(schedule)
+            self._known[key] = self._judge(schedule, left_s)
         return self._known[key]
 
-    def _judge(self, schedule: Schedule) -> bool:
+    def _judge(self, schedule: Schedule, left_s: float) -> bool:
         scenario = compose(self.space, schedule)
-        verdict = self.bench.run(make_job(scenario, network="simulated", seed=RUN_SEED))
-        checks, progress = failed_checks(verdict), self.progress
+        job = make_job(scenario, network="simulated", seed=RUN_SEED)
+        verdict = self.bench.run(job, limit_s=left_s + GRACE_S)
+        now_s, why, progress = self.clock(), why_unjudged(verdict), self.progress
+        if why is not None and progress.tried and now_s > self._deadline_s:
+            raise OutOfTime  # the run was ended since the time was over, and says nothing
+        checks = failed_checks(verdict)
         progress.tried += 1
         progress.inconclusive += verdict.outcome is Outcome.INCONCLUSIVE
-        progress.elapsed_s = self.clock() - self._started_s
+        if why is not None:
+            progress.unjudged[why] += 1
+        progress.elapsed_s = now_s - self._started_s
         if checks and not progress.found:
             progress.found, self.found_at_s = checks, progress.elapsed_s
             shrink_s = max(self.budget_s - progress.elapsed_s, SHRINK_SHARE * self.budget_s)

@@ -7,8 +7,8 @@ runs again what a kept trace came from: the same scenario, seed and network give
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -19,9 +19,10 @@ from chaos.api import judge, run_alone
 from chaos.checks.verdict import Verdict
 from chaos.running.environment import cores
 from chaos.running.job import Job, make_job
-from chaos.running.pool.crew import Workers
+from chaos.running.pool.crew import POLL_S, Workers
+from chaos.running.pool.suite import Bench
 from chaos.running.pool.worker import WorkerLost, launch
-from chaos.running.process import run_seeds, run_trace
+from chaos.running.process import run_seeds
 from chaos.running.result import Row, digest_of, lost_rows
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace, dump_event
@@ -79,24 +80,27 @@ class Twins:
     differences: list[Difference] = field(default_factory=list)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[list[Row]]:
-        """Run jobs and give the rows of the first twins, in order. Closing the generator ends the processes.
+        """Run jobs and give the rows of the first twins, in order, and an empty list now and then.
+
+        Closing the generator ends the processes.
 
         Raises:
             UsageError: a subject cannot be had, or cannot do what the scenario asks.
         """
         with ExitStack() as stack:
-            queues = []
+            twins = []
             for hash_seed in HASH_SEEDS:
                 crew = Workers(self.pairs, partial(launch, PYTHONHASHSEED=hash_seed))
                 stack.callback(crew.close)
-                queues.append(
-                    deque(crew.submit(run_seeds, replace(job, keep="all")) for job in jobs)
-                )
+                whole = [replace(job, keep="all") for job in jobs]
+                twins.append((crew, deque((job, crew.submit(run_seeds, job)) for job in whole)))
             for job in jobs:
                 # rows are not kept once they are compared: each holds a whole trace
-                one, other = (_rows_of(job, queue.popleft()) for queue in queues)
-                self._compare(one, other)
-                yield [row.without_trace() if job.keep == "none" else row for row in one]
+                pair = []
+                for crew, given in twins:
+                    pair.append((yield from _rows_of(*given.popleft(), crew)))
+                self._compare(*pair)
+                yield [row.without_trace() if job.keep == "none" else row for row in pair[0]]
 
     def _compare(self, rows: Sequence[Row], twins: Sequence[Row]) -> None:
         for row, twin in zip(rows, twins, strict=True):
@@ -111,11 +115,26 @@ class Twins:
             self.differences.append(found)
 
 
-def _rows_of(job: Job, twin: Future[list[Row]]) -> list[Row]:
-    try:
-        return twin.result()
-    except WorkerLost as lost:
-        return lost_rows(job, f"its process was lost: {lost}")
+def _rows_of(
+    job: Job, result: Future[list[Row]], crew: Workers
+) -> Generator[list[Row], None, list[Row]]:
+    """Return the rows of a job once they are there, and give an empty list now and then meanwhile.
+
+    The seeds that were lost with their process are run again, each alone: one of them is to blame, and no other.
+    """
+    waiting, rows = deque([(job, result)]), dict[int, Row]()
+    while waiting:
+        part, future = waiting.popleft()
+        while not wait([future], POLL_S).done:
+            yield []
+        try:
+            found = future.result()
+        except WorkerLost as lost:
+            found = lost_rows(part, str(lost)) if len(part.seeds) == 1 else []
+        rows |= {row.seed: row for row in found}
+        alone = [replace(part, seeds=(seed,)) for seed in part.seeds if seed not in rows]
+        waiting += [(one, crew.submit(run_seeds, one)) for one in alone]
+    return [rows[seed] for seed in job.seeds]
 
 
 def verify(
@@ -127,7 +146,7 @@ def verify(
         UsageError: a subject cannot be had, or cannot do what a scenario asks.
     """
     twins = Twins(pairs=max(1, (processes or cores()) // 2))
-    for (row,) in twins.run(jobs):
+    for row in (row for rows in twins.run(jobs) for row in rows):
         yield row, twins.differences.pop() if twins.differences else None
 
 
@@ -181,15 +200,23 @@ class Again:
         return ["identical, event by event", *([f"digest {self.digest}"] if verbose else [])]
 
 
-def replay(kept: Trace) -> Again:
-    """Run what a trace came from again, and compare. Raises UsageError when a subject cannot be had."""
+def replay(kept: Trace, *, interrupted: Callable[[], None] = lambda: None) -> Again:
+    """Run what a trace came from again, and compare; `interrupted` is called meanwhile, and may raise to end it.
+
+    Raises:
+        UsageError: a subject cannot be had.
+        KeyboardInterrupt: it was interrupted.
+    """
     before = judge(kept)
     # its scenario names the subjects that really ran
     scenario = Scenario.from_json(kept.header.scenario)
     job = make_job(scenario, network=kept.header.network, seed=kept.header.seed)
     if job.network != "simulated":
         return Again(verdict=run_alone(job), before=before)
-    verdict, trace = run_trace(job)
+    with Bench(interrupted=interrupted) as bench:
+        verdict, trace = bench.run_traced(job)
+    if trace is None:
+        return Again(verdict=verdict, before=before)
     old, new = ([dump_event(event) for event in each.events] for each in (kept, trace))
     return Again(
         verdict=verdict,

@@ -22,9 +22,10 @@ from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
 from chaos.explore.tally import Tally
+from chaos.running.interrupt import signals_noted
 from chaos.running.job import Job, Keep
 from chaos.running.log import folder_name
-from chaos.running.pool.crew import Crew, run_jobs
+from chaos.running.pool.crew import Crew, CrewGone, run_jobs
 from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
@@ -188,6 +189,7 @@ class Sweep:
     rows: dict[tuple[str, int], Row] = field(default_factory=dict)
     why: str = ""
     interrupted: bool = False
+    abandoned: bool = False  # by those who were to run it
     _failures: int = 0
 
     def __post_init__(self) -> None:
@@ -228,22 +230,26 @@ class Sweep:
         )
 
     def run(self, crew: Crew) -> None:
-        """Run what is left on these workers, until a stop condition holds or Ctrl-C; the crew is closed then."""
+        """Run what is left on these workers; see `take`. The crew is closed then."""
         self.take(run_jobs(self.jobs(crew.width), crew))
 
     def take(self, results: Iterator[list[Row]]) -> None:
-        """Take results in until they end or it is enough; closes them."""
+        """Take results in until they end, it is enough or a signal comes; closes them.
+
+        A second signal raises KeyboardInterrupt.
+        """
         started_s = time.monotonic()
-        with closing(results):  # type: ignore[type-var]
+        with signals_noted() as interruption, closing(results):  # type: ignore[type-var]
             try:
                 for rows in results:
                     self._take(rows)
-                    spent_s = time.monotonic() - started_s
-                    if self._enough(spent_s):
+                    if interruption.has_come:
+                        self.interrupted, self.why = True, "interrupted"
                         return
-            except KeyboardInterrupt:
-                self.interrupted = True
-                self.why = "interrupted"
+                    if self._enough(time.monotonic() - started_s):
+                        return
+            except CrewGone as error:
+                self.abandoned, self.why = True, str(error)
 
     def _take(self, rows: Iterable[Row]) -> None:
         for row in rows:

@@ -8,6 +8,7 @@ import resource
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from chaos.errors import ChaosError
@@ -15,6 +16,9 @@ from chaos.errors import ChaosError
 # A client, its link and the server take four sockets per connection; reconnects overlap.
 DESCRIPTORS_PER_CLIENT = 8
 DESCRIPTORS_BASE = 256
+# A parent has three for each worker, and a few more while one starts; beside those it needs some for itself.
+DESCRIPTORS_PER_WORKER = 4
+DESCRIPTORS_OF_PARENT = 64
 _PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto", "toxiproxy-python")
 
 
@@ -41,6 +45,28 @@ def _versions() -> tuple[tuple[str, str], ...]:
 def cores() -> int:
     """Return how many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def workers_that_fit(wanted: int) -> int:
+    """Raise the soft limit of open files as far as so many workers need it; return how many may run side by side."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return wanted
+    spoken_for = _open_descriptors() + DESCRIPTORS_OF_PARENT
+    needed = spoken_for + wanted * DESCRIPTORS_PER_WORKER
+    if soft < needed:
+        raised = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+        with suppress(OSError, ValueError):  # the system may have a limit of its own
+            resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, raised), hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(wanted, (soft - spoken_for) // DESCRIPTORS_PER_WORKER))
+
+
+def _open_descriptors() -> int:
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        with suppress(OSError):
+            return sum(1 for _ in Path(folder).iterdir())
+    return 0
 
 
 def raise_descriptors(clients: int) -> None:

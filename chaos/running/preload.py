@@ -1,24 +1,44 @@
-"""The fork server's program: imports everything once, so that each worker starts with it in memory.
+"""The program of the processes that runs take place in: imports everything once, and then serves its owner.
 
-What is there is set aside from the garbage collector: a run would walk and copy all of it, to find nothing.
+It is a fork server, each of whose workers starts with everything in memory, or one worker. What is there by then is
+set aside from the garbage collector: a run would walk and copy all of it, to find nothing.
 """
 
-import gc
+from __future__ import annotations
+
 import signal
 import socket
 import sys
+from multiprocessing.connection import Connection
 
-import chaos.networks.embedded
-import chaos.networks.simulated.network
-import chaos.networks.toxiproxy.network
-import chaos.reference.client
-import chaos.reference.server
-import chaos.running.process  # noqa: F401
-from chaos.running.pool.forks import Server
-from chaos.running.pool.worker import serve
+from chaos.running.pool.forks import AS_FORK_SERVER, Server, owner_watched
 
-if __name__ == "__main__":
+
+def main(kind: str, descriptor: int) -> None:
+    """Serve the owner at the other end of a socket."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with owner_watched(descriptor):
+        _import_everything()
+        from chaos.running.pool.worker import serve  # noqa: PLC0415
+    if kind == AS_FORK_SERVER:
+        Server(socket.socket(fileno=descriptor), serve).run()
+    else:
+        serve(Connection(descriptor))
+
+
+def _import_everything() -> None:
+    import gc  # noqa: PLC0415
+
+    import chaos.networks.embedded  # noqa: PLC0415
+    import chaos.networks.simulated.network  # noqa: PLC0415
+    import chaos.networks.toxiproxy.network  # noqa: PLC0415
+    import chaos.reference.client  # noqa: PLC0415
+    import chaos.reference.server  # noqa: PLC0415
+    import chaos.running.process  # noqa: F401, PLC0415
+
     gc.collect()
     gc.freeze()
-    Server(socket.socket(fileno=int(sys.argv[1])), serve).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]))

@@ -54,7 +54,7 @@ Answer = Callable[[Verdict, Trace | None], Any]
 _ALONE = threading.Lock()
 # A run may take so much real time beyond its own. Virtual time costs real time too, the more the more clients take
 # part: hundreds of them take some seconds, a day of a scenario some ten.
-OVERTIME_S = 10.0
+OVERTIME_S = 5.0
 CLIENTS_IN_THAT = 50
 VIRTUAL_S_MAX = 110.0
 # of a run on the machine's sockets: a server may start late, and each side stop late

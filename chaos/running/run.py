@@ -347,10 +347,10 @@ class Run:
     def _end_full_trace(self) -> None:
         """End the run since its trace has as many events as it may have."""
         most = Counter(event.client for event in self._recorder.events).most_common(1)[0]
-        now_s = self._recorder.now_s()
+        rate = EVENTS_MAX / max(self._recorder.now_s(), 1e-3)
         why = (
-            f"its trace had {EVENTS_MAX} events, the most it may have: {EVENTS_MAX / max(now_s, 1e-3):.0f} in a "
-            f"second, {most[1]} of them of client {most[0]}"
+            f"its trace had {EVENTS_MAX} events, the most it may have: {rate:.0f} in a second, "
+            f"{most[1]} of them of client {most[0]}"
         )
         self._recorder.record("interrupted", why=why)
         self._playing.cancel()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import logging
 import secrets
-import signal
 import socket
 from collections.abc import Callable
 
@@ -14,6 +13,7 @@ import trio
 from chaos.errors import EXIT_PASSED, UsageError, first_message
 from chaos.link.poller import start_poller
 from chaos.networks.loopback import is_loopback
+from chaos.running.interrupt import Interruption, signals, signals_noted
 from chaos.toxiproxy_server.address import AddressError, bound, join, listen, resolve
 from chaos.toxiproxy_server.api import Api, ServerOptions, make_app
 from chaos.toxiproxy_server.collection import Collection
@@ -97,21 +97,26 @@ async def _load(collection: Collection, path: str) -> None:
 
 
 def serve_command(options: ServerOptions, echo: Callable[[str], None]) -> int:
-    """Serve until SIGINT or SIGTERM; return the exit code."""
+    """Serve until a signal (`chaos.running.interrupt`); return the exit code, which is 0 as the original's."""
     logging.basicConfig(format="%(levelname)s %(message)s")
     # modules are here to stay: the collector need not walk them again while calls and connections wait for it
     gc.collect()
     gc.freeze()
     try:
-        trio.run(_until_signal, options, echo, strict_exception_groups=True)
+        with signals_noted() as interruption:
+            trio.run(_until_signal, options, echo, interruption, strict_exception_groups=True)
     except* UsageError as group:
         raise UsageError(first_message(group)) from None
     return EXIT_PASSED
 
 
-async def _until_signal(options: ServerOptions, echo: Callable[[str], None]) -> None:
-    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+async def _until_signal(
+    options: ServerOptions, echo: Callable[[str], None], interruption: Interruption
+) -> None:
+    with trio.open_signal_receiver(*signals()) as coming:
         async with trio.open_nursery() as nursery:
+            if interruption.has_come:  # before they were received here
+                return
             address = await nursery.start(serve, options)
             echo(f"serving Toxiproxy's API on http://{address}")
             if options.page:
@@ -121,6 +126,6 @@ async def _until_signal(options: ServerOptions, echo: Callable[[str], None]) -> 
                     f"WARNING: {address} can be reached from other machines, and the API asks nobody who they "
                     "are: whoever reaches it can make this machine listen and connect anywhere"
                 )
-            async for _ in signals:
+            async for _ in coming:
                 nursery.cancel_scope.cancel()
                 break

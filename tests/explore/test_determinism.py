@@ -102,7 +102,7 @@ def test_a_child_that_dies_is_no_difference_and_no_hang(
 ) -> None:
     job = make_job(half_open, network="simulated", seed=1, client=write_client("killed"))
     twins = Twins(pairs=1)
-    [[row]] = list(twins.run([job]))
+    (row,) = [row for rows in twins.run([job]) for row in rows]
     assert row.outcome is Outcome.INCONCLUSIVE
     assert "process" in row.reason
 

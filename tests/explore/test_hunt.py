@@ -58,7 +58,7 @@ class ScriptedBench:
     def __init__(self, fails, check="reconnects"):
         self.fails, self.check, self.jobs = fails, check, []
 
-    def run(self, job):
+    def run(self, job, limit_s=None):
         self.jobs.append(job)
         scenario = load_text_of(job)
         bad = self.fails(scenario) and scenario.client.use != "reference"
@@ -130,9 +130,9 @@ def test_shrinking_that_runs_out_of_time_gives_the_best_so_far():
 
 def test_a_run_that_fails_otherwise_is_told_and_does_not_lead_astray():
     class Two(ScriptedBench):
-        def run(self, job):
+        def run(self, job, limit_s=None):
             self.check = "reconnects" if has_stall(load_text_of(job)) else "no_leaks"
-            return super().run(job)
+            return super().run(job, limit_s)
 
     bench = Two(lambda scenario: bool(scenario.timeline))
     hunt = Hunt(space=plain_client(), bench=bench, budget_s=1, clock=lambda: -1.0)
@@ -191,7 +191,7 @@ def test_a_subject_that_hangs_or_kills_its_process_costs_one_run(tmp_path):
     with Bench(run_s=6.0) as bench:
         for client, reason in (
             ("bad.py:blocks", "did not end within 6 s"),
-            ("bad.py:dies", "ended without a verdict"),
+            ("bad.py:dies", "did not hand in a verdict"),
         ):
             verdict = bench.run(job(client))
             assert verdict.outcome is Outcome.INCONCLUSIVE

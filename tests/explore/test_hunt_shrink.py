@@ -140,7 +140,7 @@ class Stuck:
     def __init__(self, other):
         self.other = other
 
-    def run(self, job):
+    def run(self, job, limit_s=None):
         scenario = job.scenario
         told = {row.word for row in scenario.timeline}
         bad = told == WORDS or self.other(scenario.timeline)

@@ -141,7 +141,7 @@ class Bench:
     def __init__(self) -> None:
         self.words: set[str] = set()
 
-    def run(self, job: Job) -> Verdict:
+    def run(self, job: Job, *, limit_s: float | None = None) -> Verdict:
         self.words |= {entry.word for entry in job.scenario.timeline}
         return run_job(job)
 

@@ -7,16 +7,18 @@ seed by seed, so that the right one is blamed; a seed that loses its worker agai
 from __future__ import annotations
 
 import importlib
+import logging
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import replace
 from queue import SimpleQueue
 from typing import TypeAlias, TypeVar
 
-from chaos.errors import UsageError
+from chaos.errors import ChaosError, UsageError
+from chaos.running.environment import workers_that_fit
 from chaos.running.job import Job
 from chaos.running.pool.forks import Process
 from chaos.running.pool.worker import Work, Worker, WorkerLost, fork, launch
@@ -29,15 +31,25 @@ T = TypeVar("T")
 AHEAD = 2
 LOSSES_MAX = 3
 POLL_S = 0.2
+# a cluster that is gone does not answer
+CLOSE_S = 5
+
+
+class CrewGone(ChaosError):
+    """Those who run the jobs are gone for good, with all that they had not handed in."""
 
 
 class Workers:
-    """Worker processes of this machine, kept from job to job. They start as jobs come. Serves until it is closed."""
+    """Worker processes of this machine, kept from job to job. They start as jobs come. Serves until it is closed.
 
-    lost = (WorkerLost,)
+    `lost` is what a job raises whose process was lost, and `gone` what it raises when all are.
+    """
+
+    lost: tuple[type[BaseException], ...] = (WorkerLost,)
+    gone: tuple[type[BaseException], ...] = (OSError,)
 
     def __init__(self, width: int, start: Callable[[], Process] = fork) -> None:
-        self.width = width
+        self.width = width = workers_that_fit(width)
         self.workers = [Worker(start) for _ in range(width)]
         self._idle: SimpleQueue[Worker] = SimpleQueue()
         for worker in self.workers:
@@ -81,13 +93,18 @@ class Dask:
                 "--dask needs the package `distributed`: expected an installation with the extra "
                 "`dask`, as in `pip install trio-chaos[dask]`"
             ) from error
+        # what goes wrong with the cluster is said once, by whoever runs the sweep
+        for name in ("distributed", "distributed.client", "distributed.core", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
         try:
             self._client = distributed.Client(address, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(f"no Dask scheduler answers at {address}: {error}") from error
         self._executor = self._client.get_executor(pure=False)
         # Dask raises its own when a job has cost several of its workers
-        self.lost = (WorkerLost, distributed.KilledWorker)
+        self.lost: tuple[type[BaseException], ...] = (WorkerLost, distributed.KilledWorker)
+        # and these when its scheduler has gone
+        self.gone: tuple[type[BaseException], ...] = (CancelledError, TimeoutError, OSError)
 
     @property
     def width(self) -> int:
@@ -104,7 +121,8 @@ class Dask:
         """Take back what has not been done, and disconnect; the cluster goes on."""
         with suppress(Exception):  # a cluster that is gone cannot take anything back
             self._executor.shutdown(wait=False, cancel_futures=True)
-        self._client.close()
+        with suppress(Exception):
+            self._client.close(timeout=CLOSE_S)
 
 
 Crew: TypeAlias = Workers | Dask
@@ -125,7 +143,11 @@ def run_in_worker(work: Work[T], job: Job) -> T:
 def run_jobs(jobs: Iterable[Job], crew: Crew) -> Iterator[list[Row]]:
     """Run the seeds of jobs and give their rows as they come; an empty list now and then, so that the caller can act.
 
-    The crew is closed in any case, also when the generator is. Raises what a job raised: UsageError.
+    The crew is closed in any case, also when the generator is.
+
+    Raises:
+        UsageError: a job raised it.
+        CrewGone: nobody is left to run the others.
     """
     waiting, again = iter(jobs), deque[Job]()
     losses: Counter[tuple[str, str, int]] = Counter()
@@ -151,6 +173,9 @@ def run_jobs(jobs: Iterable[Job], crew: Crew) -> Iterator[list[Row]]:
                     yield rows
             if not done:
                 yield []
+    except crew.gone as error:
+        why = str(error) or type(error).__name__
+        raise CrewGone(f"the workers are gone ({why})") from error
     finally:
         crew.close()
 

@@ -20,8 +20,8 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from time import monotonic, sleep
@@ -31,15 +31,24 @@ from chaos.running.pool.remains import adopt_orphans, children_of, kill_family
 
 # the first worker waits until everything is imported, on a machine that may be busy
 START_S = 60.0
+# Later ones come in some 20 ms. A server that takes so long has been stopped.
+ANSWER_S = 8.0
+TRIES = 3
+# so soon after a worker's end the server tells its exit code
+TELL_S = 1.0
 # once its owner is gone, a worker has so long to write down what it has
 LAST_WORDS_S = 0.8
 # a fork that has been told to end takes a few milliseconds
 FORK_POLL_S = 0.002
-CLOSE_S = 2.0
 _NUMBER = struct.Struct("!i")
 _UNKNOWN = 255  # the exit code of a worker whose server has been killed
 
-Serve = Callable[[Connection], None]
+# what `chaos.running.preload` is
+AS_FORK_SERVER, AS_WORKER = "fork-server", "worker"
+WATCH_S = 0.2
+
+# is given its end of the connection, and the number of the fork server
+Serve = Callable[[Connection, int], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +78,7 @@ def fork_here(serve: Serve) -> Process:
 
         def be() -> None:
             ours.close()
-            serve(Connection(theirs.detach()))
+            serve(Connection(theirs.detach()), os.getppid())
 
         _become(be)
     theirs.close()
@@ -95,77 +104,113 @@ def fork_here(serve: Serve) -> Process:
     return Process(Connection(ours.detach()), pid, kill, wait)
 
 
+def start_program(
+    kind: str, descriptor: int, environment: Mapping[str, str]
+) -> subprocess.Popen[bytes]:
+    """Start a program that serves at a descriptor. It prints to standard error."""
+    return subprocess.Popen(  # noqa: S603
+        [sys.executable, "-m", "chaos.running.preload", kind, str(descriptor)],
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,
+        env={**os.environ, **environment},
+        pass_fds=[descriptor],
+        start_new_session=True,  # signals of a terminal are its owner's
+    )
+
+
+@contextmanager
+def owner_watched(descriptor: int) -> Iterator[None]:
+    """End this process at once if the owner at the other end goes away while inside; that may take seconds."""
+    is_over = threading.Event()
+
+    def watch() -> None:
+        poller = select.poll()
+        poller.register(descriptor, select.POLLHUP)
+        while not is_over.wait(WATCH_S):
+            if poller.poll(0):
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        is_over.set()
+        thread.join()  # a process that has threads is not forked
+
+
 class ForkServer:
-    """The owner's side. The server starts with the first worker, and anew if it has been killed."""
+    """The owner's side. The server starts with the first worker, and anew if it has been killed or stopped."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_answered = False
 
     def fork(self) -> Process:
         """Start a worker. Raises OSError when no process can be started."""
+        for _ in range(TRIES):
+            process = self._try_to_fork()
+            if process is not None:
+                return process
+        raise OSError("the fork server does not answer")
+
+    def _try_to_fork(self) -> Process | None:
+        """Start a worker, or return None if the server does not answer; then it is ended."""
         ours, theirs = socket.socketpair()
         with ours, theirs:
             reading, writing = os.pipe()
             try:
-                try:
-                    self._send(theirs.fileno(), writing)
-                finally:
-                    os.close(writing)
-                pid = _read_number(reading, START_S)
-                if pid in (None, _UNKNOWN):
-                    raise OSError("the fork server does not answer")  # noqa: TRY301
+                server = self._ask(theirs.fileno(), writing)
+                os.close(writing)
+                pid = _read_number(reading, ANSWER_S if self._has_answered else START_S)
             except BaseException:
                 os.close(reading)
                 raise
+            if pid is None or pid == _UNKNOWN:
+                os.close(reading)
+                self._forget(server)
+                return None
+            self._has_answered = True
             return _process_of(Connection(ours.detach()), pid, reading)
 
-    def _send(self, *descriptors: int) -> None:
+    def _ask(self, *descriptors: int) -> subprocess.Popen[bytes]:
+        """Ask the server for a worker with these descriptors; return who was asked."""
         with self._lock:
-            for _ in range(2):
-                if self._control is None:
-                    self._start()
-                assert self._control is not None
-                try:
-                    socket.send_fds(self._control, [b"f"], descriptors)
-                except (BrokenPipeError, ConnectionResetError):
-                    self._forget()  # it has been killed: what it had forked lives on
-                else:
-                    return
-        raise OSError("the fork server cannot be started")
+            if self._control is None or self._process is None:
+                self._start()
+            assert self._control is not None
+            assert self._process is not None
+            with suppress(BrokenPipeError, ConnectionResetError):  # it says nothing then
+                socket.send_fds(self._control, [b"f"], descriptors)
+            return self._process
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(  # noqa: S603
-                [sys.executable, "-m", "chaos.running.preload", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                stdout=sys.__stderr__,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,  # signals of the terminal are its owner's
-            )
-        self._control = ours
-        atexit.register(self.close)
+            self._process = start_program(AS_FORK_SERVER, theirs.fileno(), {})
+        self._control, self._has_answered = ours, False
+        atexit.register(self._end)
 
-    def close(self) -> None:
-        """End the server, if it runs, and all that it has forked."""
-        atexit.unregister(self.close)
+    def _forget(self, server: subprocess.Popen[bytes]) -> None:
+        """End a server that does not answer, if it is still ours; what it has forked lives on."""
         with self._lock:
-            if self._control is None or self._process is None:
-                return
-            self._control.close()
-            with suppress(subprocess.TimeoutExpired):
-                self._process.wait(CLOSE_S)
-            self._forget()
+            if self._control is not None and self._process is server:
+                self._control.close()
+                server.kill()
+                server.wait()
+                self._control = self._process = None
 
-    def _forget(self) -> None:
-        assert self._process is not None
-        if self._control is not None:
+    def _end(self) -> None:
+        """End the server, and what it has forked, before this process ends."""
+        if self._control is not None and self._process is not None:
             self._control.close()
-        self._process.kill()
-        self._process.wait()
-        self._control = self._process = None
+            try:
+                self._process.wait(2 * LAST_WORDS_S)
+            except subprocess.TimeoutExpired:
+                kill_family(self._process.pid)
+                self._process.wait()
 
 
 def _process_of(connection: Connection, pid: int, reading: int) -> Process:
@@ -177,9 +222,13 @@ def _process_of(connection: Connection, pid: int, reading: int) -> Process:
     def wait(timeout_s: float | None) -> int | None:
         nonlocal code
         with lock:
-            if code is None:
-                code = _read_number(reading, timeout_s)
-            return code if code != _UNKNOWN or _has_ended(handle, timeout_s) else None
+            if code is None and _is_readable((reading, handle), timeout_s):
+                # the server tells the code at once, unless it has been killed or stopped
+                found = _read_number(reading, TELL_S)
+                is_told = found is not None and found != _UNKNOWN
+                if is_told or _is_readable((handle,), timeout_s):
+                    code = found if found is not None else _UNKNOWN
+            return code
 
     def kill() -> None:
         if wait(0) is None:
@@ -200,19 +249,18 @@ def _handle_of(pid: int) -> int | None:
     return None
 
 
-def _has_ended(handle: int | None, timeout_s: float | None) -> bool:
-    return handle is None or _is_readable(handle, timeout_s)
-
-
-def _is_readable(descriptor: int, timeout_s: float | None) -> bool:
+def _is_readable(descriptors: Iterable[int | None], timeout_s: float | None) -> bool:
+    """Return whether one of the descriptors, of those that there are, is readable in time; so is none at all."""
     poller = select.poll()
-    poller.register(descriptor, select.POLLIN)
-    return bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
+    there = [descriptor for descriptor in descriptors if descriptor is not None]
+    for descriptor in there:
+        poller.register(descriptor, select.POLLIN)
+    return not there or bool(poller.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 def _read_number(reading: int, timeout_s: float | None) -> int | None:
     """Return the next number from a pipe, `_UNKNOWN` at its end, or None when there is none in time."""
-    if not _is_readable(reading, timeout_s):
+    if not _is_readable((reading,), timeout_s):
         return None
     found = os.read(reading, _NUMBER.size)
     return int(_NUMBER.unpack(found)[0]) if len(found) == _NUMBER.size else _UNKNOWN
@@ -275,7 +323,7 @@ class Server:
                 os.close(descriptor)
             self._control.close()
             os.setsid()
-            self._serve(Connection(connection))
+            self._serve(Connection(connection), os.getppid())
 
         _become(be)
 

@@ -5,25 +5,27 @@ Whatever a subject does, it costs its own run only: one that does not end in a v
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol, Self
 
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import UsageError
-from chaos.running.environment import cores
+from chaos.running.environment import cores, workers_that_fit
+from chaos.running.interrupt import signals_given_to
 from chaos.running.job import Job
 from chaos.running.log import write_verdict
 from chaos.running.pool.pressure import MEASURED_EVERY_S, Pressure
 from chaos.running.pool.worker import STOP_S, Worker, WorkerLost
-from chaos.running.process import run_job
+from chaos.running.process import run_job, run_traced
 from chaos.running.result import USAGE, failed_verdict
+from chaos.trace import Trace
 
 # A simulated run takes a fraction of a second; one that has not ended by then hangs.
 RUN_S = 60.0
@@ -40,8 +42,12 @@ AGAIN = "was run again, alone, since the machine had been too busy for it the fi
 class Bench:
     """Runs jobs one after the other. A context manager: leaving it ends the process, whatever it does."""
 
-    def __init__(self, run_s: float = RUN_S) -> None:
+    def __init__(
+        self, run_s: float = RUN_S, interrupted: Callable[[], None] = lambda: None
+    ) -> None:
+        """Make a bench for runs of at most `run_s`; `interrupted` is called meanwhile, and may raise to end one."""
         self._run_s = run_s
+        self._interrupted = interrupted
         self._worker = Worker()
 
     def __enter__(self) -> Self:
@@ -50,16 +56,23 @@ class Bench:
     def __exit__(self, *exc: object) -> None:
         self._worker.end()
 
-    def run(self, job: Job) -> Verdict:
+    def run(self, job: Job, *, limit_s: float | None = None) -> Verdict:
         """Run a job and return its verdict; a run that did not end in one is INCONCLUSIVE.
+
+        `limit_s` is how long it may take if that is less than usual.
 
         Raises:
             UsageError: a subject cannot be had, or cannot do what the scenario asks.
         """
+        return self.run_traced(job, limit_s=limit_s)[0]
+
+    def run_traced(self, job: Job, *, limit_s: float | None = None) -> tuple[Verdict, Trace | None]:
+        """Do as `run`, and return the trace as well, if there is one."""
+        limit_s = self._run_s if limit_s is None else min(limit_s, self._run_s)
         try:
-            return self._worker.run(run_job, job, limit_s=self._run_s)
+            return self._worker.run(run_traced, job, limit_s=limit_s, interrupted=self._interrupted)
         except WorkerLost as lost:
-            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", lost.reason)
+            return failed_verdict(job, Outcome.INCONCLUSIVE, "run", lost.reason), None
 
 
 class Account(Protocol):
@@ -100,16 +113,19 @@ class Suite:
         default_factory=SimpleQueue
     )  # what to call, with what
     _is_stopping: bool = False
+    _at_most: int = 1_000_000  # workers for which there are descriptors
     _kill_at_s: float | None = None  # when runs that have been asked to stop are killed
 
     def run(self) -> None:
         """Run all jobs; whatever happens, no process is left.
 
-        SIGINT and SIGTERM stop the runs, which still hand in what they have, and set `interrupted`; a second one
-        kills at once.
+        A signal (`chaos.running.interrupt`) stops the runs, which still hand in what they have, and sets
+        `interrupted`; a second one kills at once.
         """
+        self._at_most = workers_that_fit(len(self.jobs))
         waiting = sorted(range(len(self.jobs)), key=lambda number: order(self.jobs[number]))
-        with self._signals_as_news(), ThreadPoolExecutor(max(1, self.slots)) as threads:
+        interrupt = partial(self._news.put, (self._interrupt,))
+        with signals_given_to(interrupt), ThreadPoolExecutor(max(1, self.slots)) as threads:
             try:
                 while True:
                     while waiting and self._may_start(waiting[0]):
@@ -128,24 +144,12 @@ class Suite:
                 for number in self._late.keys() - self.verdicts.keys():
                     self._settle(number, self._late[number])
 
-    @contextmanager
-    def _signals_as_news(self) -> Iterator[None]:
-        def put(_number: int, _frame: object) -> None:
-            self._news.put((self._interrupt,))
-
-        previous = {each: signal.signal(each, put) for each in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for each, handler in previous.items():
-                signal.signal(each, handler)
-
     def _may_start(self, number: int) -> bool:
         """Tell whether a job may start now: nothing runs, or there are slots for it and the machine carries it."""
         if self._is_stopping or not self._running:
             return not self._is_stopping
         others = [other for other, _ in self._running.values()]
-        if any(self._wants_all(one) for one in (number, *others)):
+        if len(others) >= self._at_most or any(self._wants_all(one) for one in (number, *others)):
             return False
         taken = sum(weight(self.jobs[other]) for other in others)
         if taken + weight(self.jobs[number]) > self.slots:

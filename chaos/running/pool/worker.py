@@ -23,8 +23,15 @@ from typing import Any, NoReturn, TypeVar
 
 from chaos.errors import SubjectNotFound, UsageError
 from chaos.running.job import Job
-from chaos.running.parent import STOP, Parent
-from chaos.running.pool.forks import LAST_WORDS_S, START_S, ForkServer, Process
+from chaos.running.parent import STOP, Message, Parent
+from chaos.running.pool.forks import (
+    AS_WORKER,
+    LAST_WORDS_S,
+    START_S,
+    ForkServer,
+    Process,
+    start_program,
+)
 from chaos.running.pool.remains import (
     adopt_orphans,
     kill_descendants,
@@ -48,9 +55,10 @@ SILENT_S = 8.0
 # so long at most the caller waits for a message before it looks at its clock
 SLICE_S = 0.5
 SILENT = (
-    f"the run's process was not heard of for {SILENT_S:g} s: it was stopped, or is in a call that holds the "
-    "interpreter"
+    f"the run's process was not heard of for {SILENT_S:g} s: "
+    "it was stopped, or is in a call that holds the interpreter"
 )
+GARBLED = "the run's process said what is no answer: a subject has written to a descriptor that is not its own"
 SENTENCE_MAX = 300
 
 
@@ -86,17 +94,10 @@ def fork() -> Process:
 
 
 def launch(**environment: str) -> Process:
-    """Start a fresh interpreter with these variables added to its environment. It prints to standard error."""
+    """Start a fresh interpreter with these variables added to its environment."""
     ours, theirs = socket.socketpair()
     with theirs:
-        process = subprocess.Popen(  # noqa: S603
-            [sys.executable, "-m", "chaos.running.pool.worker", str(theirs.fileno())],
-            stdin=subprocess.DEVNULL,
-            stdout=sys.__stderr__,
-            env={**os.environ, **environment},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
+        process = start_program(AS_WORKER, theirs.fileno(), environment)
 
     def wait_for_exit(timeout_s: float | None) -> int | None:
         try:
@@ -232,7 +233,7 @@ class Worker:
             interrupted()
             left_s = SLICE_S if end_s is None else min(SLICE_S, max(0.0, end_s - time.monotonic()))
             if process.connection.poll(left_s):
-                message, content = process.connection.recv()
+                message, content = self._message_of(process)
                 hearing.heard(SILENT_S)
                 if message == "progress":
                     told(*content)
@@ -246,6 +247,16 @@ class Worker:
                     raise WorkerLost(self.end(), is_late=True, reason=reason)
                 is_late, end_s = True, time.monotonic() + grace_s
                 self.stop()
+
+    def _message_of(self, process: Process) -> tuple[Message, Any]:
+        """Return the next message. Raises WorkerLost where a subject has written among them."""
+        try:
+            message, content = process.connection.recv()
+        except (EOFError, OSError):
+            raise
+        except Exception as error:
+            raise WorkerLost(self.end(), reason=GARBLED) from error
+        return message, content
 
     def _end_of_job(self, message: str, content: Any) -> Any:
         """Return the answer to a job, or raise what it came to instead."""
@@ -285,11 +296,11 @@ class _Hearing:
         return self._silent_for_s >= self.silent_s
 
 
-def serve(connection: Connection) -> None:
+def serve(connection: Connection, fork_server: int | None = None) -> None:
     """Do each job that comes, until the parent is gone; the entry point of a worker's process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     adopt_orphans()
-    parent = _watched_parent(connection)
+    parent = _watched_parent(connection, fork_server)
     with suppress(EOFError, OSError):
         sys.path[:], folder = connection.recv()
         os.chdir(folder)
@@ -317,10 +328,11 @@ def serve(connection: Connection) -> None:
     _leave(0)
 
 
-def _watched_parent(connection: Connection) -> Parent:
+def _watched_parent(connection: Connection, fork_server: int | None) -> Parent:
     """Return the parent behind a connection, which hears several times in a second that this process is alive.
 
-    Once it is gone, what runs has LAST_WORDS_S to write down what there is; then this process ends, whatever it does.
+    Once it is gone, what runs has LAST_WORDS_S to write down what there is; then this process ends, whatever it does,
+    and with it a fork server that has been stopped, and so has not ended by itself.
     """
     looks_after = 0
 
@@ -331,6 +343,9 @@ def _watched_parent(connection: Connection) -> Parent:
             return
         looks_after += 1
         if looks_after * LOOK_S >= LAST_WORDS_S - LOOK_S:
+            kill_descendants()
+            if fork_server is not None and os.getppid() == fork_server:
+                kill_family(fork_server)
             _leave(1)
 
     watchdog = Watchdog(look)
@@ -348,7 +363,3 @@ def _leave(code: int) -> NoReturn:
     """End this process at once, whatever threads it has, and all that descends from it."""
     kill_descendants()
     os._exit(code)
-
-
-if __name__ == "__main__":
-    serve(Connection(int(sys.argv[1])))
