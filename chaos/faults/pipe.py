@@ -214,13 +214,17 @@ class Pipe:
                 self._push(index + 1, now, update(now, stage.settings))
 
     def _remove(self, now: float, slot: _Slot) -> None:
-        if slot.machine is not None and slot.machine.sticky:
+        index = self._slots.index(slot)
+        if slot.machine is not None and slot.machine.sticky and not self._is_dead_before(index):
             slot.detached = True
             return
-        index = self._slots.index(slot)
         if slot.machine is not None:
             self._push(index + 1, now, slot.machine.drain(now))
         self._slots.remove(slot)
+
+    def _is_dead_before(self, index: int) -> bool:
+        """Whether nothing can reach the slot at `index`: then a machine there need not stay for good."""
+        return any(slot.detached for slot in self._slots[:index])
 
 
 def _wake_at(slot: _Slot) -> float | None:

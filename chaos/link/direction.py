@@ -39,7 +39,7 @@ class Owner(Protocol):
     )  # None before the connection runs, and afterwards: then nothing is delivered
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until the connection is over."""
+        """Run a task until the connection is over, and not at all if it is over."""
 
     def fail(self, error: Exception) -> None:
         """End the connection for a mistake of ours."""

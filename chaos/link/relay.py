@@ -82,7 +82,7 @@ class Relay:
             if not self._is_over:  # it may have been cut before it ran
                 await (self._run_by_tasks() if self._caller is None else self._run_by_calls())
         finally:
-            self.caller = self._nursery = None
+            self._finish()
             for direction in self._directions.values():
                 direction.stop_calls()
             for end in self._ends.values():
@@ -93,12 +93,15 @@ class Relay:
 
     async def _run_by_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
-            self._start_calls(TaskCaller(nursery))
-            self._start_tasks(nursery)
-            nursery.start_soon(self._directions["downstream"].read)
-            await self._directions["upstream"].read()
-            if not self._is_over:
-                await self._wake.wait()
+            try:
+                self._start_calls(TaskCaller(nursery))
+                self._start_tasks(nursery)
+                nursery.start_soon(self._directions["downstream"].read)
+                await self._directions["upstream"].read()
+                if not self._is_over:
+                    await self._wake.wait()
+            finally:
+                self._finish()
 
     async def _run_by_calls(self) -> None:
         """Wait until it is over: what happens meanwhile is called. Only the first task needs a nursery."""
@@ -111,8 +114,19 @@ class Relay:
         if not self._is_over:
             self._wake = trio.Event()
             async with trio.open_nursery() as nursery:
-                self._start_tasks(nursery)
-                await self._wake.wait()
+                try:
+                    self._start_tasks(nursery)
+                    await self._wake.wait()
+                finally:
+                    self._finish()
+
+    def _finish(self) -> None:
+        """Let nothing more be started.
+
+        A nursery takes tasks for as long as its body runs, so every body calls this when it ends.
+        """
+        self._is_over = True
+        self.caller = self._nursery = None
 
     def _start_calls(self, caller: Caller) -> None:
         self.caller = caller
@@ -127,7 +141,9 @@ class Relay:
         self._waiting.clear()
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until the connection is over; see `Owner`."""
+        """Run a task until the connection is over, and not at all if it is over; see `Owner`."""
+        if self._is_over:
+            return
         if self._nursery is None:
             self._waiting.append(task)
             self._wake.set()
