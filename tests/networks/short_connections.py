@@ -1,4 +1,4 @@
-"""A client that makes many short connections, 50 a second, and ends each in another way: close, FIN, RST, or at once."""
+"""A client of many short connections, 50 a second, each ended in another way: close, FIN, RST, or at once."""
 
 from __future__ import annotations
 
