@@ -105,6 +105,11 @@ class Pipe:
         """Whether nothing that is put in can ever come out, since the flow was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it is dead, and what has caused that is no longer in force."""
+        return any(slot.detached for slot in self._slots)
+
     def feed(self, now: float, unit: Unit) -> None:
         """Put in a unit that arrived now. Units must come in the order of their times."""
         self._run(now)

@@ -126,6 +126,7 @@ class Direction:
         "_read_on",
         "_source",
         "_source_side",
+        "_swallows",
         "_target",
         "_target_side",
         "_transcript",
@@ -160,6 +161,7 @@ class Direction:
         self._read_on: Callable[[], None] | None = None  # what a reader that holds back waits for
         self._pending: PendingCall | None = None
         self._read_bytes = READ_BYTES
+        self._swallows = False  # nothing gets through, whatever else acts on this stream
 
     @property
     def held_bytes(self) -> int:
@@ -312,12 +314,18 @@ class Direction:
 
     def replace(self, stages: Iterable[Stage]) -> None:
         """Change what acts on this stream; takes effect at once."""
-        self.pipe.replace(trio.current_time(), list(stages))
+        last = [_NO_WAY_THROUGH] if self._swallows else []
+        self.pipe.replace(trio.current_time(), [*stages, *last])
         self.look_soon()
 
     def swallow(self) -> None:
         """Let nothing that is sent from now on through, whatever else acts on this stream."""
+        self._swallows = True
         self.pipe.replace(trio.current_time(), [_NO_WAY_THROUGH])
+
+    def swallow_no_more(self) -> None:
+        """Take back what `swallow` has put in force, from the next `replace` on: what it has met stays dead."""
+        self._swallows = False
 
     def feed(self, unit: Unit) -> None:
         """Put a unit into the pipe as if the source had sent it now."""

@@ -174,6 +174,11 @@ class ProxiedConnection:
         if self._relay is not None:
             self._relay.replace(stages)
 
+    def forget_resets(self) -> None:
+        """Take back what resets of one side have left in force, from the next `replace` on."""
+        if self._relay is not None:
+            self._relay.forget_resets()
+
     def moved(self) -> dict[str, dict[str, int]]:
         """Return the bytes received and sent on each stream so far."""
         return {
@@ -218,6 +223,7 @@ class ProxiedConnection:
             rng_for=self.origin.rng,
             end_policy=self.origin.shared.end_policy,
             caller=self.origin.shared.poller,
+            frees_forgotten=True,
         )
         try:
             self._relay.replace(self._stages)
@@ -333,13 +339,14 @@ class Proxy:
         self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def clear(self) -> None:
-        """Remove all toxics."""
-        if self._toxics:
-            names = list(self._toxics)
-            self._toxics.clear()
-            self._apply()
-            for name in names:
-                self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
+        """Remove all toxics, and what they have left behind."""
+        names = list(self._toxics)
+        self._toxics.clear()
+        for connection in self._connections.values():
+            connection.forget_resets()
+        self._apply()
+        for name in names:
+            self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def active(self, connection: ProxiedConnection) -> list[str]:
         """Return the names of the toxics that act on a connection."""
