@@ -223,10 +223,11 @@ class Direction:
                 unit = source.receive_now(self._read_bytes)
             except BlockingIOError:
                 return
-            count = self._take(unit)
-            if not count:
+            if not isinstance(unit, Data):
+                # first, since what follows from the end may close the source, and that is read as one more end
                 source.unwatch()
-            elif self._may_splice(count):
+            count = self._take(unit)
+            if count and self._may_splice(count):
                 source.unwatch()
                 self._owner.start(self._splice_and_watch)
         except Exception as error:

@@ -182,15 +182,15 @@ class IllegalEnding(Exception):
 class Endings:
     """The state of one connection with regard to its end. Only `move` and `check_over` change it."""
 
-    __slots__ = ("_cut_off", "_ended_sides", "_policy", "_silent", "states")
+    __slots__ = ("_cut_off", "_ended_sides", "_policy", "states")
 
     def __init__(self, policy: EndPolicy, *, silent: Iterable[Side] = ()) -> None:
         """Begin with both streams open; the sides in `silent` have nobody who could end anything."""
         self._policy: EndPolicy = policy
         # values that are replaced, never changed: the connections that are open share those they begin with
         self.states: Mapping[Stream, StreamState] = _BOTH_OPEN
-        self._silent: frozenset[Side] = frozenset(silent)
-        self._ended_sides = self._silent  # they send no more, or we have closed them
+        # they send no more, or we have closed them
+        self._ended_sides: frozenset[Side] = frozenset(silent)
         self._cut_off: frozenset[Stream] = _NO_STREAMS  # they end with what is still in their pipes
 
     @property
@@ -239,7 +239,7 @@ class Endings:
         """Return whether nothing can be delivered any more; if so, the connection is over from now on.
 
         `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.
-        `forgotten` tells whether a stream is dead by what is no longer in force, and need not be kept for its target.
+        `forgotten` tells whether a stream is dead by what is no longer in force.
         """
         states = self.states
         told = [one for one in states if states[one] is ENDED]
@@ -256,12 +256,11 @@ class Endings:
         return self.over
 
     def _is_forgotten(self, told: Sequence[Stream], forgotten: Callable[[Stream], bool]) -> bool:
-        """Return whether an end was swallowed for good, and the side that has not heard of it need not be kept.
+        """Return whether the client has ended unheard for good: then the server's side need not be kept.
 
         By the policy `toxiproxy` any end is that of the connection; else the other stream may still carry bytes.
         """
-        gone = self._ended_sides - self._silent
-        if not any(source in gone and forgotten(one) for one, (source, _) in SIDES.items()):
+        if "client" not in self._ended_sides or not forgotten("upstream"):
             return False
         return self._policy == "toxiproxy" or all(one in told or forgotten(one) for one in SIDES)
 

@@ -46,8 +46,8 @@ class Relay:
             end_policy: what the end of a stream does.
             caller: makes calls where a task would have to wait. Without one, two tasks read.
             frees_forgotten: a connection that has met a fault which forgets flows is over once that fault is no
-                longer in force and one side has ended. Else it lasts until both sides have ended: a half-open
-                connection, of which the other side has to find out by itself.
+                longer in force and the client has ended. Else it lasts until both sides have ended: a half-open
+                connection, of which the server has to find out by itself.
         """
         self.transcript = transcript
         self.caller: Caller | None = None

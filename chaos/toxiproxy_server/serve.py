@@ -55,7 +55,7 @@ async def serve(
             app = make_app(Api(collection=collection, player=player, options=options))
             address = bound(listener)
             try:
-                await nursery.start(serve_http, app, listener)
+                await nursery.start(serve_http, app, listener, shared.shortage.note)
                 task_status.started(address)
                 await trio.sleep_forever()
             finally:

@@ -179,9 +179,11 @@ def test_a_path_that_swallows_everything_is_over_once_both_sides_have_ended() ->
     assert over(endings, dead="upstream downstream")
 
 
-def test_what_is_forgotten_ends_with_one_side_where_a_half_close_is_none() -> None:
+def test_what_is_forgotten_ends_with_its_client_where_a_half_close_is_none() -> None:
     endings = Endings("toxiproxy")
+    endings.move("downstream", Ending.FIN_READ)
     assert not over(endings, dead="upstream downstream", forgotten="upstream downstream")
+    endings = Endings("toxiproxy")
     endings.move("upstream", Ending.FIN_READ)
     assert not over(endings, dead="upstream downstream")
     assert not over(endings, dead="upstream downstream", forgotten="downstream")

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -229,6 +230,32 @@ def run_script() -> Callable[[Path], Any]:
         return _running([sys.executable, str(script), str(port)], port, True)
 
     return run
+
+
+@contextmanager
+def an_echo() -> Iterator[str]:
+    """Give the address of a server that echoes for as long as the block lasts."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+
+    def echo(peer: socket.socket) -> None:
+        with suppress(OSError), peer:
+            peer.settimeout(1)
+            while chunk := peer.recv(65536):
+                peer.sendall(chunk)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
 
 
 class Peers:

@@ -15,11 +15,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.servers import an_echo
 
 pytestmark = pytest.mark.slow
 
@@ -90,32 +91,6 @@ def connect_and_end(port: int, number: int) -> None:
         elif number % 3 == 1:
             client.shutdown(socket.SHUT_WR)
             client.recv(100)
-
-
-@contextmanager
-def an_echo() -> Iterator[str]:
-    """Give the address of a server that echoes for as long as the block lasts."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
-
-    def echo(peer: socket.socket) -> None:
-        with suppress(OSError), peer:
-            peer.settimeout(1)
-            while chunk := peer.recv(65536):
-                peer.sendall(chunk)
-
-    def accept() -> None:
-        with suppress(OSError):
-            while True:
-                threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 @pytest.fixture(params=["poller", "tasks"])
