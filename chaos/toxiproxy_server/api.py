@@ -182,7 +182,7 @@ async def _answer(api: Api, operations: Mapping[str, Operation], request: Reques
     # api.go, stopBrowsersMiddleware
     if not api.options.page and agent.startswith("Mozilla/"):
         answer = text("User agent not allowed", 403)
-    elif api.options.page and not is_own_page(request.headers):
+    elif not is_own_page(request.headers):
         answer = text("Origin not allowed", 403)
     else:
         # a route that takes any method is described by one

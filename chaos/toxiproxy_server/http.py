@@ -87,8 +87,8 @@ async def serve_http(
     application: Any = app  # Hypercorn's types are narrower than Starlette's
     context, state = WorkerContext(None), ConnectionState({})
 
-    async def answer(accepted: socket.socket) -> None:
-        stream: Any = trio.SocketStream(trio.socket.from_stdlib_socket(accepted))
+    async def answer(accepted: trio.socket.SocketType) -> None:
+        stream: Any = trio.SocketStream(accepted)
         try:
             await _Connection(ASGIWrapper(application), config, context, state, stream)
         except Exception:  # a mistake of ours with one client is no reason to let go of the others
@@ -97,7 +97,8 @@ async def serve_http(
             stream.socket.close()
 
     listener = Listener(short)
-    listener.listen(listening)
+    # one of trio's, which is accepted from once in each turn of the loop: a new connection takes a millisecond
+    listener.listen(trio.socket.from_stdlib_socket(listening))
     async with trio.open_nursery() as nursery:
         task_status.started()
         await listener.serve(lambda accepted, _: nursery.start_soon(answer, accepted))

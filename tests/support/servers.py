@@ -305,6 +305,36 @@ def peers() -> Iterator[Peers]:
     made.close()
 
 
+class Bystander(threading.Thread):
+    """Sends a byte through a proxy again and again, and back."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        super().__init__()
+        self.took_s: list[float] = []
+        self._client = client
+        self._server = server
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_over.wait(0.002):
+            start = time.perf_counter()
+            self._client.sendall(b"?")
+            self._server.recv(1)
+            self._server.sendall(b"!")
+            self._client.recv(1)
+            self.took_s.append(time.perf_counter() - start)
+
+    def observe(self, something: Callable[[], None]) -> list[float]:
+        """Return how many seconds each round trip took while something was done, sorted."""
+        self.start()
+        try:
+            something()
+        finally:
+            self._is_over.set()
+            self.join()
+        return sorted(self.took_s)
+
+
 def end_of(stream: socket.socket) -> str:
     """Wait for the end of a stream; return `fin` or `rst`."""
     try:

@@ -8,7 +8,6 @@ import json
 import logging
 import resource
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -18,7 +17,7 @@ from typing import Any
 import pytest
 import trio
 import trio.testing
-from support.servers import an_echo
+from support.servers import Bystander, an_echo
 
 from chaos.toxiproxy_server.circles import Circles, circle_of
 from chaos.toxiproxy_server.shortage import Shortage
@@ -52,31 +51,6 @@ def test_who_sends_too_large_a_body_is_told_so(ours: Any, size: int) -> None:
         )
         assert calls.getresponse().status == 413
     assert ours.ask("POST", "/populate", b" " * (LIMIT - 2) + b"[]").status == 201
-
-
-class Bystander(threading.Thread):
-    """Sends a byte through a proxy again and again, and back."""
-
-    def __init__(self, client: socket.socket, server: socket.socket) -> None:
-        super().__init__()
-        self.took_s: list[float] = []
-        self._client = client
-        self._server = server
-        self._is_over = threading.Event()
-
-    def run(self) -> None:
-        while not self._is_over.wait(0.002):
-            start = time.perf_counter()
-            self._client.sendall(b"?")
-            self._server.recv(1)
-            self._server.sendall(b"!")
-            self._client.recv(1)
-            self.took_s.append(time.perf_counter() - start)
-
-    def stop(self) -> list[float]:
-        self._is_over.set()
-        self.join()
-        return sorted(self.took_s)
 
 
 @pytest.fixture
@@ -116,17 +90,16 @@ BODIES = {
 @pytest.mark.parametrize("body", BODIES)
 def test_a_large_body_keeps_no_connection_waiting(own: Any, peers: Any, body: str) -> None:
     port = own.create(peers.address, name="by")
-    bystander = Bystander(*peers.warm_pair(port))
-    bystander.start()
-    try:
+
+    def call() -> None:
         with closing(http.client.HTTPConnection("127.0.0.1", own.port, timeout=60)) as calls:
             path = "/timeline" if body == "timeline" else "/populate"
             calls.request("POST", path, BODIES[body])
             assert calls.getresponse().read()
             calls.request("GET", "/proxies")
             assert calls.getresponse().read()
-    finally:
-        took_s = bystander.stop()
+
+    took_s = Bystander(*peers.warm_pair(port)).observe(call)
     print(
         f"{body}: {len(took_s)} pings, median {took_s[len(took_s) // 2]:.4f} s, worst {took_s[-1]:.3f} s"
     )
@@ -275,3 +248,57 @@ def test_at_the_limit_of_open_files_it_says_one_line_and_goes_on_later(
         assert not [line for line in lines if "Traceback" in line], lines
         assert 1 <= sum("file descriptors" in line for line in lines) <= took_s + 1, lines
         assert len(lines) <= took_s + 4, lines
+
+
+@LINUX
+@pytest.mark.slow
+def test_listeners_that_never_read_and_slow_heads_change_nothing_for_others(
+    run_server: Any, peers: Any
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    held = []
+    try:
+        with run_server(True) as toxi, an_echo() as echo:
+            port, busy = toxi.create(peers.address), toxi.create(echo, name="busy")
+            before = Bystander(*peers.warm_pair(port)).observe(lambda: make_events(busy))
+            memory = resident_bytes(toxi)
+            for _ in range(500):
+                held.append(socket.socket())
+                held[-1].setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+                held[-1].connect(("127.0.0.1", toxi.port))
+                held[-1].sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+                held.append(socket.create_connection(("127.0.0.1", toxi.port), timeout=5))
+                held[-1].sendall(b"GET /version HTTP/1.1\r\nHost: localhost\r\nX: 1\r\n")
+            assert toxi.get("/version")
+            during = Bystander(*peers.warm_pair(port)).observe(lambda: make_events(busy))
+            grown = resident_bytes(toxi) - memory
+            medians = [took_s[len(took_s) // 2] for took_s in (before, during)]
+            worst = [took_s[len(took_s) * 98 // 100] for took_s in (before, during)]
+            print(
+                f"median {medians} s, 98th of a hundred {worst} s, memory {grown / 1e6:.0f} MB more"
+            )
+            assert medians[1] < medians[0] * 3 + 0.005
+            assert worst[1] < worst[0] * 3 + 0.05
+            assert grown < 100e6
+            calls = http.client.HTTPConnection("127.0.0.1", toxi.port, timeout=5)
+            calls.request("GET", "/events")  # there is room for one that reads
+            assert calls.getresponse().status == 200
+            calls.close()
+    finally:
+        for each in held:
+            each.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def make_events(port: int) -> None:
+    """Open and close 50 connections a second, for two seconds."""
+    for _ in range(100):
+        with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+            client.sendall(b"x")
+            client.recv(1)
+        time.sleep(0.02)
+
+
+def resident_bytes(toxi: Any) -> int:
+    return int(Path(f"/proc/{toxi.process.pid}/statm").read_text().split()[1]) * 4096
