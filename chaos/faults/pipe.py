@@ -105,6 +105,11 @@ class Pipe:
         """Whether nothing that is put in can ever come out, since the flow was forgotten."""
         return any(slot.machine.sticky for slot in self._slots if slot.machine)
 
+    @property
+    def is_forgotten(self) -> bool:
+        """Whether it is dead, and what has caused that is no longer in force."""
+        return any(slot.detached for slot in self._slots)
+
     def feed(self, now: float, unit: Unit) -> None:
         """Put in a unit that arrived now. Units must come in the order of their times."""
         self._run(now)
@@ -214,13 +219,17 @@ class Pipe:
                 self._push(index + 1, now, update(now, stage.settings))
 
     def _remove(self, now: float, slot: _Slot) -> None:
-        if slot.machine is not None and slot.machine.sticky:
+        index = self._slots.index(slot)
+        if slot.machine is not None and slot.machine.sticky and not self._is_dead_before(index):
             slot.detached = True
             return
-        index = self._slots.index(slot)
         if slot.machine is not None:
             self._push(index + 1, now, slot.machine.drain(now))
         self._slots.remove(slot)
+
+    def _is_dead_before(self, index: int) -> bool:
+        """Whether nothing can reach the slot at `index`: then a machine there need not stay for good."""
+        return any(slot.detached for slot in self._slots[:index])
 
 
 def _wake_at(slot: _Slot) -> float | None:

@@ -39,7 +39,7 @@ class Owner(Protocol):
     )  # None before the connection runs, and afterwards: then nothing is delivered
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until the connection is over."""
+        """Run a task until the connection is over, and not at all if it is over."""
 
     def fail(self, error: Exception) -> None:
         """End the connection for a mistake of ours."""
@@ -126,6 +126,7 @@ class Direction:
         "_read_on",
         "_source",
         "_source_side",
+        "_swallows",
         "_target",
         "_target_side",
         "_transcript",
@@ -160,6 +161,7 @@ class Direction:
         self._read_on: Callable[[], None] | None = None  # what a reader that holds back waits for
         self._pending: PendingCall | None = None
         self._read_bytes = READ_BYTES
+        self._swallows = False  # nothing gets through, whatever else acts on this stream
 
     @property
     def held_bytes(self) -> int:
@@ -221,10 +223,11 @@ class Direction:
                 unit = source.receive_now(self._read_bytes)
             except BlockingIOError:
                 return
-            count = self._take(unit)
-            if not count:
+            if not isinstance(unit, Data):
+                # first, since what follows from the end may close the source, and that is read as one more end
                 source.unwatch()
-            elif self._may_splice(count):
+            count = self._take(unit)
+            if count and self._may_splice(count):
                 source.unwatch()
                 self._owner.start(self._splice_and_watch)
         except Exception as error:
@@ -312,12 +315,18 @@ class Direction:
 
     def replace(self, stages: Iterable[Stage]) -> None:
         """Change what acts on this stream; takes effect at once."""
-        self.pipe.replace(trio.current_time(), list(stages))
+        last = [_NO_WAY_THROUGH] if self._swallows else []
+        self.pipe.replace(trio.current_time(), [*stages, *last])
         self.look_soon()
 
     def swallow(self) -> None:
         """Let nothing that is sent from now on through, whatever else acts on this stream."""
+        self._swallows = True
         self.pipe.replace(trio.current_time(), [_NO_WAY_THROUGH])
+
+    def swallow_no_more(self) -> None:
+        """Take back what `swallow` has put in force, from the next `replace` on: what it has met stays dead."""
+        self._swallows = False
 
     def feed(self, unit: Unit) -> None:
         """Put a unit into the pipe as if the source had sent it now."""

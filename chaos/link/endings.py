@@ -17,7 +17,7 @@ An ending that cannot happen in a state has no row: `Endings.move` raises Illega
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Literal
@@ -189,9 +189,8 @@ class Endings:
         self._policy: EndPolicy = policy
         # values that are replaced, never changed: the connections that are open share those they begin with
         self.states: Mapping[Stream, StreamState] = _BOTH_OPEN
-        self._ended_sides: frozenset[Side] = frozenset(
-            silent
-        )  # they send no more, or we have closed them
+        # they send no more, or we have closed them
+        self._ended_sides: frozenset[Side] = frozenset(silent)
         self._cut_off: frozenset[Stream] = _NO_STREAMS  # they end with what is still in their pipes
 
     @property
@@ -231,16 +230,22 @@ class Endings:
         return outcome
 
     def check_over(
-        self, *, empty: Callable[[Stream], bool], dead: Callable[[Stream], bool]
+        self,
+        *,
+        empty: Callable[[Stream], bool],
+        dead: Callable[[Stream], bool],
+        forgotten: Callable[[Stream], bool] = lambda _: False,
     ) -> bool:
         """Return whether nothing can be delivered any more; if so, the connection is over from now on.
 
         `empty` tells whether nothing is on its way in a stream, `dead` whether nothing can get through it for good.
+        `forgotten` tells whether a stream is dead by what is no longer in force.
         """
         states = self.states
         told = [one for one in states if states[one] is ENDED]
         if (
             len(told) == len(SIDES)
+            or self._is_forgotten(told, forgotten)
             or any(states[one] is ENDING and empty(one) for one in self._cut_off)
             or (
                 len(self._ended_sides) == len(SIDES)
@@ -249,6 +254,15 @@ class Endings:
         ):
             self._end_all()
         return self.over
+
+    def _is_forgotten(self, told: Sequence[Stream], forgotten: Callable[[Stream], bool]) -> bool:
+        """Return whether the client has ended unheard for good: then the server's side need not be kept.
+
+        By the policy `toxiproxy` any end is that of the connection; else the other stream may still carry bytes.
+        """
+        if "client" not in self._ended_sides or not forgotten("upstream"):
+            return False
+        return self._policy == "toxiproxy" or all(one in told or forgotten(one) for one in SIDES)
 
     def _end_all(self) -> None:
         self.states = _BOTH_OVER

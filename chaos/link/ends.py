@@ -221,8 +221,13 @@ class KernelEnd(WatchableEnd):
             self._peer_reset = True
             return None
 
-    def last_processor(self) -> int:
-        """Return the processor on which the kernel has handled the last packet: over loopback, the sender's."""
+    def last_processor(self) -> int | None:
+        """Return the processor on which the kernel has handled the last packet: over loopback, the sender's.
+
+        None once the socket is closed.
+        """
+        if self.closed:
+            return None
         return self._socket.getsockopt(socket.SOL_SOCKET, SO_INCOMING_CPU)
 
     def note_moved(self, *, received: int = 0, sent: int = 0) -> None:

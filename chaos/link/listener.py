@@ -17,21 +17,28 @@ import trio
 from chaos.link.poller import Poller
 
 # accept(2): there is no descriptor to spare now, or no memory
-_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PAUSE_S = 0.1
 # a socket of the kernel that does not block, or one of trio's
 Accepting = socket.socket | trio.socket.SocketType
 Arrived = Callable[[Any, Any], None]
+Short = Callable[[OSError], None]
 
 
 def _close_at_once(client: Accepting, _address: object) -> None:
     client.close()
 
 
+def _say_nothing(_error: OSError) -> None:
+    """Ignore that there was no descriptor."""
+
+
 class Listener:
     """Accepts connections. Made without a socket; close it with `close`. Only `serve` waits."""
 
-    def __init__(self) -> None:
+    def __init__(self, short: Short = _say_nothing) -> None:
+        """Make a listener; `short` is called when a client waits for which there is no descriptor."""
+        self._short = short
         self._arrived: Arrived = _close_at_once
         self._socket: Accepting | None = None
         self._holder: Accepting | None = None
@@ -102,7 +109,7 @@ class Listener:
         except trio.ClosedResourceError:
             return True
         except OSError as error:
-            return error.errno not in _NO_DESCRIPTOR  # or the connection has died in the backlog
+            return not self._is_short(error)
         self._arrived(accepted, address)
         return True
 
@@ -114,11 +121,18 @@ class Listener:
             except BlockingIOError:
                 return True
             except OSError as error:
-                if error.errno in _NO_DESCRIPTOR:
+                if self._is_short(error):
                     return False
                 continue
             accepted.setblocking(False)
             self._arrived(accepted, address)
+        return True
+
+    def _is_short(self, error: OSError) -> bool:
+        """Return whether accepting failed for want of a descriptor; else the connection has died in the backlog."""
+        if error.errno not in NO_DESCRIPTOR:
+            return False
+        self._short(error)
         return True
 
     def _watch(self) -> None:

@@ -35,6 +35,7 @@ class Relay:
         transcript: Transcript = UNOBSERVED,
         end_policy: EndPolicy = "faithful",
         caller: Caller | None = None,
+        frees_forgotten: bool = False,
     ) -> None:
         """Make a relay between two ends, which it owns.
 
@@ -44,6 +45,9 @@ class Relay:
             transcript: what is told of it.
             end_policy: what the end of a stream does.
             caller: makes calls where a task would have to wait. Without one, two tasks read.
+            frees_forgotten: a connection that has met a fault which forgets flows is over once that fault is no
+                longer in force and the client has ended. Else it lasts until both sides have ended: a half-open
+                connection, of which the server has to find out by itself.
         """
         self.transcript = transcript
         self.caller: Caller | None = None
@@ -56,6 +60,7 @@ class Relay:
         self._waiting: list[Callable[[], Awaitable[None]]] = []  # tasks that wait for the nursery
         self._wake = trio.Event()  # it is over, or there is a first task
         self._is_over = False
+        self._frees_forgotten = frees_forgotten
         self._failure: Exception | None = None
 
     def _make_directions(self, rng_for: Callable[[Stream, Key], Random]) -> dict[Stream, Direction]:
@@ -82,7 +87,7 @@ class Relay:
             if not self._is_over:  # it may have been cut before it ran
                 await (self._run_by_tasks() if self._caller is None else self._run_by_calls())
         finally:
-            self.caller = self._nursery = None
+            self._finish()
             for direction in self._directions.values():
                 direction.stop_calls()
             for end in self._ends.values():
@@ -93,12 +98,15 @@ class Relay:
 
     async def _run_by_tasks(self) -> None:
         async with trio.open_nursery() as nursery:
-            self._start_calls(TaskCaller(nursery))
-            self._start_tasks(nursery)
-            nursery.start_soon(self._directions["downstream"].read)
-            await self._directions["upstream"].read()
-            if not self._is_over:
-                await self._wake.wait()
+            try:
+                self._start_calls(TaskCaller(nursery))
+                self._start_tasks(nursery)
+                nursery.start_soon(self._directions["downstream"].read)
+                await self._directions["upstream"].read()
+                if not self._is_over:
+                    await self._wake.wait()
+            finally:
+                self._finish()
 
     async def _run_by_calls(self) -> None:
         """Wait until it is over: what happens meanwhile is called. Only the first task needs a nursery."""
@@ -111,8 +119,19 @@ class Relay:
         if not self._is_over:
             self._wake = trio.Event()
             async with trio.open_nursery() as nursery:
-                self._start_tasks(nursery)
-                await self._wake.wait()
+                try:
+                    self._start_tasks(nursery)
+                    await self._wake.wait()
+                finally:
+                    self._finish()
+
+    def _finish(self) -> None:
+        """Let nothing more be started.
+
+        A nursery takes tasks for as long as its body runs, so every body calls this when it ends.
+        """
+        self._is_over = True
+        self.caller = self._nursery = None
 
     def _start_calls(self, caller: Caller) -> None:
         self.caller = caller
@@ -127,7 +146,9 @@ class Relay:
         self._waiting.clear()
 
     def start(self, task: Callable[[], Awaitable[None]]) -> None:
-        """Run a task until the connection is over; see `Owner`."""
+        """Run a task until the connection is over, and not at all if it is over; see `Owner`."""
+        if self._is_over:
+            return
         if self._nursery is None:
             self._waiting.append(task)
             self._wake.set()
@@ -155,6 +176,8 @@ class Relay:
         """Change the active toxics and faults; takes effect at once."""
         for stream, direction in self._directions.items():
             direction.replace(stages[stream])
+        if self._frees_forgotten:
+            self.end_if_over()
 
     def feed(self, stream: Stream, unit: Unit) -> None:
         """Put a unit into a direction as if its source had sent it now."""
@@ -181,6 +204,11 @@ class Relay:
         for direction in self._directions.values():
             direction.swallow()
         self.end("upstream" if side == "client" else "downstream", Ending.CUT_SOURCE_RST)
+
+    def forget_resets(self) -> None:
+        """Take back what resets of one side have left in force, from the next `replace` on."""
+        for direction in self._directions.values():
+            direction.swallow_no_more()
 
     # endings
 
@@ -221,6 +249,8 @@ class Relay:
         """End the connection if nothing can be delivered any more."""
         ways = self._directions
         if self._endings.check_over(
-            empty=lambda stream: ways[stream].is_empty, dead=lambda stream: ways[stream].pipe.dead
+            empty=lambda stream: ways[stream].is_empty,
+            dead=lambda stream: ways[stream].pipe.dead,
+            forgotten=lambda stream: self._frees_forgotten and ways[stream].pipe.is_forgotten,
         ):
             self._stop()

@@ -33,6 +33,7 @@ class Stopped(Enum):
     """Why no more bytes were spliced; the pipe is empty, unless the target is lost."""
 
     ASKED = "the caller wants to see the bytes again"
+    NO_PIPE = "the system has no pipe to give"
     SILENT = "nothing came for a while"
     END = "the source has ended"
     SOURCE_LOST = "reading failed"
@@ -46,7 +47,10 @@ async def splice(source: KernelEnd, target: KernelEnd, *, may_go_on: Callable[[]
     Both ends are told what has moved. Cancelling loses what is in the pipe; the caller must close both ends then.
     """
     turn = 0
-    with _kernel_pipe() as (out, into), stay_off_sender(source) as look_again:
+    with _kernel_pipe() as ends_of_pipe, stay_off_sender(source) as look_again:
+        if ends_of_pipe is None:
+            return Stopped.NO_PIPE
+        out, into = ends_of_pipe
         look_again()
         while may_go_on():
             # the sender and the reader may share this processor: what they do meanwhile makes the move a large one
@@ -94,8 +98,13 @@ async def _empty_pipe(out: int, target: KernelEnd, count: int) -> bool:
 
 
 @contextmanager
-def _kernel_pipe() -> Iterator[tuple[int, int]]:
-    out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+def _kernel_pipe() -> Iterator[tuple[int, int] | None]:
+    """Give the reading and the writing end of a pipe; None where there is no descriptor left for it."""
+    try:
+        out, into = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield None
+        return
     try:
         with suppress(OSError):  # the user has been lent too much of it already
             fcntl.fcntl(into, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
@@ -124,7 +133,8 @@ def stay_off_sender(source: KernelEnd) -> Iterator[Callable[[], None]]:
 
     def look_again() -> None:
         nonlocal avoided
-        if steers and (processor := source.last_processor()) != avoided and processor in allowed:
+        processor = source.last_processor() if steers else None
+        if processor is not None and processor != avoided and processor in allowed:
             with suppress(OSError):  # somebody has changed what is allowed
                 os.sched_setaffinity(0, allowed - {processor})
             avoided = processor

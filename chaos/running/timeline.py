@@ -67,17 +67,19 @@ class Timeline:
         self.zero_s, self.done = zero_s, 0
         self._fired.clear()
         self.windows.clear()
-        try:
-            async with trio.open_nursery() as self._nursery:
+        async with trio.open_nursery() as nursery:
+            # a nursery takes tasks for as long as its body runs, so nothing may be fired after that
+            self._nursery = nursery
+            try:
                 task_status.started()
                 for step in self.plan.steps:
                     await trio.sleep_until(zero_s + step.at_s)
                     self.done += 1
                     await self._apply(step)
                 await trio.sleep_until(zero_s + self.duration_s)
-                self._nursery.cancel_scope.cancel()
-        finally:
-            self._nursery = None
+                nursery.cancel_scope.cancel()
+            finally:
+                self._nursery = None
 
     def fire(self, row: Triggered, *, at_once: bool = False) -> None:
         """Begin with steps that have waited for an event, which is now. Does nothing while nothing plays.

@@ -8,11 +8,11 @@ from __future__ import annotations
 import posixpath
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from http import HTTPStatus
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 from urllib.parse import quote
 
 import trio
@@ -36,9 +36,10 @@ from chaos.toxiproxy_server.go.wire import (
     read_toxic,
     update_toxic,
 )
-from chaos.toxiproxy_server.guard import is_own_page, is_served, read_limited
+from chaos.toxiproxy_server.guard import EarlyAnswer, is_own_page, is_served, read_limited
 from chaos.toxiproxy_server.openapi import JSON, TEXT, Operation, Table, document
 from chaos.toxiproxy_server.proxy import ProxiedConnection, Proxy
+from chaos.toxiproxy_server.shortage import is_shortage
 from chaos.toxiproxy_server.timeline import Player
 
 _TEXT = {"Content-Type": "text/plain; charset=utf-8", "X-Content-Type-Options": "nosniff"}
@@ -48,6 +49,9 @@ _MALFORMED = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 _UNQUOTED = "$&+,/:;=@"
 _ALPHABET = "0123456789abcdefghijklmnopqrstuv"
 HOWS = ("fin", "rst")
+# what is read within a turn of the loop: a millisecond or two
+AT_ONCE_BYTES = 2_048
+AT_ONCE_ITEMS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,17 +83,37 @@ class Api:
 
 def text(line: str, status: int) -> Response:
     """Return an answer that is a line of text, as Go's http.Error gives it."""
-    return Response(line + "\n", status, headers=_TEXT)
+    return _kind(status)(line + "\n", status, headers=_TEXT)
 
 
-def json(value: Any, status: int = 200) -> Response:
-    """Return an answer that is JSON as Go writes it."""
-    return Response(write(value), status, media_type=JSON)
+async def json(value: Any, status: int = 200, *, items: int = 1) -> Response:
+    """Return an answer that is JSON as Go writes it; one of many items is written in a thread."""
+    is_long = items > AT_ONCE_ITEMS
+    written = await trio.to_thread.run_sync(write, value) if is_long else write(value)
+    return _kind(status)(written, status, media_type=JSON)
 
 
-async def body(api: Api, request: Request) -> Any:
-    """Return the JSON of a request. Raises ApiError (400, 413)."""
-    return read_body(await read_limited(request, api.options.limits.body_bytes))
+def _kind(status: int) -> type[Response]:
+    """Return the kind of answer: what is refused for its size has not been read."""
+    return EarlyAnswer if status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE else Response
+
+
+Meaning = TypeVar("Meaning")
+
+
+async def body(api: Api, request: Request, read: Callable[[Any], Meaning]) -> Meaning:
+    """Return what `read` makes of the JSON of a request. Raises ApiError (400, 413).
+
+    A large body is read in a thread, so that connections need not wait for it.
+    """
+    text = await read_limited(request, api.options.limits.body_bytes)
+    if len(text) <= AT_ONCE_BYTES:
+        return read(read_body(text))
+    return await trio.to_thread.run_sync(lambda: read(read_body(text)))
+
+
+def _as_it_is(value: Any) -> Any:
+    return value
 
 
 def make_app(api: Api) -> ASGIApp:
@@ -158,7 +182,7 @@ async def _answer(api: Api, operations: Mapping[str, Operation], request: Reques
     # api.go, stopBrowsersMiddleware
     if not api.options.page and agent.startswith("Mozilla/"):
         answer = text("User agent not allowed", 403)
-    elif api.options.page and not is_own_page(request.headers):
+    elif not is_own_page(request.headers):
         answer = text("Origin not allowed", 403)
     else:
         # a route that takes any method is described by one
@@ -179,11 +203,17 @@ async def _operate(api: Api, operation: Operation, request: Request) -> Response
         given = await operation.handler(api, request)
     except ApiError as refused:
         return text(write(refused.body()), refused.status)
+    except OSError as error:
+        if not is_shortage(error):
+            raise
+        api.collection.shared.shortage.note(error)
+        return text(write({"error": error.strerror, "status": 503}), 503)
     if isinstance(given, Response):
         return given
-    return (
-        json(given, operation.status) if operation.gives else Response(status_code=operation.status)
-    )
+    if operation.gives:
+        items = len(given) if isinstance(given, Sized) else 1
+        return await json(given, operation.status, items=items)
+    return Response(status_code=operation.status)
 
 
 def _proxy_of(api: Api, request: Request) -> Proxy:
@@ -197,18 +227,20 @@ async def _proxy_index(api: Api, _request: Request) -> Any:
 
 
 async def _proxy_create(api: Api, request: Request) -> Any:
-    wanted = read_proxy(await body(api, request))
+    wanted = await body(api, request, read_proxy)
     return (await api.collection.create(wanted)).body()
 
 
 async def _populate(api: Api, request: Request) -> Any:
     """Return what was done; with what went wrong at the first that failed, if one did."""
     try:
-        done, failed = await api.collection.populate(read_populate(await body(api, request)))
+        done, failed = await api.collection.populate(await body(api, request, read_populate))
     except ApiError as refused:
         done, failed = [], refused
-    told = {"proxies": [proxy.body() for proxy in done] or None}
-    return told if failed is None else json(failed.body() | told, failed.status)
+    told = [proxy.body() for proxy in done] or None
+    if failed is None:
+        return await json({"proxies": told}, 201, items=len(done))
+    return await json(failed.body() | {"proxies": told}, failed.status, items=len(done))
 
 
 async def _proxy_show(api: Api, request: Request) -> Any:
@@ -217,7 +249,7 @@ async def _proxy_show(api: Api, request: Request) -> Any:
 
 async def _proxy_update(api: Api, request: Request) -> Any:
     proxy = _proxy_of(api, request)
-    await api.collection.update(proxy, read_proxy(await body(api, request)))
+    await api.collection.update(proxy, await body(api, request, read_proxy))
     return proxy.body()
 
 
@@ -231,7 +263,7 @@ async def _toxic_index(api: Api, request: Request) -> Any:
 
 async def _toxic_create(api: Api, request: Request) -> Any:
     _proxy_of(api, request)
-    given = await body(api, request)
+    given = await body(api, request, _as_it_is)
     # looked up again: the body may have taken its time, and the proxy gone meanwhile
     proxy = _proxy_of(api, request)
     toxic = read_toxic(given, [known.name for known in proxy.toxics()])
@@ -246,7 +278,7 @@ async def _toxic_show(api: Api, request: Request) -> Any:
 async def _toxic_update(api: Api, request: Request) -> Any:
     proxy, name = _proxy_of(api, request), request.path_params["toxic"]
     proxy.toxic(name)
-    given = await body(api, request)
+    given = await body(api, request, _as_it_is)
     toxic = update_toxic(proxy.toxic(name), given)
     proxy.change(toxic)
     return toxic.body()
@@ -302,7 +334,7 @@ def _connection_body(api: Api, connection: ProxiedConnection) -> dict[str, Any]:
 
 
 async def _timeline_start(api: Api, request: Request) -> Any:
-    return await api.player.play(await body(api, request))
+    return await api.player.play(await body(api, request, _as_it_is))
 
 
 async def _timeline_show(api: Api, _request: Request) -> Any:

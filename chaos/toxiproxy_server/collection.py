@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import trio
+
 from chaos.toxiproxy_server.address import Address, AddressError, resolve
 from chaos.toxiproxy_server.go.wire import ApiError, ProxyInput, Toxic, require
 from chaos.toxiproxy_server.proxy import ProxiedConnection, Proxy, SharedState
@@ -16,7 +18,7 @@ class Limits:
     proxies: int = 10_000
     toxics: int = 1_000  # of one proxy
     name_bytes: int = 128 * 1024
-    body_bytes: int = 8 * 1024 * 1024
+    body_bytes: int = 1 << 20
 
 
 class Collection:
@@ -54,6 +56,7 @@ class Collection:
         """Add or replace proxies in this order; return those that are done, and the error at which it stopped."""
         done: list[Proxy] = []
         for row in rows:
+            await trio.lowlevel.checkpoint()  # thousands would keep connections waiting
             try:
                 done.append(await self._add_or_replace(row))
             except ApiError as error:
@@ -100,7 +103,7 @@ class Collection:
         """Add a toxic to a proxy. Raises ApiError beyond the limits."""
         self._check_name(toxic.name)
         if len(proxy.toxics()) >= self.limits.toxics:
-            raise ApiError(f"too many toxics, expected at most {self.limits.toxics}", 400)
+            raise self._too_many_toxics()
         proxy.add(toxic)
 
     def connection(self, id_: str) -> ProxiedConnection:
@@ -117,6 +120,8 @@ class Collection:
 
     async def _add_or_replace(self, row: ProxyInput) -> Proxy:
         self._check_room(row)
+        if len(row.toxics) > self.limits.toxics:
+            raise self._too_many_toxics()
         for toxic in row.toxics:
             self._check_name(toxic.name)
         address = None
@@ -148,6 +153,9 @@ class Collection:
             upstream=wanted.upstream or "",
             shared=self.shared,
         )
+
+    def _too_many_toxics(self) -> ApiError:
+        return ApiError(f"too many toxics, expected at most {self.limits.toxics}", 400)
 
     def _check_room(self, wanted: ProxyInput) -> None:
         self._check_name(wanted.name)

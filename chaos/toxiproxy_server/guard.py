@@ -9,6 +9,8 @@ from contextlib import suppress
 
 import trio
 from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from chaos.toxiproxy_server.go.wire import ApiError
 
@@ -16,6 +18,9 @@ _HEADER = re.compile(
     r"(?:\[(?P<six>[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?)\]|(?P<name>[^:\[\]/@]*))(?::[0-9]*)?"
 )
 READ_S = 15.0  # how long a body may take (api.go, ReadTimeout)
+# of a body that is refused
+THROWN_AWAY_BYTES = 64 << 20
+THROWN_AWAY_S = 2.0
 # names that no public name server answers for (RFC 6761, RFC 6762, `internal`, reserved by ICANN in 2024, and `svc`,
 # under which Kubernetes knows its services)
 _PRIVATE_SUFFIXES = (".localhost", ".local", ".internal", ".test", ".svc")
@@ -54,18 +59,53 @@ def is_own_page(headers: Mapping[str, str]) -> bool:
     return headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 
+def announces_more(headers: Mapping[str, str], limit: int) -> bool:
+    """Return whether a request says that its body is larger than a limit: then none of it need be read."""
+    announced = headers.get("content-length", "")
+    return announced.isascii() and announced.isdigit() and int(announced[:20]) > limit
+
+
 async def read_limited(request: Request, limit: int) -> bytes:
     """Return the body of a request. Raises ApiError: 413 beyond the limit, 400 if it does not come in time."""
+    if announces_more(request.headers, limit):
+        raise _too_large(limit)
     parts, size = [], 0
     try:
         with trio.fail_after(READ_S):
             async for part in request.stream():
                 size += len(part)
                 if size > limit:
-                    raise ApiError(f"request body too large, expected at most {limit} bytes", 413)
+                    raise _too_large(limit)
                 parts.append(part)
     except ClientDisconnect:
         raise ApiError("bad request body: unexpected EOF", 400) from None
     except trio.TooSlowError:
         raise ApiError("bad request body: i/o timeout", 400) from None
     return b"".join(parts)
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(f"request body too large, expected at most {limit} bytes", 413)
+
+
+class EarlyAnswer(Response):
+    """An answer to a request whose body has not been read: it is sent, and only then the body is thrown away.
+
+    A client that sends all of its body before it reads would otherwise meet an RST in place of the answer (RFC 9112
+    section 9.6). One that sends more than is thrown away, or for longer, is let go.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer; cancelling is safe."""
+        start = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
+        await send(start)
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        left = THROWN_AWAY_BYTES
+        with trio.move_on_after(THROWN_AWAY_S):
+            while left > 0 and (message := await receive()).get("more_body", False):
+                left -= len(message["body"])
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

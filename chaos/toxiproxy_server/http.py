@@ -25,6 +25,8 @@ from hypercorn.trio.worker_context import WorkerContext
 from hypercorn.typing import ConnectionState, H11SendableEvent
 from starlette.types import ASGIApp
 
+from chaos.link.listener import Listener, Short
+
 LOG = logging.getLogger("trio-chaos.toxiproxy-server")
 IDLE_S = 60.0  # api.go, IdleTimeout
 HEAD_BYTES_MAX = 1 << 20  # net/http, DefaultMaxHeaderBytes: names in paths may be long
@@ -67,11 +69,15 @@ class _Connection(TCPServer):
 
 async def serve_http(
     app: ASGIApp,
-    listener: socket.socket,
+    listening: socket.socket,
+    short: Short,
     *,
     task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
-    """Serve an application that needs no lifespan on a socket that listens, until cancelled. Closes the socket."""
+    """Serve an application that needs no lifespan on a socket that listens, until cancelled. Closes the socket.
+
+    `short` is called when a client waits for which there is no descriptor.
+    """
     config = Config()
     config.include_server_header = False
     config.keep_alive_timeout = IDLE_S
@@ -81,14 +87,21 @@ async def serve_http(
     application: Any = app  # Hypercorn's types are narrower than Starlette's
     context, state = WorkerContext(None), ConnectionState({})
 
-    async def answer(stream: Any) -> None:
+    async def answer(accepted: trio.socket.SocketType) -> None:
+        stream: Any = trio.SocketStream(accepted)
         try:
             await _Connection(ASGIWrapper(application), config, context, state, stream)
         except Exception:  # a mistake of ours with one client is no reason to let go of the others
             LOG.exception("a connection to the API failed")
+        finally:
+            stream.socket.close()
 
-    accepting = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-    await trio.serve_listeners(answer, [accepting], task_status=task_status)
+    listener = Listener(short)
+    # one of trio's, which is accepted from once in each turn of the loop: a new connection takes a millisecond
+    listener.listen(trio.socket.from_stdlib_socket(listening))
+    async with trio.open_nursery() as nursery:
+        task_status.started()
+        await listener.serve(lambda accepted, _: nursery.start_soon(answer, accepted))
 
 
 class Http1(H11Protocol):

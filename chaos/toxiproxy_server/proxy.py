@@ -38,8 +38,10 @@ from chaos.toxiproxy_server.address import (
     printed,
     set_options,
 )
+from chaos.toxiproxy_server.circles import Circles, Hop, Pair
 from chaos.toxiproxy_server.events import Events
 from chaos.toxiproxy_server.go.wire import ApiError, Toxic
+from chaos.toxiproxy_server.shortage import Shortage, is_shortage
 from chaos.trace import Stream
 from chaos.vocabulary import faults as words
 from chaos.vocabulary.word import Word
@@ -105,6 +107,8 @@ class SharedState:
     totals: Totals = field(default_factory=dict)
     connections: dict[int, ProxiedConnection] = field(default_factory=dict)
     events: Events = field(default_factory=Events)
+    circles: Circles = field(default_factory=Circles)
+    shortage: Shortage = field(default_factory=Shortage)
     _count: int = 0
 
     def next_id(self) -> int:
@@ -142,6 +146,15 @@ class ProxiedConnection:
         self._relay: Relay | None = None
         self._stages: Stages = dict.fromkeys(STREAMS, ())
         self._scope = trio.CancelScope()
+        self.came_from: Hop | None = None
+        self._accepted: Pair = client, printed(sock.getsockname())
+        self._dialed: Pair | None = None
+        origin.shared.circles.note_accepted(self, self._accepted)
+
+    @property
+    def proxy(self) -> str:
+        """The name of its proxy."""
+        return self.origin.proxy
 
     @property
     def server(self) -> str:
@@ -159,7 +172,7 @@ class ProxiedConnection:
         try:
             with self._scope:
                 await entrance.hold_back()
-                if await entrance.reject():
+                if self._client.closed or await entrance.reject():
                     return
                 swallowed = any(fault.swallows for _, fault in met)
                 server = SilentEnd() if swallowed else await self._dial()
@@ -167,12 +180,18 @@ class ProxiedConnection:
                     await self._carry(entrance, server)
         finally:
             self._client.close()
+            self.origin.shared.circles.forget(accepted=self._accepted, dialed=self._dialed)
 
     def replace(self, stages: Stages) -> None:
         """Change what acts on it, now."""
         self._stages = stages
         if self._relay is not None:
             self._relay.replace(stages)
+
+    def forget_resets(self) -> None:
+        """Take back what resets of one side have left in force, from the next `replace` on."""
+        if self._relay is not None:
+            self._relay.forget_resets()
 
     def moved(self) -> dict[str, dict[str, int]]:
         """Return the bytes received and sent on each stream so far."""
@@ -203,13 +222,19 @@ class ProxiedConnection:
     async def _dial(self) -> End | None:
         """Return the end to the upstream; None, and the client is closed, if it cannot be had."""
         # the scope of all this ends with the client closed: one more for the dial would cost, and do the same
-        self._scope.deadline = trio.current_time() + self.origin.shared.dial_s
+        shared = self.origin.shared
+        self._scope.deadline = trio.current_time() + shared.dial_s
         try:
             sock = await dial(self.origin.upstream)
-        except (OSError, ValueError, AddressError):
+        except (OSError, ValueError, AddressError) as error:
+            if isinstance(error, OSError) and is_shortage(error):
+                shared.shortage.note(error)
             return None
         self._scope.deadline = math.inf
         self._server = self._counted(sock, "downstream", "upstream")
+        if self._server.peer is not None:
+            self._dialed = printed(sock.getsockname()), printed(self._server.peer)
+            shared.circles.note_dialed(self, self._dialed)
         return self._server
 
     async def _carry(self, entrance: Entrance, server: End) -> None:
@@ -218,6 +243,7 @@ class ProxiedConnection:
             rng_for=self.origin.rng,
             end_policy=self.origin.shared.end_policy,
             caller=self.origin.shared.poller,
+            frees_forgotten=True,
         )
         try:
             self._relay.replace(self._stages)
@@ -285,7 +311,7 @@ class Proxy:
         sock = listen(address)
         self.listen = bound(sock)
         self._address = Address(host=address.host, port=int(sock.getsockname()[1]))
-        self._listener = Listener()
+        self._listener = Listener(self.shared.shortage.note)
         self._accept_from(sock)
         self._scope = trio.CancelScope()
         self._refuse_or_admit()
@@ -333,13 +359,14 @@ class Proxy:
         self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def clear(self) -> None:
-        """Remove all toxics."""
-        if self._toxics:
-            names = list(self._toxics)
-            self._toxics.clear()
-            self._apply()
-            for name in names:
-                self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
+        """Remove all toxics, and what they have left behind."""
+        names = list(self._toxics)
+        self._toxics.clear()
+        for connection in self._connections.values():
+            connection.forget_resets()
+        self._apply()
+        for name in names:
+            self.shared.events.tell("toxic_removed", proxy=self.name, name=name)
 
     def active(self, connection: ProxiedConnection) -> list[str]:
         """Return the names of the toxics that act on a connection."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import resource
 import secrets
 import socket
 from collections.abc import Callable
+from contextlib import suppress
 
 import trio
 
@@ -55,7 +57,7 @@ async def serve(
             app = make_app(Api(collection=collection, player=player, options=options))
             address = bound(listener)
             try:
-                await nursery.start(serve_http, app, listener)
+                await nursery.start(serve_http, app, listener, shared.shortage.note)
                 task_status.started(address)
                 await trio.sleep_forever()
             finally:
@@ -99,6 +101,7 @@ async def _load(collection: Collection, path: str) -> None:
 def serve_command(options: ServerOptions, echo: Callable[[str], None]) -> int:
     """Serve until a signal (`chaos.running.interrupt`); return the exit code, which is 0 as the original's."""
     logging.basicConfig(format="%(levelname)s %(message)s")
+    _raise_limit_of_files()
     # modules are here to stay: the collector need not walk them again while calls and connections wait for it
     gc.collect()
     gc.freeze()
@@ -108,6 +111,14 @@ def serve_command(options: ServerOptions, echo: Callable[[str], None]) -> int:
     except* UsageError as group:
         raise UsageError(first_message(group)) from None
     return EXIT_PASSED
+
+
+def _raise_limit_of_files() -> None:
+    """Let this process open as many files as it may, as Go's programs do (os, since Go 1.19)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with suppress(OSError, ValueError):  # macOS has a limit of its own below an unlimited one
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _until_signal(

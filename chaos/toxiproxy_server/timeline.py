@@ -169,12 +169,14 @@ class Player:
 
     async def play(self, body: Any) -> dict[str, Any]:
         """Start what a request asks for, and return `status`. Raises ApiError, and then nothing has started."""
-        name, scenario, loop = _read(body)
-        proxy, shared = self._collection.get(name), self._collection.shared
+        shared = self._collection.shared
+        # a scenario may be long, and connections need not wait for it
+        name, plan, loop = await trio.to_thread.run_sync(_read_plan, body, shared.seed)
+        proxy = self._collection.get(name)
         if self._current() is not None:
             raise ApiError("a timeline is already playing", 409)
         self._playing = ProxyTimeline(
-            plan=make_plan(scenario, shared.seed),
+            plan=plan,
             proxy=proxy,
             told=self._stepped,
             is_there=lambda: self._is_there(proxy),
@@ -259,6 +261,12 @@ def _step_body(timeline: Timeline, step: Step) -> dict[str, Any]:
         "name": timeline.name_of(step.entry),
         "change": step.change,
     }
+
+
+def _read_plan(request: Any, seed: int) -> tuple[str, Plan, bool]:
+    """Return the proxy's name, what is played on it, and whether again and again. Raises ApiError (400)."""
+    name, scenario, loop = _read(request)
+    return name, make_plan(scenario, seed), loop
 
 
 def _read(request: Any) -> tuple[str, Scenario, bool]:

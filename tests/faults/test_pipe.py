@@ -195,3 +195,14 @@ def test_what_is_felt_is_told_once() -> None:
     pipe.feed(0.0, Data(b"x"))
     assert pipe.felt() == [("0", "delayed")]
     assert pipe.felt() == []
+
+
+def test_a_pipe_that_is_dead_does_not_grow() -> None:
+    pipe = make_pipe([])
+    for number in range(100):
+        pipe.replace(number, [Stage(key=f"b{number}", settings=Blackhole())])
+        pipe.feed(number, Data(b"lost"))
+        assert [key for key, _ in pipe.felt()] == ([f"b{number}"] if number == 0 else [])
+    pipe.replace(100.0, [])
+    assert pipe.dead
+    assert len(pipe.active) == 1

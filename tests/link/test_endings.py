@@ -138,8 +138,12 @@ def test_what_is_over_stays_over_and_tells_nobody(
         assert endings.over
 
 
-def over(endings: Endings, *, empty: str = "", dead: str = "") -> bool:
-    return endings.check_over(empty=lambda one: one in empty, dead=lambda one: one in dead)
+def over(endings: Endings, *, empty: str = "", dead: str = "", forgotten: str = "") -> bool:
+    return endings.check_over(
+        empty=lambda one: one in empty,
+        dead=lambda one: one in dead,
+        forgotten=lambda one: one in forgotten,
+    )
 
 
 def test_two_half_closes_end_a_connection() -> None:
@@ -173,3 +177,26 @@ def test_a_path_that_swallows_everything_is_over_once_both_sides_have_ended() ->
     endings.move("upstream", Ending.FIN_READ)
     assert not over(endings, dead="upstream")
     assert over(endings, dead="upstream downstream")
+
+
+def test_what_is_forgotten_ends_with_its_client_where_a_half_close_is_none() -> None:
+    endings = Endings("toxiproxy")
+    endings.move("downstream", Ending.FIN_READ)
+    assert not over(endings, dead="upstream downstream", forgotten="upstream downstream")
+    endings = Endings("toxiproxy")
+    endings.move("upstream", Ending.FIN_READ)
+    assert not over(endings, dead="upstream downstream")
+    assert not over(endings, dead="upstream downstream", forgotten="downstream")
+    assert over(endings, dead="upstream", forgotten="upstream")
+
+
+def test_what_is_forgotten_ends_a_half_close_only_with_both_streams() -> None:
+    endings = Endings("faithful")
+    endings.move("upstream", Ending.FIN_READ)
+    assert not over(endings, dead="upstream", forgotten="upstream")
+    assert over(endings, dead="upstream", forgotten="upstream downstream")
+
+
+def test_a_client_that_is_there_still_waits_for_a_server_that_was_never_reached() -> None:
+    endings = Endings("toxiproxy", silent=["server"])
+    assert not over(endings, dead="upstream downstream", forgotten="upstream downstream")

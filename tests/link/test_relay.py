@@ -11,6 +11,7 @@ import pytest
 import trio
 
 from chaos.faults.pipe import Stage
+from chaos.vocabulary.faults import IdleTimeout
 from chaos.vocabulary.toxics import Bandwidth, Latency, Timeout
 
 ENDS = ("faithful", "toxiproxy")
@@ -152,3 +153,19 @@ async def test_closing_it_tells_both_sides(line: Any) -> None:
         here.relay.close()
         assert await end_of(here.client) == "fin"
         assert await end_of(here.server) == "fin"
+
+
+@pytest.mark.parametrize("end_policy", ENDS)
+@pytest.mark.parametrize("how", ["fin", "rst"])
+async def test_an_end_may_be_answered_with_an_rst(line: Any, how: str, end_policy: Any) -> None:
+    async with line(end_policy=end_policy) as here:
+        word = IdleTimeout.model_validate({"after": "1ms", "action": "drop_then_rst"})
+        here.relay.replace(dict.fromkeys(("upstream", "downstream"), stages(word)))
+        await trio.sleep(0.02)
+        if how == "rst":
+            await reset(here.client)
+        else:
+            await here.client.send_eof()
+            assert await end_of(here.client) == "rst"
+        await here.server.send_all(b"x")
+        assert await end_of(here.server) == "rst"

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
@@ -231,6 +232,32 @@ def run_script() -> Callable[[Path], Any]:
     return run
 
 
+@contextmanager
+def an_echo() -> Iterator[str]:
+    """Give the address of a server that echoes for as long as the block lasts."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+
+    def echo(peer: socket.socket) -> None:
+        with suppress(OSError), peer:
+            peer.settimeout(1)
+            while chunk := peer.recv(65536):
+                peer.sendall(chunk)
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                threading.Thread(target=echo, args=(listener.accept()[0],), daemon=True).start()
+
+    thread = threading.Thread(target=accept, daemon=True)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
 class Peers:
     """A server's listening socket, and what connects to it through a proxy."""
 
@@ -276,6 +303,36 @@ def peers() -> Iterator[Peers]:
     made = Peers()
     yield made
     made.close()
+
+
+class Bystander(threading.Thread):
+    """Sends a byte through a proxy again and again, and back."""
+
+    def __init__(self, client: socket.socket, server: socket.socket) -> None:
+        super().__init__()
+        self.took_s: list[float] = []
+        self._client = client
+        self._server = server
+        self._is_over = threading.Event()
+
+    def run(self) -> None:
+        while not self._is_over.wait(0.002):
+            start = time.perf_counter()
+            self._client.sendall(b"?")
+            self._server.recv(1)
+            self._server.sendall(b"!")
+            self._client.recv(1)
+            self.took_s.append(time.perf_counter() - start)
+
+    def observe(self, something: Callable[[], None]) -> list[float]:
+        """Return how many seconds each round trip took while something was done, sorted."""
+        self.start()
+        try:
+            something()
+        finally:
+            self._is_over.set()
+            self.join()
+        return sorted(self.took_s)
 
 
 def end_of(stream: socket.socket) -> str:

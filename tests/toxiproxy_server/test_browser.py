@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -15,37 +14,12 @@ from selenium.webdriver.common.by import By  # noqa: E402 - where there is one
 from selenium.webdriver.support.ui import Select  # noqa: E402
 
 pytestmark = pytest.mark.slow
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = (
-    *("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-    "--window-size=1200,1000",
-)
-TOLD = {"goog:loggingPrefs": {"browser": "ALL"}}
 
 
 @pytest.fixture(scope="module")
 def paged(run_paged: Any) -> Iterator[Any]:
     with run_paged(True, "--page") as toxi:
         yield toxi
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    binary = next(filter(None, map(shutil.which, BROWSERS)), None)
-    driver = shutil.which("chromedriver")
-    if binary is None or driver is None:
-        pytest.skip("no Chromium with chromedriver on PATH")
-    options = webdriver.ChromeOptions()
-    options.binary_location = binary
-    for argument in ARGUMENTS:
-        options.add_argument(argument)
-    for name, value in TOLD.items():
-        options.set_capability(name, value)
-    made = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    try:
-        yield made
-    finally:
-        made.quit()
 
 
 class Page:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import signal
 import socket
 import time
@@ -135,10 +136,13 @@ def test_a_listener_that_does_not_read_is_dropped_and_keeps_nobody(run_server: A
 
 @pytest.mark.slow
 def test_there_is_room_for_so_many_listeners_and_again_when_they_go(ours: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     many = [Listener(ours.port) for _ in range(LISTENERS_MAX)]
     assert ours.ask("GET", "/events").status == 503
     for each in many:
         each.socket.close()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
     deadline = time.monotonic() + 5
     while True:
         try:

@@ -115,3 +115,68 @@ def test_ends_that_are_held_on_both_streams_come_out_when_their_toxics_go(
     ours.do("DELETE", "/proxies/p/toxics/bandwidth_upstream")
     assert wire.read_all(server, 2) == b"up"
     assert wire.end_of(server) == "fin"
+
+
+FORGETS = (
+    ("blackhole", {}),
+    ("idle_timeout", {"after": 50, "action": "drop"}),
+    ("max_lifetime", {"after": 50, "action": "drop"}),
+    ("idle_timeout", {"after": 50, "action": "drop_then_rst"}),
+    ("reset", {"side": "client"}),
+)
+
+
+@pytest.mark.parametrize("ends_are", ["toxiproxy", "faithful"])
+@pytest.mark.parametrize("how", ["fin", "rst"])
+def test_what_was_forgotten_is_freed_once_its_clients_and_its_fault_have_gone(
+    run_server: Any, peers: Any, wire: Any, how: str, ends_are: str
+) -> None:
+    with run_server(True, *(["--faithful"] if ends_are == "faithful" else [])) as ours:
+        port = ours.create(peers.address)
+        before = ours.sockets()
+        for number, (type_, attributes) in enumerate(FORGETS):
+            pairs = [peers.warm_pair(port) for _ in range(CONNECTIONS // 5)]
+            ours.toxic(type_, name="x", attributes=attributes)
+            time.sleep(0.1)
+            for client, _ in pairs:
+                if type_ != "reset":
+                    client.sendall(b"lost")
+                if how == "rst":
+                    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\x01\0\0\0\0\0\0\0")
+                client.close()
+            # while the fault is in force, the server's side does not hear of it
+            assert wire.silent(pairs[0][1], 0.1), type_
+            if number % 2 == 0 or type_ == "reset":
+                ours.do("POST", "/reset")
+            else:
+                ours.do("DELETE", "/proxies/p/toxics/x")
+            see_nothing_left(ours, before)
+
+
+def test_a_client_that_waits_still_hears_nothing_and_is_freed_when_it_goes(
+    ours: Any, peers: Any, wire: Any
+) -> None:
+    port = ours.create(peers.address)
+    before = ours.sockets()
+    client, server = peers.warm_pair(port)
+    ours.toxic("blackhole", name="x")
+    late = peers.connect(port)
+    ours.do("POST", "/reset")
+    for each in (client, server, late):
+        each.sendall(b"anybody?")
+        assert wire.silent(each, 0.1)
+    client.close()
+    late.close()
+    assert wire.end_of(server) in ("fin", "rst")
+    see_nothing_left(ours, before)
+
+
+def test_switching_a_blackhole_makes_no_connection_grow(ours: Any, peers: Any) -> None:
+    port = ours.create(peers.address)
+    peers.warm_pair(port)
+    for _ in range(300):
+        ours.toxic("blackhole", name="x")
+        ours.do("DELETE", "/proxies/p/toxics/x")
+    start = time.monotonic()
+    ours.toxic("latency", latency=1)
+    assert time.monotonic() - start < 0.2

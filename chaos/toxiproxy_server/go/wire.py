@@ -6,7 +6,7 @@ compared with the original's answers. Beyond the original: the faults of `chaos.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -140,7 +140,7 @@ def require(proxy: ProxyInput, where: str = "") -> None:
             raise ApiError(f"missing required field: {field}{where}", 400)
 
 
-def read_toxic(value: Any, taken: Sequence[str]) -> Toxic:
+def read_toxic(value: Any, taken: Container[str]) -> Toxic:
     """Read a new toxic. Raises ApiError: 409 if its name is among those taken, else 400."""
     objects = {
         "attributes": _Place("ToxicWrapper.attributes", "toxics.NoopToxic", nulled="toxics.Toxic")
@@ -192,13 +192,14 @@ def _populate_row(row: Any) -> ProxyInput:
 
 def _populate_toxics(row: Any) -> tuple[Toxic, ...]:
     """Read the toxics of an entry; what is no list of them is ignored, as the original ignores all."""
-    toxics: list[Toxic] = []
+    toxics: dict[str, Toxic] = {}
     given_list = next((item for key, item in row if key.casefold() == "toxics"), None)
     if isinstance(given_list, Object) or not isinstance(given_list, list):
         return ()
     for given in given_list:
-        toxics.append(read_toxic(given, [toxic.name for toxic in toxics]))
-    return tuple(toxics)
+        toxic = read_toxic(given, toxics)
+        toxics[toxic.name] = toxic
+    return tuple(toxics.values())
 
 
 def _struct(
