@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import signal
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import click
@@ -14,6 +18,7 @@ from chaos.commands.replay import recheck, replay
 from chaos.commands.run import run
 from chaos.commands.sweep import sweep
 from chaos.commands.toxiproxy_server import toxiproxy_server
+from chaos.commands.values import say
 from chaos.commands.vocabulary import list_, new, schema, validate
 from chaos.errors import (
     EXIT_INTERNAL,
@@ -22,6 +27,17 @@ from chaos.errors import (
     EXIT_PASSED,
     ChaosError,
     InvalidScenario,
+    bounded,
+)
+
+# whoever read our output has gone
+EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
+# what a machine may refuse to any program: not a bug of this one
+MACHINES_FAULT = frozenset(
+    {
+        *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG),
+        *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM),
+    }
 )
 
 
@@ -58,32 +74,71 @@ def main(arguments: list[str] | None = None) -> None:
 def run_cli(command: Callable[[], Any]) -> int:
     """Run a command and return its exit code. A user's mistake gives a message, a bug of ours a traceback."""
     if sys.platform == "win32":
-        click.echo("trio-chaos: Windows is not supported: expected Linux or macOS", err=True)
+        say("trio-chaos: Windows is not supported: expected Linux or macOS", err=True)
         return EXIT_INVALID
+    code = _ended(command)
+    try:
+        _give_out()
+    except BrokenPipeError:
+        return EXIT_BROKEN_PIPE
+    except OSError as error:
+        _say_refusal(error)
+        return code or EXIT_INVALID
+    return code
+
+
+def _ended(command: Callable[[], Any]) -> int:
+    """Run a command, say how it ended if it did not end well, and return its exit code."""
     try:
         return int(command() or EXIT_PASSED)
     except click.exceptions.Exit as stop:
         return int(stop.exit_code)
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return EXIT_INTERRUPTED
-    except click.ClickException as error:
-        error.show()
+    except (click.ClickException, ChaosError) as error:
+        say(_mistake(error), err=True)
         return EXIT_INVALID
-    except InvalidScenario as error:
-        click.echo(str(error), err=True)
-        return EXIT_INVALID
-    except ChaosError as error:
-        click.echo(f"trio-chaos: {error}", err=True)
-        return EXIT_INVALID
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # whoever read our output has gone: nothing more can be printed
-        sys.stderr.close()
-        return EXIT_PASSED
-    except Exception:
+        return EXIT_BROKEN_PIPE
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in MACHINES_FAULT:
+            _say_refusal(error)
+            return EXIT_INVALID
         import traceback
 
         traceback.print_exc()
-        click.echo("trio-chaos: this is a bug of trio-chaos; please report it", err=True)
+        say("trio-chaos: this is a bug of trio-chaos; please report it", err=True)
         return EXIT_INTERNAL
+
+
+def _mistake(error: click.ClickException | ChaosError) -> str:
+    """Return what is said about a mistake of the user's."""
+    if isinstance(error, InvalidScenario):
+        return str(error)
+    if isinstance(error, ChaosError):
+        return f"trio-chaos: {bounded(str(error))}"
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    usage = f"{context.get_usage()}\n" if context is not None else ""
+    return f"{usage}Error: {bounded(error.format_message())}"
+
+
+def _say_refusal(error: OSError) -> None:
+    """Say what the machine has refused."""
+    name = error.filename if isinstance(error.filename, str) else ""
+    where = f" {name}" if name else " its output"
+    with suppress(OSError):  # standard error may be full as well
+        say(f"trio-chaos: cannot write{where}: {error.strerror}", err=True)
+
+
+def _give_out() -> None:
+    """Write what has been printed and is still held back. Where that cannot be done, nothing more is tried.
+
+    Python would try again when it ends, and print a traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            raise

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chaos.commands import values
+from chaos.commands.values import say
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED, UsageError
 
 if TYPE_CHECKING:
@@ -171,7 +171,7 @@ def select_sweepable(selection: Selection) -> Selected:
 
     selected = select(replace(selection, network="simulated"))
     for scenario, reason in selected.skipped:
-        click.echo(f"SKIPPED  {scenario.title}  {reason}", err=True)
+        say(f"SKIPPED  {scenario.title}  {reason}", err=True)
     if not selected.scenarios:
         raise UsageError("no scenario is left that can run on the simulated network")
     return selected
@@ -201,19 +201,20 @@ def _report(
     verified: bool,
 ) -> None:
     from chaos.commands.sweep_report import render_summary, sweep_to_json
+    from chaos.reports.jsonout import json_text
 
     tally, left = swept.tally, swept.left()
     if as_json:
         data = sweep_to_json(tally, reproducer, left=left, why=swept.why)
         if verified:
             data["differences"] = [difference.to_json() for difference in differences]
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        say(json_text(data), nl=False)
         return
-    click.echo(render_summary(tally, reproducer, left=left, why=swept.why), nl=False)
+    say(render_summary(tally, reproducer, left=left, why=swept.why), nl=False)
     for difference in differences:
-        click.echo(f"\n{difference}")
+        say(f"\n{difference}")
     if verified and not differences:
-        click.echo(f"deterministic: {len(tally)} runs gave the same trace twice")
+        say(f"deterministic: {len(tally)} runs gave the same trace twice")
 
 
 def _exit_code(swept: Sweep) -> int:

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from chaos.checks.verdict import Outcome
 from chaos.commands.live import DisplayOwner, Screen, open_display
-from chaos.errors import one_line
+from chaos.errors import bounded, one_line
 from chaos.explore.sweep import Question, Store
 from chaos.explore.tally import Tally, Times
 from chaos.running.result import Row
@@ -186,7 +186,7 @@ class SweepDisplay(DisplayOwner):
         self._shown += 1
         if self._shown <= FAILURES_SHOWN:
             for line in failure_lines(row, self._reproducer):
-                self._display.say(escape(one_line(line)))
+                self._display.say(escape(bounded(one_line(line))))
         elif self._shown == FAILURES_SHOWN + 1:
             self._display.say("further ones are counted only; --out keeps them all")
 

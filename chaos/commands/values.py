@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from chaos.errors import EXIT_INTERRUPTED, Mistake
+from chaos.errors import EXIT_INTERRUPTED, Mistake, escaped
 
 PATH = click.Path(path_type=Path)
 
@@ -83,9 +83,14 @@ class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic 
         return self.fail(f"expected a part such as 3/8, got {value!r}", param, ctx)
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, in which there may be text of others: nothing that a terminal would act on reaches it."""
+    click.echo(escaped(text), err=err, nl=nl)
+
+
 def interrupted() -> int:
     """Say that a command was interrupted, and return its exit code."""
-    click.echo("interrupted; the results above are what there is", err=True)
+    say("interrupted; the results above are what there is", err=True)
     return EXIT_INTERRUPTED
 
 

@@ -6,11 +6,13 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from chaos.checks.verdict import Verdict
+from chaos.running.mark import mark_of
 from chaos.trace import Event, Header, dump_event, dump_header
 
 
@@ -24,7 +26,7 @@ def trace_file(folder: Path, header: Header) -> Iterator[Callable[[Event], None]
     """Open `trace.jsonl` in a folder, and give what writes an event as a line: a killed run leaves what it has."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "trace.jsonl").open("w", encoding="utf-8", buffering=1) as file:
-        file.write(dump_header(header) + "\n")
+        file.write(dump_header(replace(header, mark=mark_of(header))) + "\n")
 
         def write(event: Event) -> None:
             file.write(dump_event(event) + "\n")
