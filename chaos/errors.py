@@ -69,9 +69,9 @@ def shortened(text: str, most: int = VALUE_MAX) -> str:
     return f"{text[:most]}… ({left_out:,} more)" if left_out > 0 else text
 
 
-def listed(names: Iterable[object]) -> str:
+def listed(names: Iterable[object], most: int = VALUE_MAX) -> str:
     """Return names with commas between them: ten at most, each shortened, and how many were left out."""
-    rows = [shortened(str(name)) for name in names]
+    rows = [shortened(str(name), most) for name in names]
     left_out = len(rows) - NAMES_MAX
     return ", ".join(rows[:NAMES_MAX]) + (f" and {left_out:,} more" if left_out > 0 else "")
 

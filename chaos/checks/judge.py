@@ -172,7 +172,9 @@ def _judge_own(
     """Ask a check of the user's own. Its answer is its own: neither a guard's nor another check's."""
     check = loader(expectation.use or "")
     if check is None:
-        return undecided("not judged: a check of one's own is not run unless the caller gives it")
+        return undecided(
+            "not judged: no code that a trace names is run; `recheck --use FILE` gives a check of one's own"
+        )
     answer = check(context.trace, **expectation.parameters)
     if isinstance(answer, Finding | Judgement) and _is_sound(answer):
         return answer

@@ -9,7 +9,7 @@ import click
 
 from chaos.commands import values
 from chaos.commands.values import say
-from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError, listed
+from chaos.errors import EXIT_FAILED, EXIT_PASSED, WORD_MAX, UsageError, listed
 
 
 @click.command()
@@ -43,7 +43,7 @@ def replay(folder: Path, anyway: bool, trust: bool, verbose: bool) -> int:
     kept = read_trace(folder)
     code = code_of_trace(kept.header)
     if not trust and not is_ours(kept.header):
-        runs = f"runs {listed(code)}" if code else "runs the reference peers only"
+        runs = f"runs {listed(code, WORD_MAX)}" if code else "runs the reference peers only"
         raise UsageError(
             f"{folder} has no mark of a run on this machine, and a replay of it {runs}; "
             "expected --trust, if you trust whoever wrote it"

@@ -1,10 +1,10 @@
-"""Traces with random damage, and traces made to run code: `recheck` and `replay` say one sentence, and run nothing."""
+"""Traces with random damage, or made to run code: `recheck` and `replay` say one sentence, and run nothing."""
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from chaos.api import load
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_INVALID
+from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INVALID, EXIT_PASSED
 from chaos.running.job import make_job
 from chaos.running.process import run_trace
 from chaos.trace import dump_trace
@@ -60,15 +60,12 @@ def call(*arguments: object) -> int:
     )
 
 
-@pytest.fixture(scope="module")
-def traces() -> list[list[str]]:
-    """Real traces, each as its lines."""
-    found = []
-    for name in FILES:
-        scenario = load(SCENARIOS / f"{name}.yaml")[0]
-        _, trace = run_trace(make_job(scenario, network="simulated", seed=1))
-        found.append(dump_trace(trace).splitlines())
-    return found
+@cache
+def lines_of(name: str) -> list[str]:
+    """Return the lines of a real trace of a shipped scenario."""
+    scenario = load(SCENARIOS / f"{name}.yaml")[0]
+    _, trace = run_trace(make_job(scenario, network="simulated", seed=1))
+    return dump_trace(trace).splitlines()
 
 
 @pytest.fixture(autouse=True)
@@ -80,7 +77,7 @@ def canary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     )
     before = {CANARY, "hurt.jsonl"}
     yield tmp_path
-    assert set(os.listdir(tmp_path)) <= before | {"__pycache__"} - {"ran"}
+    assert {path.name for path in tmp_path.iterdir()} <= before | {"__pycache__"} - {"ran"}
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -154,13 +151,13 @@ def told(capsys: pytest.CaptureFixture[str], code: int, context: object) -> None
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_damage_is_told_in_a_sentence_and_runs_nothing(
-    seed: int, traces: list[list[str]], canary: Path, capsys: pytest.CaptureFixture[str]
+    seed: int, canary: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     random = Random(seed)
     file = canary / "hurt.jsonl"
     invalid = 0
     for number in range(PER_ROUND):
-        text = hurt(random.choice(traces), random)
+        text = hurt(lines_of(random.choice(FILES)), random)
         content = text.encode("utf-8", "surrogatepass")
         if random.random() < 0.05:
             at = random.randrange(len(content))
@@ -172,3 +169,37 @@ def test_damage_is_told_in_a_sentence_and_runs_nothing(
         assert call("replay", file) == EXIT_INVALID
         told(capsys, EXIT_INVALID, (seed, number))
     assert 0 < invalid < PER_ROUND
+
+
+def test_a_trace_that_names_code_runs_none_of_it(
+    canary: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    header = json.loads(lines_of(FILES[0])[0])
+    file = canary / "hurt.jsonl"
+    shell = {"args": ["touch", "ran"]}
+    for use, parameters in (
+        (f"{CANARY}:run", {}),
+        (f"{canary / CANARY}:run", {}),
+        ("subprocess:Popen", shell),
+        ("os:system", {}),
+    ):
+        rows = [{"check": "use", "use": use, "parameters": parameters, "line": 0}]
+        for key, value in (
+            ("expect", rows),
+            ("client", {**header["scenario"]["client"], "use": use}),
+        ):
+            hurt = {**header, "scenario": {**header["scenario"], key: value}}
+            file.write_text("\n".join((json.dumps(hurt), *lines_of(FILES[0])[1:], "")))
+            assert call("recheck", file) == (EXIT_INCONCLUSIVE if key == "expect" else EXIT_PASSED)
+            assert call("replay", file) == EXIT_INVALID
+            said = capsys.readouterr().err
+            assert "--trust" in said
+            assert use.rpartition(":")[0] in said
+
+
+def test_a_replay_never_runs_a_command(canary: Path) -> None:
+    header = json.loads(lines_of(FILES[0])[0])
+    client = {**header["scenario"]["client"], "use": None, "command": ["touch", "ran"]}
+    header["scenario"]["client"] = client
+    (canary / "hurt.jsonl").write_text("\n".join((json.dumps(header), *lines_of(FILES[0])[1:], "")))
+    assert call("replay", "hurt.jsonl", "--trust") == EXIT_INVALID
