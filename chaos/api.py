@@ -22,6 +22,7 @@ from chaos.errors import (
     InvalidScenario,
     Mistake,
     UsageError,
+    listed,
 )
 from chaos.running.job import Job, make_job
 from chaos.running.log import folder_name
@@ -266,7 +267,7 @@ def select(selection: Selection) -> Selected:
     if selection.tags:
         scenarios = [row for row in scenarios if set(selection.tags) & set(row.tags)]
         if not scenarios:
-            raise UsageError(f"no scenario has the tag {' or '.join(selection.tags)}")
+            raise UsageError(f"no scenario has the tag {listed(selection.tags)}")
     reasons = [(scenario, selection.why_not(scenario)) for scenario in scenarios]
     return Selected(
         selection=selection,

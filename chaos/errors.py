@@ -32,9 +32,8 @@ NAMES_MAX = 10
 WORD_MAX = 300
 TEXT_MAX = 2_000
 # a value in quotes, as `repr` and messages write it: the quotes stand at the ends of words
-_QUOTED = re.compile(
-    rf"""(?<![^\s(\[={{,:])(['"`])(?=\S)(.{{{VALUE_MAX + 1},}}?)\1(?![^\s)\]}},:;.?!])"""
-)
+_OPENS, _CLOSES = r"""(?<![^\s(\[={,:])(['"`])(?=\S)""", r"\1(?![^\s)\]},:;.?!])"
+_QUOTED = re.compile(rf"{_OPENS}(.{{{VALUE_MAX + 1},}}?){_CLOSES}")
 _WORD = re.compile(rf"[^\s'\"`]{{{WORD_MAX + 1},}}")
 
 
@@ -81,8 +80,13 @@ def bounded(text: str) -> str:
     if len(text) <= VALUE_MAX:
         return text
     text = _WORD.sub(lambda found: shortened(found[0]), text)
-    if len(text) <= 2 * TEXT_MAX:  # values are looked for in what a person could have meant to read
+    if len(text) <= 2 * TEXT_MAX:
         text = _QUOTED.sub(lambda found: f"{found[1]}{shortened(found[2])}{found[1]}", text)
+    elif (first := re.search(_OPENS, text)) is not None:
+        # to look for the end of each value takes too long here: the first quote and the last are those of one
+        start, end = first.end(), text.rfind(first[1])
+        if end > start:
+            text = f"{text[:start]}{shortened(text[start:end])}{text[end:]}"
     return shortened(text, TEXT_MAX)
 
 

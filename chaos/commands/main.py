@@ -32,7 +32,7 @@ from chaos.errors import (
 
 # whoever read our output has gone
 EXIT_BROKEN_PIPE = 128 + signal.SIGPIPE
-# what a machine may refuse to any program: not a bug of this one
+# what a machine may refuse to any program, beside what it says of a file by its name: not a bug of this one
 MACHINES_FAULT = frozenset(
     {
         *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EFBIG),
@@ -98,10 +98,13 @@ def _ended(command: Callable[[], Any]) -> int:
     except (click.ClickException, ChaosError) as error:
         say(_mistake(error), err=True)
         return EXIT_INVALID
-    except BrokenPipeError:
+    except (
+        BrokenPipeError,
+        SystemExit,
+    ):  # click makes a SystemExit of the first, and of nothing else
         return EXIT_BROKEN_PIPE
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in MACHINES_FAULT:
+        if isinstance(error, OSError) and (error.errno in MACHINES_FAULT or error.filename):
             _say_refusal(error)
             return EXIT_INVALID
         import traceback
@@ -124,10 +127,10 @@ def _mistake(error: click.ClickException | ChaosError) -> str:
 
 def _say_refusal(error: OSError) -> None:
     """Say what the machine has refused."""
-    name = error.filename if isinstance(error.filename, str) else ""
-    where = f" {name}" if name else " its output"
+    name = os.fsdecode(error.filename) if isinstance(error.filename, str | bytes) else ""
+    what = f"cannot use {name!r}" if name else "cannot write its output"
     with suppress(OSError):  # standard error may be full as well
-        say(f"trio-chaos: cannot write{where}: {error.strerror}", err=True)
+        say(bounded(f"trio-chaos: {what}: {error.strerror}"), err=True)
 
 
 def _give_out() -> None:

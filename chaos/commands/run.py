@@ -19,6 +19,7 @@ from chaos.errors import (
     InvalidScenario,
     Mistake,
     UsageError,
+    listed,
 )
 
 if TYPE_CHECKING:
@@ -191,8 +192,9 @@ def _compare(
 
     known = get_args(Network)
     if len(set(networks)) < 2 or not set(networks) <= set(known):
-        got = ", ".join(networks)
-        raise UsageError(f"--compare takes two or more of {', '.join(known)}, got {got}")
+        raise UsageError(
+            f"--compare takes two or more of {', '.join(known)}, got {listed(networks)}"
+        )
     work, verdicts = [], []
     for network in dict.fromkeys(networks):
         selected = select(replace(selection, network=network))  # type: ignore[arg-type] # a known one

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.errors import Mistake, bounded, escaped
+from chaos.errors import TEXT_MAX, Mistake, bounded, escaped, shortened
 
 WIDTH = 100
 _WORD_WIDTH = len(Outcome.INCONCLUSIVE.value)
@@ -192,7 +192,7 @@ def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) ->
         lines += _wrapped(more, 2, width, paint)
     if shown and verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
         # not wrapped: it is there to be copied
-        lines.append(_INDENT + paint(f"again: {again(verdict)}"))
+        lines.append(_INDENT + paint(f"again: {shortened(again(verdict), TEXT_MAX)}"))
     for warning in verdict.warnings if verbose else ():
         lines += _wrapped(f"warning: {warning}", 2, width, paint)
     return lines
