@@ -6,6 +6,7 @@ means, in `checks`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from chaos.errors import (
     UsageError,
     listed,
 )
+from chaos.running.folder import taken
 from chaos.running.job import Job, make_job
 from chaos.running.log import folder_name
 from chaos.running.pool.suite import Account, Suite, default_slots, run_suite
@@ -232,10 +234,14 @@ class Selected:
         With `baseline` each runs without its faults first. `out` is the folder for the results.
         """
         found = []
+        known: Counter[str] = Counter()
         for scenario in self.scenarios:
             rows = [(without_faults(scenario), 0)] if baseline else []
+            known[scenario.title] += 1
+            # scenarios of one name keep their results apart
+            twin = f"~{known[scenario.title]}" if known[scenario.title] > 1 else ""
             for row, number in [*rows, *((scenario, turn) for turn in range(repeat))]:
-                folder = None if out is None else out / folder_name(row.title)
+                folder = None if out is None else out / f"{folder_name(row.title)}{twin}"
                 if folder is not None and repeat > 1:
                     folder /= f"{number + 1}"
                 found.append(self.selection.job(row, seed + number, folder))
@@ -366,14 +372,15 @@ def run(
         out: the folder for `trace.jsonl` and `verdict.json`; by default nothing is written.
 
     Raises:
-        UsageError: the scenario cannot run on this network.
+        UsageError: the scenario cannot run on this network, or another run writes to that folder.
         KeyboardInterrupt: it was interrupted.
     """
     selection = Selection(paths=(), network=network, client=client, server=server)
     reason = selection.why_not(scenario)
     if reason is not None:
         raise UsageError(f"{scenario.title} cannot run: {reason}")
-    return run_alone(selection.job(scenario, seed, out))
+    with taken(None if out is None else Path(out)):
+        return run_alone(selection.job(scenario, seed, out))
 
 
 # judge

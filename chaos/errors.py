@@ -33,7 +33,7 @@ WORD_MAX = 300
 TEXT_MAX = 2_000
 # a value in quotes, as `repr` and messages write it: the quotes stand at the ends of words
 _OPENS, _CLOSES = r"""(?<![^\s(\[={,:])(['"`])(?=\S)""", r"\1(?![^\s)\]},:;.?!])"
-_QUOTED = re.compile(rf"{_OPENS}(.{{{VALUE_MAX + 1},}}?){_CLOSES}")
+_QUOTED = re.compile(rf"{_OPENS}((?:(?!{_CLOSES}).){{{VALUE_MAX + 1},}}){_CLOSES}", re.DOTALL)
 _WORD = re.compile(rf"[^\s'\"`]{{{WORD_MAX + 1},}}")
 
 

@@ -92,13 +92,16 @@ _NAMES = ": my.module:{0} or file.py:{0}"
 def run(compare: str | None, verify_determinism: bool, **options: Any) -> int:
     """Run scenario files; a folder stands for the scenario files directly in it."""
     from chaos.api import Selection
+    from chaos.running.folder import taken
 
     selection = Selection.taken_from(options)
-    if compare is not None:
-        return _compare(selection, compare.split(","), **options)
+    values.require_output(options["junit"], options["as_json"])
     if verify_determinism:
         return _verify(selection, **options)
-    return _run(selection, **options)
+    with taken(options["out"]):
+        if compare is not None:
+            return _compare(selection, compare.split(","), **options)
+        return _run(selection, **options)
 
 
 def _run(

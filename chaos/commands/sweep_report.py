@@ -169,13 +169,15 @@ class SweepDisplay(DisplayOwner):
         # last: a terminal display asks for the screen at once
         super().__init__(open_display(self._screen, silent=silent, every_s=LINE_EVERY_S))
 
-    def begin(self, done: int, total: int) -> None:
-        """Say how much there is, and how much of it is done already."""
+    def begin(self, done: int, total: int, notes: Sequence[str] = ()) -> None:
+        """Say how much there is, how much of it is done already, and what was not taken over."""
         self._before, self._done, self._total = done, done, total
         count = len(self._reproducer.question.scenarios)
         self._display.say(f"sweeping {count} scenario{'s' if count > 1 else ''}: {total} runs")
         if done:
             self._display.say(f"{done} of {total} were done before")
+        for note in notes:
+            self._display.say(escape(note))
 
     def row(self, row: Row, tally: Tally) -> None:
         """Count a run; show it if it did not pass."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from chaos.errors import EXIT_INTERRUPTED, Mistake, escaped
+from chaos.errors import EXIT_INTERRUPTED, Mistake, UsageError, escaped
 
 PATH = click.Path(path_type=Path)
 
@@ -86,6 +87,15 @@ class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     """Print text, in which there may be text of others: nothing that a terminal would act on reaches it."""
     click.echo(escaped(text), err=err, nl=nl)
+
+
+def require_output(junit: Path | None, as_json: bool) -> None:
+    """Raise UsageError where the results of a run could not be written once they are there."""
+    from chaos.running.folder import require_writable
+
+    require_writable(junit)
+    if as_json and sys.stdout is None:
+        raise UsageError("--json prints to standard output, and that is closed")
 
 
 def interrupted() -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -15,10 +16,22 @@ from chaos.checks.verdict import Verdict
 from chaos.running.mark import mark_of
 from chaos.trace import Event, Header, dump_event, dump_header
 
+# file systems take 255 bytes; a few are left for what is added to a name
+NAME_MAX = 200
+
 
 def folder_name(title: str) -> str:
-    """Return a folder name for a scenario's title: percent-encoded, so that any cell is one segment."""
-    return quote(title, safe="=,-_.")
+    """Return a folder name for a scenario's title: percent-encoded, so that any cell is one segment.
+
+    A name that a file system would refuse is cut, and ends with a digest of the title. No name means another folder.
+    """
+    name = quote(title, safe="=,-_.") or "%"
+    if not name.strip("."):
+        name = name.replace(".", "%2E")
+    if len(name) <= NAME_MAX:
+        return name
+    digest = hashlib.sha256(title.encode(errors="surrogatepass")).hexdigest()[:12]
+    return f"{name[: NAME_MAX - 13]}~{digest}"
 
 
 @contextmanager

@@ -118,8 +118,13 @@ def _where(name: str | None, base: Path | None) -> str:
     place, _, attribute = (name or "").rpartition(":")
     if not place.endswith(".py"):
         return f"{name} (a module, looked for from {Path.cwd()})"
-    path = next((path for path in _candidates(place, base) if path.is_file()), Path(place))
-    return f"{path.resolve()}:{attribute}"
+    return f"{find_file(place, base) or Path(place).resolve()}:{attribute}"
+
+
+def find_file(place: str, base: Path | None) -> Path | None:
+    """Return the file that a scenario in the folder `base` means by this name, or None."""
+    found = (path for path in _candidates(place, base) if path.is_file())
+    return next((path.resolve() for path in found), None)
 
 
 def _load_place(place: str, base: Path | None) -> Any:
@@ -143,9 +148,9 @@ def _load_module(place: str) -> Any:
 
 
 def _load_file(place: str, base: Path | None) -> Any:
-    candidates = _candidates(place, base)
-    path = next((path.resolve() for path in candidates if path.is_file()), None)
+    path = find_file(place, base)
     if path is None:
+        candidates = _candidates(place, base)
         raise SubjectNotFound(
             f"no file {place}; looked in {', '.join(str(c.parent) for c in candidates)}"
         )

@@ -71,6 +71,8 @@ def test_a_value_in_a_message_is_cut_and_what_stands_around_it_is_not(
 def test_prose_is_not_cut() -> None:
     prose = "the subjects' files are read, and it's no client's business: " * 10
     assert bounded(prose) == prose
+    words = "`one` is not `another`, whatever 'they' say; expected `a` or `b`, such as `c`. " * 4
+    assert bounded(words) == words
 
 
 @pytest.mark.parametrize(
