@@ -138,7 +138,7 @@ def _give_out() -> None:
 
     Python would try again when it ends, and print a traceback.
     """
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:
