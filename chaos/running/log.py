@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote
 
 from chaos.checks.verdict import Verdict
+from chaos.errors import ChaosError
 from chaos.running.mark import mark_of
 from chaos.trace import Event, Header, dump_event, dump_header
 
@@ -36,23 +37,48 @@ def folder_name(title: str) -> str:
 
 @contextmanager
 def trace_file(folder: Path, header: Header) -> Iterator[Callable[[Event], None]]:
-    """Open `trace.jsonl` in a folder, and give what writes an event as a line: a killed run leaves what it has."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "trace.jsonl").open("w", encoding="utf-8", buffering=1) as file:
-        file.write(dump_header(replace(header, mark=mark_of(header))) + "\n")
+    """Open `trace.jsonl` in a folder, and give what writes an event as a line: a killed run leaves what it has.
 
-        def write(event: Event) -> None:
-            file.write(dump_event(event) + "\n")
+    Raises:
+        ChaosError: it could not be written to its end, as on a disk that is full.
+    """
+    refused: OSError | None = None
 
+    def write(event: Event) -> None:
+        nonlocal refused
+        if refused is None:
+            try:
+                file.write(f"{dump_event(event)}\n".encode())
+            except OSError as error:
+                refused = error  # who records an event cannot help it
+
+    with _told(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "trace.jsonl").open("wb", buffering=0)
+    with file:
+        with _told(folder):
+            file.write(f"{dump_header(replace(header, mark=mark_of(header)))}\n".encode())
         yield write
+    with _told(folder):
+        if refused is not None:
+            raise refused
+
+
+@contextmanager
+def _told(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ChaosError(f"cannot write {folder}: {error.strerror}") from error
 
 
 def write_verdict(folder: Path, verdict: Verdict) -> None:
-    """Write `verdict.json` into a run's folder."""
+    """Write `verdict.json` into a run's folder. Raises ChaosError if that cannot be done."""
     import json  # noqa: PLC0415 - only runs that keep results need it
 
     text = json.dumps(verdict.to_json(), indent=2, ensure_ascii=False)
-    (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
+    with _told(folder):
+        (folder / "verdict.json").write_text(text + "\n", encoding="utf-8")
 
 
 @contextmanager
