@@ -6,6 +6,7 @@ means, in `checks`.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
@@ -22,16 +23,19 @@ from chaos.errors import (
     InvalidScenario,
     Mistake,
     UsageError,
+    listed,
 )
+from chaos.running.folder import taken
 from chaos.running.job import Job, make_job
 from chaos.running.log import folder_name
 from chaos.running.pool.suite import Account, Suite, default_slots, run_suite
 from chaos.running.result import USAGE
+from chaos.scenario.kept import read_scenario
 from chaos.scenario.load import load_text, load_with_warnings
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.read import BYTES_MAX
 from chaos.scenario.trace_files import ReadFile
-from chaos.subjects.load import load_name
+from chaos.subjects.load import load_checks
 from chaos.trace import Trace, parse_trace
 from chaos.vocabulary.word import ON_PATHS, Network
 from chaos.vocabulary.words import WORDS
@@ -169,21 +173,7 @@ class Selection:
 
     def why_not(self, scenario: Scenario) -> str | None:
         """Return why a scenario cannot run so, or None."""
-        if self.network not in scenario.networks:
-            return f"meant for {', '.join(scenario.networks)}"
-        for side, subject, given in (
-            ("client", scenario.client, self.client),
-            ("server", scenario.server, self.server),
-        ):
-            if given is None and (subject.command or getattr(subject, "url", None)):
-                return f"the {side} is not a callable in this process, which is all that can be run yet"
-        needed = [(row.word, WORDS[row.kind][row.word].support) for row in scenario.timeline]
-        needed += [("paths", ON_PATHS)] if scenario.paths is not None else []
-        for word, networks in needed:
-            support, reason = networks[self.network]
-            if support == "unsupported":
-                return f"{word} on {self.network}: {reason}"
-        return None
+        return why_not(scenario, self.network, client=self.client, server=self.server)
 
     def job(self, scenario: Scenario, seed: int, out: str | Path | None) -> Job:
         """Return a run of a scenario to make; its results go to the folder `out`."""
@@ -197,6 +187,27 @@ class Selection:
             toxiproxy=self.toxiproxy,
             strict=self.strict,
         )
+
+
+def why_not(
+    scenario: Scenario, network: str, *, client: str | None = None, server: str | None = None
+) -> str | None:
+    """Return why a scenario cannot run on a network, with these subjects in place of its own, or None."""
+    if network not in scenario.networks:
+        return f"meant for {', '.join(scenario.networks)}"
+    for side, subject, given in (
+        ("client", scenario.client, client),
+        ("server", scenario.server, server),
+    ):
+        if given is None and (subject.command or getattr(subject, "url", None)):
+            return f"the {side} is not a callable in this process, which is all that can be run yet"
+    needed = [(row.word, WORDS[row.kind][row.word].support) for row in scenario.timeline]
+    needed += [("paths", ON_PATHS)] if scenario.paths is not None else []
+    for word, networks in needed:
+        support, reason = networks[network]
+        if support == "unsupported":
+            return f"{word} on {network}: {reason}"
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,10 +234,14 @@ class Selected:
         With `baseline` each runs without its faults first. `out` is the folder for the results.
         """
         found = []
+        known: Counter[str] = Counter()
         for scenario in self.scenarios:
             rows = [(without_faults(scenario), 0)] if baseline else []
+            known[scenario.title] += 1
+            # scenarios of one name keep their results apart
+            twin = f"~{known[scenario.title]}" if known[scenario.title] > 1 else ""
             for row, number in [*rows, *((scenario, turn) for turn in range(repeat))]:
-                folder = None if out is None else out / folder_name(row.title)
+                folder = None if out is None else out / f"{folder_name(row.title)}{twin}"
                 if folder is not None and repeat > 1:
                     folder /= f"{number + 1}"
                 found.append(self.selection.job(row, seed + number, folder))
@@ -258,7 +273,7 @@ def select(selection: Selection) -> Selected:
     if selection.tags:
         scenarios = [row for row in scenarios if set(selection.tags) & set(row.tags)]
         if not scenarios:
-            raise UsageError(f"no scenario has the tag {' or '.join(selection.tags)}")
+            raise UsageError(f"no scenario has the tag {listed(selection.tags)}")
     reasons = [(scenario, selection.why_not(scenario)) for scenario in scenarios]
     return Selected(
         selection=selection,
@@ -364,37 +379,51 @@ def run(
         out: the folder for `trace.jsonl` and `verdict.json`; by default nothing is written.
 
     Raises:
-        UsageError: the scenario cannot run on this network.
+        UsageError: the scenario cannot run on this network, or another run writes to that folder.
         KeyboardInterrupt: it was interrupted.
     """
     selection = Selection(paths=(), network=network, client=client, server=server)
     reason = selection.why_not(scenario)
     if reason is not None:
         raise UsageError(f"{scenario.title} cannot run: {reason}")
-    return run_alone(selection.job(scenario, seed, out))
+    with taken(None if out is None else Path(out)):
+        return run_alone(selection.job(scenario, seed, out))
 
 
 # judge
 
 
 def read_trace(path: str | Path) -> Trace:
-    """Return the trace in a run's folder, or in a file. Raises UsageError when there is none."""
+    """Return the trace in a run's folder, or in a file; it has what checks and replays rely on.
+
+    Raises:
+        UsageError: there is none.
+    """
     given = Path(path)
     file = given / "trace.jsonl" if given.is_dir() else given
     try:
+        if file.exists() and not file.is_file():
+            raise UsageError(f"cannot read {file}: it is no file")
         with file.open(encoding="utf-8") as lines:
-            return parse_trace(lines)
+            trace = parse_trace(lines)
+        read_scenario(trace)
     except OSError as error:
         raise UsageError(f"cannot read {file}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{file} is no trace: it is not text in UTF-8") from error
     except ValueError as error:
-        raise UsageError(f"{file}: {error}") from error
+        raise UsageError(f"{file} is no trace: {error}") from error
+    return trace
 
 
-def judge(trace: Trace) -> Verdict:
-    """Return the verdict on a trace, by the checks that its scenario names; nothing is run again."""
-    where = trace.header.scenario.get("path")
-    base = Path(where).parent if where else None
-    return judge_trace(trace, check_loader=lambda name: load_name(name, base=base))
+def judge(trace: Trace, *, checks: Sequence[str] = ()) -> Verdict:
+    """Return the verdict on a trace; nothing is run again.
+
+    A trace is data: no code that it names is run. A check of the user's own that it expects is judged by a function
+    of `checks` (files such as `checks.py`, modules, or single functions as `checks.py:mine`), and is INCONCLUSIVE
+    where none of these has it. Raises SubjectNotFound when one of `checks` cannot be had.
+    """
+    return judge_trace(trace, check_loader=load_checks(checks))
 
 
 def exit_code(verdicts: Sequence[Verdict]) -> int:

@@ -8,10 +8,15 @@
     └── NetworkUnavailable  a Toxiproxy that does not answer, a port that is taken   (inconclusive)
 
 A bug of ours is an AssertionError or any other exception, and shows its traceback (exit 255).
+
+What messages show is often text of others: of a scenario, a trace, a subject, a command line. `escaped`, `shortened`,
+`listed` and `bounded` make it fit for a terminal and for reports; everything that is printed goes through them.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 EXIT_PASSED = 0
@@ -21,6 +26,16 @@ EXIT_INVALID = 254
 EXIT_INTERNAL = 255
 EXIT_INTERRUPTED = 130
 
+# how much of a value, of a list and of a whole message is shown
+VALUE_MAX = 80
+NAMES_MAX = 10
+WORD_MAX = 300
+TEXT_MAX = 2_000
+# a value in quotes, as `repr` and messages write it: the quotes stand at the ends of words
+_OPENS, _CLOSES = r"""(?<![^\s(\[={,:])(['"`])(?=\S)""", r"\1(?![^\s)\]},:;.?!])"
+_QUOTED = re.compile(rf"{_OPENS}((?:(?!{_CLOSES}).){{{VALUE_MAX + 1},}}){_CLOSES}", re.DOTALL)
+_WORD = re.compile(rf"[^\s'\"`]{{{WORD_MAX + 1},}}")
+
 
 class ChaosError(Exception):
     """The root: something outside this program is not as it should be."""
@@ -29,7 +44,8 @@ class ChaosError(Exception):
 def one_line(text: str) -> str:
     """Return the text with every line break and unprintable character written as an escape.
 
-    Scenario files hold any text, in keys too: shown as it stands it would tear a message apart or steer a terminal.
+    Scenario files hold any text, in keys too: shown as it stands it would tear a message apart, steer a terminal, or
+    stand in another order than it is read in (bidirectional overrides).
     """
     if text.isprintable():
         return text
@@ -37,6 +53,41 @@ def one_line(text: str) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in text
     )
+
+
+def escaped(text: str) -> str:
+    """Return the text with every unprintable character but line feeds written as an escape."""
+    if text.isprintable():
+        return text
+    return "\n".join(map(one_line, text.split("\n")))
+
+
+def shortened(text: str, most: int = VALUE_MAX) -> str:
+    """Return the text cut to so many characters, with how many were left out."""
+    left_out = len(text) - most
+    return f"{text[:most]}… ({left_out:,} more)" if left_out > 0 else text
+
+
+def listed(names: Iterable[object], most: int = VALUE_MAX) -> str:
+    """Return names with commas between them: ten at most, each shortened, and how many were left out."""
+    rows = [shortened(str(name), most) for name in names]
+    left_out = len(rows) - NAMES_MAX
+    return ", ".join(rows[:NAMES_MAX]) + (f" and {left_out:,} more" if left_out > 0 else "")
+
+
+def bounded(text: str) -> str:
+    """Return a message whose quoted values, single words and whole length are cut to what a reader can bear."""
+    if len(text) <= VALUE_MAX:
+        return text
+    text = _WORD.sub(lambda found: shortened(found[0]), text)
+    if len(text) <= 2 * TEXT_MAX:
+        text = _QUOTED.sub(lambda found: f"{found[1]}{shortened(found[2])}{found[1]}", text)
+    elif (first := re.search(_OPENS, text)) is not None:
+        # to look for the end of each value takes too long here: the first quote and the last are those of one
+        start, end = first.end(), text.rfind(first[1])
+        if end > start:
+            text = f"{text[:start]}{shortened(text[start:end])}{text[end:]}"
+    return shortened(text, TEXT_MAX)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -64,7 +115,8 @@ class Mistake:
         if self.nearest is not None:
             details.append(f"did you mean {self.nearest}?")
         tail = f" ({'; '.join(details)})" if details else ""
-        return one_line(f"{self.path}:{self.line}:{self.column}: {self.message}{tail}")
+        where = f"{self.path}:{self.line}:{self.column}"
+        return one_line(f"{where}: {bounded(f'{self.message}{tail}')}")
 
 
 class InvalidScenario(ChaosError):

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
+
+from chaos.errors import shortened
 
 Side = Literal["client", "server"]
 Stream = Literal["upstream", "downstream"]
@@ -77,6 +79,70 @@ EVENTS: Mapping[str, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Type:
+    """What a field of a trace may hold, for what is read from a file: in words, and as a test."""
+
+    expected: str
+    fits: Callable[[Any], bool]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+# a count or a time above this is none, and sums of it would leave the range of numbers
+NUMBER_MAX = 1e12
+IS_TEXT = Type("text", lambda value: isinstance(value, str))
+IS_OBJECT = Type("a JSON object", lambda value: isinstance(value, dict))
+IS_YES_OR_NO = Type("true or false", lambda value: isinstance(value, bool))
+IS_WHOLE = Type("a whole number", _is_whole)
+IS_COUNT = Type(
+    "a whole number from 0 on", lambda value: _is_whole(value) and 0 <= value <= NUMBER_MAX
+)
+IS_NUMBER = Type(
+    "a number",
+    lambda value: (_is_whole(value) or isinstance(value, float)) and abs(value) <= NUMBER_MAX,
+)
+IS_PEER = Type("client or server", lambda value: value in ("client", "server"))
+IS_STREAM = Type("upstream or downstream", lambda value: value in ("upstream", "downstream"))
+IS_COUNTS = Type(
+    "an object of whole numbers",
+    lambda value: isinstance(value, dict) and all(map(IS_COUNT.fits, value.values())),
+)
+# What is read of events by its name, whatever their kind. A field that says nothing may be null.
+FIELDS: Mapping[str, Type] = {
+    **dict.fromkeys(("side", "subject"), IS_PEER),
+    **dict.fromkeys(
+        ("entry", "occurrence", "attempts", "bytes", "status", "code", "port"), IS_COUNT
+    ),
+    **dict.fromkeys(("at_byte", "byte", "cycle", "tasks", "sockets", "channels"), IS_COUNT),
+    **dict.fromkeys(("lag_s", "in_s", "retry_after_s", "retry_after_late_s"), IS_NUMBER),
+    **dict.fromkeys(("change", "what", "how", "opcode", "state", "point", "why", "wrong"), IS_TEXT),
+    **dict.fromkeys(("fin", "unsolicited"), IS_YES_OR_NO),
+    "id": IS_WHOLE,
+    "objects": IS_COUNTS,
+}
+# the fields without which an event of a kind says nothing
+REQUIRED: Mapping[str, tuple[str, ...]] = {
+    "apply": ("entry",),
+    "felt": ("entry",),
+    "lag": ("lag_s",),
+    "storm": ("attempts", "in_s"),
+    "resources": ("subject",),
+    "message": ("subject",),
+    "send": ("subject",),
+    "state": ("subject",),
+}
+# of what a subject reports, the fields that are read
+REPORTED: Mapping[str, Set[str]] = {
+    "message": {"subject", "id"},
+    "send": {"subject", "id"},
+    "state": {"subject", "state"},
+    "note": {"subject"},
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """One thing that happened. `at_s` counts seconds from time zero; `client` and `connection` count from 1."""
@@ -113,13 +179,14 @@ class Header:
     """Everything needed to judge a trace without its scenario file.
 
     `scenario` is the whole resolved scenario as plain JSON (`Scenario.to_json()`); `environment` holds versions
-    and the machine, and is left out of the digest.
+    and the machine, and is left out of the digest. `mark` shows to the machine that wrote it that it is its own.
     """
 
     scenario: Mapping[str, Any]
     network: str
     seed: int
     environment: Mapping[str, Any] = field(default_factory=dict)
+    mark: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,6 +280,8 @@ def dump_header(header: Header) -> str:
         "scenario": dict(header.scenario),
         "environment": dict(header.environment),
     }
+    if header.mark:
+        row["mark"] = header.mark
     return _to_json(row)
 
 
@@ -225,18 +294,19 @@ def dump_trace(trace: Trace) -> str:
 def parse_trace(lines: Iterable[str]) -> Trace:
     """Return the trace that these lines hold. Raises ValueError naming the line that is wrong.
 
-    A last line without its end (a run that was killed) is left out.
+    A trace may come from anywhere: what checks rely on has its type afterwards (`FIELDS`). The header's scenario is
+    JSON and no more. A last line without its end (a run that was killed) is left out.
     """
     header: Header | None = None
     events: list[Event] = []
     for number, line in enumerate(lines, start=1):
         try:
-            row = json.loads(line)
+            row = _read_row(line)
             if header is None:
                 header = _parse_header(row)
             else:
                 events.append(_parse_event(row))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             if header is not None and not line.endswith("\n"):
                 break
             raise ValueError(f"line {number} is not part of a trace: {error}") from error
@@ -245,25 +315,59 @@ def parse_trace(lines: Iterable[str]) -> Trace:
     return Trace(header, tuple(events))
 
 
+def _read_row(line: str) -> Mapping[str, Any]:
+    row = json.loads(line, parse_constant=_refuse_constant)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, got {shortened(line.strip())!r}")  # noqa: TRY004
+    return row
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number of JSON")
+
+
 def _parse_header(row: Mapping[str, Any]) -> Header:
     form = row.get("trace")
-    if form != FORMAT_VERSION:
+    if form != FORMAT_VERSION or isinstance(form, float):
         again = "; run the scenario again" if form in range(1, FORMAT_VERSION) else ""
-        raise ValueError(f"its format is {form!r}; expected {FORMAT_VERSION}{again}")
+        raise ValueError(f"its format is {shortened(repr(form))}; expected {FORMAT_VERSION}{again}")
     return Header(
-        scenario=row["scenario"],
-        network=row["network"],
-        seed=row["seed"],
-        environment=row.get("environment", {}),
+        scenario=_field(row, "scenario", IS_OBJECT),
+        network=_field(row, "network", IS_TEXT),
+        seed=_field(row, "seed", IS_WHOLE),
+        environment=_optional(row, "environment", IS_OBJECT) or {},
+        mark=_optional(row, "mark", IS_TEXT) or "",
     )
 
 
 def _parse_event(row: Mapping[str, Any]) -> Event:
+    kind = _field(row, "kind", IS_TEXT)
+    data = _optional(row, "data", IS_OBJECT) or {}
+    for name in REQUIRED.get(kind, ()):
+        _field(data, name, FIELDS[name])
+    # what else a subject reports is its own business, and no check reads it
+    for name in data.keys() & REPORTED.get(kind, FIELDS.keys()):
+        _optional(data, name, FIELDS[name])
     return Event(
-        at_s=float(row["at_s"]),
-        kind=row["kind"],
-        client=row.get("client"),
-        connection=row.get("connection"),
-        stream=row.get("stream"),
-        data=row.get("data", {}),
+        at_s=float(_field(row, "at_s", IS_NUMBER)),
+        kind=kind,
+        client=_optional(row, "client", IS_COUNT),
+        connection=_optional(row, "connection", IS_COUNT),
+        stream=_optional(row, "stream", IS_STREAM),
+        data=data,
     )
+
+
+def _optional(row: Mapping[str, Any], name: str, kind: Type) -> Any:
+    """Return a field of a row that came from a file, or None. Raises ValueError if it is of another type."""
+    return None if row.get(name) is None else _field(row, name, kind)
+
+
+def _field(row: Mapping[str, Any], name: str, kind: Type) -> Any:
+    """Return a field of a row that came from a file. Raises ValueError if it is not there or of another type."""
+    if name not in row:
+        raise ValueError(f"it has no {name!r}; expected {kind.expected}")
+    value = row[name]
+    if not kind.fits(value):
+        raise ValueError(f"its {name!r} is {shortened(repr(value))}; expected {kind.expected}")
+    return value

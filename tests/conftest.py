@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -31,3 +32,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with (shared / "alone.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
+
+
+# traces are marked with a key of the user's: tests make and use their own, and so do the processes that they start
+os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="trio-chaos-tests-")

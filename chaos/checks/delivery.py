@@ -287,7 +287,8 @@ def single_handler(context: Context, _settings: SingleHandler, _scope: Scope) ->
     """
     handled: dict[tuple[Side, int | None], list[Event]] = defaultdict(list)
     for event in context.trace.select("message"):
-        handled[event["subject"], client_of_message(context, event)].append(event)
+        if event.get("id") is not None:
+            handled[event["subject"], client_of_message(context, event)].append(event)
     parts = (
         _judge_handling(context, receiver, client, handled[receiver, client])
         for receiver in SIDES

@@ -1,8 +1,8 @@
 """From a trace to its verdict: the guards, each expectation's check, and what they add up to.
 
-A check of the user's own is a function `check(trace, **parameters)`. It returns True or None for a pass, False or a
-sentence for a failure, or a `Finding`. It is resolved by the loader that the caller passes, since importing is not
-pure.
+A check of the user's own is a function `check(trace, **parameters)` that returns a `Finding`, or a `Judgement` such
+as `passed("…")`; with anything else it has not judged. It is resolved by the loader that the caller passes: importing
+is not pure, and a trace may come from anywhere, so that the caller decides whose code is run.
 """
 
 from __future__ import annotations
@@ -37,8 +37,6 @@ from chaos.checks.verdict import (
     Outcome,
     Verdict,
     combine,
-    failed,
-    passed,
     undecided,
 )
 from chaos.scenario.model import Expectation, Scenario
@@ -47,7 +45,8 @@ from chaos.trace import Trace
 from chaos.vocabulary.checks import CHECKS, CheckSettings
 
 Check = Callable[[Context, Any, Scope], Judgement]
-CheckLoader = Callable[[str], Callable[..., Any]]
+# Returns the function that a name stands for, or None where the caller does not run it.
+CheckLoader = Callable[[str], Callable[..., Any] | None]
 # nothing is known of what a check of the user's own reads
 _OWN = Doubt(width=lambda _context, _settings: 0.0)
 
@@ -81,8 +80,8 @@ def judge(
 
     Args:
         trace: the run; its header holds the whole scenario.
-        check_loader: resolves `my.module:check` of a `use:` expectation to a function; without one such an
-            expectation is INCONCLUSIVE.
+        check_loader: resolves `my.module:check` of a `use:` expectation to a function; without one, and where it
+            gives None, such an expectation is INCONCLUSIVE.
         scenario: that of the header, where the caller has it; it is read from the header otherwise.
         strict: whether a check that is not applicable is INCONCLUSIVE; else it is left out.
 
@@ -118,8 +117,8 @@ def _as_undecided(finding: Finding) -> Finding:
     return replace(finding, outcome=Outcome.INCONCLUSIVE, reason=reason)
 
 
-def _no_loader(name: str) -> Callable[..., Any]:
-    raise LookupError(f"expected a loader for checks of your own to resolve {name!r}, got none")
+def _no_loader(_name: str) -> None:
+    """Run nothing of what a trace names."""
 
 
 def _judge_late(context: Context, expectation: Expectation, loader: CheckLoader) -> Finding:
@@ -171,14 +170,12 @@ def _judge_one(
             f"the check crashed: {type(error).__name__}: {error}",
             evidence=tuple(traceback.format_exc().splitlines()),
         )
-    if isinstance(answer, Finding):
-        return replace(answer, line=expectation.line)
     return Finding(
         check=expectation.use or expectation.check,
         outcome=answer.outcome,
         reason=answer.reason,
-        evidence=answer.evidence,
-        measured=answer.measured,
+        evidence=tuple(answer.evidence),
+        measured=dict(answer.measured),
         line=expectation.line,
         culprit=answer.culprit,
     )
@@ -217,14 +214,31 @@ def _doubted(
 def _judge_own(
     context: Context, expectation: Expectation, loader: CheckLoader
 ) -> Judgement | Finding:
-    answer = loader(expectation.use or "")(context.trace, **expectation.parameters)
-    if isinstance(answer, Finding):
+    """Ask a check of the user's own. Its answer is its own: neither a guard's nor another check's."""
+    check = loader(expectation.use or "")
+    if check is None:
+        return undecided(
+            "not judged: no code that a trace names is run; `recheck --use FILE` gives a check of one's own"
+        )
+    answer = check(context.trace, **expectation.parameters)
+    if isinstance(answer, Finding | Judgement) and _is_sound(answer):
         return answer
-    if answer is None or answer is True:
-        return passed("passed")
-    if answer is False or isinstance(answer, str):
-        return failed(answer or "failed")
-    raise TypeError(f"expected a Finding, bool, str or None from the check, got {answer!r}")
+    got = (
+        repr(answer) if answer is None or isinstance(answer, bool | int) else type(answer).__name__
+    )
+    return undecided(f"the check did not judge: it returned {got}; expected a Finding")
+
+
+def _is_sound(answer: Finding | Judgement) -> bool:
+    """Tell whether what a check of the user's own returned has the types that reports rely on."""
+    return (
+        isinstance(answer.outcome, Outcome)
+        and isinstance(answer.reason, str)
+        and isinstance(answer.evidence, tuple | list)
+        and all(isinstance(line, str) for line in answer.evidence)
+        and isinstance(answer.measured, Mapping)
+        and answer.culprit in ("", "client", "server")
+    )
 
 
 def _hold_back(

@@ -6,6 +6,7 @@ subscribe again, loses no message and yet is broken.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterable, Iterator
 from itertools import pairwise
 
@@ -15,6 +16,8 @@ from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout
 from chaos.trace import DATA, OTHER, STREAM_FROM, Event, Side
 
 Span = tuple[float, float]
+
+_NAMES_CLIENT = re.compile(r"client-[0-9]{1,9}")
 
 # the share of the handled messages whose numbers must have been read from frames, to trust what was read
 READ_SHARE = 0.9
@@ -43,14 +46,15 @@ def client_of_message(context: Context, event: Event) -> int | None:
     sender = str(event.get("sender", ""))
     client = event.client
     if event.kind == "send":
-        client = event.get("to", client)
-    elif sender.startswith("client-") and sender[7:].isdigit():
+        to = event.get("to")
+        client = to if isinstance(to, int) else client
+    elif _NAMES_CLIENT.fullmatch(sender):
         client = int(sender[7:])
     if event.get("subject") == "client":
         client = event.client
     if client is None:
         return 1 if len(context.clients) == 1 else None
-    return int(client)
+    return client
 
 
 def ids_are_read(

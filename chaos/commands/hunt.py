@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from chaos.commands import values
+from chaos.commands.values import say
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED
 
 if TYPE_CHECKING:
@@ -76,10 +77,10 @@ def hunt(
     scenarios = load(scenario)
     space = search_space_of(scenarios[0], client=client, server=server)
     if len(scenarios) > 1:
-        click.echo(f"{len(scenarios)} matrix cells; hunting in the first, {scenarios[0].title}")
+        say(f"{len(scenarios)} matrix cells; hunting in the first, {scenarios[0].title}")
     if _earlier_finds_fail(finds, space, client, server):
         return EXIT_FAILED
-    click.echo(f"hunting in {space.scenario.title} for {budget_s:g} s, seed {seed}")
+    say(f"hunting in {space.scenario.title} for {budget_s:g} s, seed {seed}")
     interrupted = False
     with signals_noted() as interruption, Bench(interrupted=interruption.check) as bench:
         search = Hunt(space=space, bench=bench, budget_s=budget_s, seed=seed)
@@ -99,7 +100,7 @@ def hunt(
             except KeyboardInterrupt:
                 interrupted, find = True, search.find()
     if find is None:
-        click.echo(_nothing(search.progress))
+        say(_nothing(search.progress))
     else:
         _report(search, find, write or HUNTS / f"{find.scenario.name}.yaml", finds, interrupted)
     if interrupted:
@@ -128,11 +129,11 @@ def _earlier_finds_fail(
         verdict = run(scenario, network="simulated", client=client, server=server)
         if verdict.outcome is Outcome.FAIL:
             still = True
-            click.echo(f"an earlier find still fails: {path}")
-            click.echo(render_verdict(verdict))
-            click.echo(f"see it again with: {again(path, client, server)}")
+            say(f"an earlier find still fails: {path}")
+            say(render_verdict(verdict))
+            say(f"see it again with: {again(path, client, server)}")
         else:
-            click.echo(f"fixed: {path} no longer fails ({verdict.outcome.value.lower()})")
+            say(f"fixed: {path} no longer fails ({verdict.outcome.value.lower()})")
     return still
 
 
@@ -144,22 +145,20 @@ def _report(search: Hunt, find: Find, path: Path, finds: Path, interrupted: bool
     write(find, path)
     write(find, finds / f"{find.scenario.name}.yaml")
     rows = search.progress
-    click.echo(
+    say(
         f"found after {search.found_at_s or 0.0:.1f} s; small after {rows.elapsed_s:.1f} s "
         f"and {rows.tried} runs: {_entries(rows.entries)}\n"
     )
     verdict = find.verdict if interrupted else run(load(path)[0], network="simulated")
-    click.echo(render_verdict(verdict))
+    say(render_verdict(verdict))
     if failed_checks(verdict) != find.checks:
-        click.echo(f"\nit failed on {', '.join(find.checks)} among other runs, but not alone:")
-        click.echo("what the subject keeps in its module from run to run may be the cause")
+        say(f"\nit failed on {', '.join(find.checks)} among other runs, but not alone:")
+        say("what the subject keeps in its module from run to run may be the cause")
     if find.reference_fails:
-        click.echo(
-            "\nthe reference peers fail in it too: it may be a bug of trio-chaos; please report it"
-        )
+        say("\nthe reference peers fail in it too: it may be a bug of trio-chaos; please report it")
     for checks in sorted(search.others):
-        click.echo(f"\nalso seen to fail, by another schedule: {', '.join(checks)}")
-    click.echo(f"\nwrote {path}; see it fail again with:\n  {again(path)}")
+        say(f"\nalso seen to fail, by another schedule: {', '.join(checks)}")
+    say(f"\nwrote {path}; see it fail again with:\n  {again(path)}")
 
 
 def again(path: Path, client: str | None = None, server: str | None = None) -> str:

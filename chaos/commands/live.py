@@ -17,6 +17,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from chaos.errors import escaped, one_line
+
 ROWS_MAX = 12
 PER_SECOND = 8
 # the share of the width that a bar takes, and below which width there is none
@@ -71,14 +73,14 @@ class Display:
 
     def say(self, markup: str) -> None:
         """Print text that stays; it may have rich's markup."""
-        self._write(Text.from_markup(markup).plain)
+        self._write(Text.from_markup(escaped(markup)).plain)
 
     def tick(self, *, news: bool = False) -> None:
         """Show what is new. This costs next to nothing while nothing is due; `news` makes it due."""
         now_s = self._clock()
         if self._every_s is not None and (news or now_s - self._said_s >= self._every_s):
             self._said_s = now_s
-            self._write(self._screen().status)
+            self._write(one_line(self._screen().status))
 
 
 class TerminalDisplay(Display):
@@ -119,7 +121,7 @@ class TerminalDisplay(Display):
 
     def say(self, markup: str) -> None:
         """Print text above the screen."""
-        self._console.print(Text.from_markup(markup), soft_wrap=True)
+        self._console.print(Text.from_markup(escaped(markup)), soft_wrap=True)
 
     def tick(self, *, news: bool = False) -> None:
         """Draw the screen anew, unless that happens by itself."""
@@ -166,12 +168,13 @@ def render(screen: Screen, width: int) -> RenderableType:
         rows.add_column(no_wrap=True, overflow="ellipsis", ratio=ratio)
     for row in screen.rows[:ROWS_MAX]:
         drawn = _bar(row.done, bar) if row.done is not None else ""
-        word, title = Text(f"  {row.word}", style=row.style), Text(row.title)
-        rows.add_row(word, title, Text(drawn, style=row.style), Text(row.note))
+        word, title = Text(f"  {row.word}", style=row.style), Text(one_line(row.title))
+        rows.add_row(word, title, Text(drawn, style=row.style), Text(one_line(row.note)))
     if len(screen.rows) > ROWS_MAX:
         rows.add_row("", Text(f"and {len(screen.rows) - ROWS_MAX} more", style="dim"), "", "")
     drawn = f"{_bar(screen.done, bar)}  " if screen.done is not None and bar else ""
-    status = Text.assemble((drawn, "cyan"), screen.status, no_wrap=True, overflow="ellipsis")
+    said = one_line(screen.status)
+    status = Text.assemble((drawn, "cyan"), said, no_wrap=True, overflow="ellipsis")
     return Group(*([rows] if screen.rows else []), status)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 
 import click
 
 from chaos.commands import values
-from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
+from chaos.commands.values import say
+from chaos.errors import EXIT_FAILED, EXIT_PASSED, WORD_MAX, UsageError, listed
 
 
 @click.command()
@@ -18,23 +18,37 @@ from chaos.errors import EXIT_FAILED, EXIT_PASSED, UsageError
     "--anyway", is_flag=True, help="Also with other versions than those it was recorded with."
 )
 @click.option(
+    "--trust", is_flag=True, help="Run what the trace names, though it is from somewhere else."
+)
+@click.option(
     "--verbose",
     "-v",
     is_flag=True,
     help="Show every check with its figures, and the trace's digest.",
 )
-def replay(folder: Path, anyway: bool, verbose: bool) -> int:
-    """Run again what a folder with a trace.jsonl holds, and compare."""
+def replay(folder: Path, anyway: bool, trust: bool, verbose: bool) -> int:
+    """Run again what a folder with a trace.jsonl holds, and compare.
+
+    This runs the subjects and checks that the trace names. A trace that no run on this machine has left needs --trust.
+    """
     from dataclasses import replace as changed
 
     from chaos.api import read_trace
+    from chaos.explore.replay import code_of_trace, version_mismatches
     from chaos.explore.replay import replay as replay_trace
-    from chaos.explore.replay import version_mismatches
     from chaos.reports.terminal import render_verdict
     from chaos.running.environment import environment
     from chaos.running.interrupt import signals_noted
+    from chaos.running.mark import is_ours
 
     kept = read_trace(folder)
+    code = code_of_trace(kept.header)
+    if not trust and not is_ours(kept.header):
+        runs = f"runs {listed(code, WORD_MAX)}" if code else "runs the reference peers only"
+        raise UsageError(
+            f"{folder} has no mark of a run on this machine, and a replay of it {runs}; "
+            "expected --trust, if you trust whoever wrote it"
+        )
     mismatches = version_mismatches(kept.header.environment, environment())
     if mismatches and not anyway:
         raise UsageError(
@@ -42,22 +56,31 @@ def replay(folder: Path, anyway: bool, verbose: bool) -> int:
             "expected the same versions, or --anyway"
         )
     for mismatch in mismatches:
-        click.echo(f"other versions: {mismatch}", err=True)
+        say(f"other versions: {mismatch}", err=True)
+    for each in code:
+        say(f"about to run {each}", err=True)
     with signals_noted() as interruption:
         again = replay_trace(kept, interrupted=interruption.check)
     command = shlex.join(("trio-chaos", "replay", str(folder)))
-    click.echo(render_verdict(changed(again.verdict, again=command), verbose=verbose))
+    say(render_verdict(changed(again.verdict, again=command), verbose=verbose))
     for line in again.lines(verbose=verbose):
-        click.echo(line)
+        say(line)
     return EXIT_PASSED if again.same else EXIT_FAILED
 
 
 @click.command()
 @click.argument("traces", nargs=-1, required=True, type=values.PATH)
 @values.verbose
+@click.option(
+    "--use",
+    "checks",
+    multiple=True,
+    metavar="FILE",
+    help="Checks of your own: a file such as checks.py, or checks.py:mine; may be repeated.",
+)
 @values.as_json("verdicts")
-def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
-    """Judge runs again from their trace.jsonl alone."""
+def recheck(traces: tuple[Path, ...], checks: tuple[str, ...], verbose: bool, as_json: bool) -> int:
+    """Judge runs again from their trace.jsonl alone. No code that a trace names is run."""
     from dataclasses import replace
 
     from chaos import api
@@ -66,9 +89,10 @@ def recheck(traces: tuple[Path, ...], verbose: bool, as_json: bool) -> int:
 
     verdicts = [
         replace(
-            api.judge(api.read_trace(path)), again=shlex.join(("trio-chaos", "replay", str(path)))
+            api.judge(api.read_trace(path), checks=checks),
+            again=shlex.join(("trio-chaos", "replay", str(path))),
         )
         for path in traces
     ]
-    sys.stdout.write(render_json(verdicts) if as_json else render_run(verdicts, verbose=verbose))
+    say(render_json(verdicts) if as_json else render_run(verdicts, verbose=verbose), nl=False)
     return api.exit_code(verdicts)

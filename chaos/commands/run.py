@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from chaos.commands import values
+from chaos.commands.values import say
 from chaos.errors import (
     EXIT_FAILED,
     EXIT_INVALID,
@@ -19,6 +19,7 @@ from chaos.errors import (
     InvalidScenario,
     Mistake,
     UsageError,
+    listed,
 )
 
 if TYPE_CHECKING:
@@ -91,13 +92,16 @@ _NAMES = ": my.module:{0} or file.py:{0}"
 def run(compare: str | None, verify_determinism: bool, **options: Any) -> int:
     """Run scenario files; a folder stands for the scenario files directly in it."""
     from chaos.api import Selection
+    from chaos.running.folder import taken
 
     selection = Selection.taken_from(options)
-    if compare is not None:
-        return _compare(selection, compare.split(","), **options)
+    values.require_output(options["junit"], options["as_json"])
     if verify_determinism:
         return _verify(selection, **options)
-    return _run(selection, **options)
+    with taken(options["out"]):
+        if compare is not None:
+            return _compare(selection, compare.split(","), **options)
+        return _run(selection, **options)
 
 
 def _run(
@@ -121,9 +125,9 @@ def _run(
     try:
         selected = select(selection)
     except InvalidScenario as error:
-        click.echo(str(error), err=True)
+        say(str(error), err=True)
         count = len({mistake.path for mistake in error.mistakes})
-        click.echo(f"{count} invalid file{'s' if count > 1 else ''}; nothing was run", err=True)
+        say(f"{count} invalid file{'s' if count > 1 else ''}; nothing was run", err=True)
         _write_reports(junit, as_json, [], error.mistakes)
         return EXIT_INVALID
     work = selected.jobs(seed, repeat=repeat, baseline=baseline, out=out)
@@ -139,12 +143,12 @@ def _run(
         width = min(WIDTH, shutil.get_terminal_size((WIDTH, 24)).columns)
         if not verbose and not quiet:
             for line in skipped_lines(skipped, width=width):
-                click.echo(line)
+                say(line)
         for line in not_applicable_lines(verdicts, width=width):
-            click.echo(line)
-        click.echo(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
+            say(line)
+        say(f"\n{summary_line(verdicts)}" + (f"; {left} not run" if left else ""))
         if done.again:
-            click.echo(
+            say(
                 f"the machine was busy: {done.again} of them {'was' if done.again == 1 else 'were'} run again, alone"
             )
         _tell_warnings(verdicts)
@@ -161,7 +165,7 @@ def _tell_warnings(verdicts: Sequence[Verdict]) -> None:
     unsure = [row for row in verdicts if row.outcome is Outcome.INCONCLUSIVE and row.path]
     for path in dict.fromkeys(row.path for row in unsure):
         for warning in warnings_of(Path(path)):
-            click.echo(values.warning_line(warning))
+            say(values.warning_line(warning))
 
 
 def _write_reports(
@@ -174,7 +178,7 @@ def _write_reports(
         junit.parent.mkdir(parents=True, exist_ok=True)
         junit.write_text(render_junit(verdicts, mistakes), encoding="utf-8")
     if as_json:
-        sys.stdout.write(render_json(verdicts, mistakes))
+        say(render_json(verdicts, mistakes), nl=False)
 
 
 def _compare(
@@ -190,17 +194,17 @@ def _compare(
     **_: object,
 ) -> int:
     """Run each scenario on these networks, print where they differ, and return the exit code: 1 when verdicts do."""
-    import json
-
     from chaos.api import exit_code, run_jobs, select
     from chaos.commands.runs import RunsDisplay
     from chaos.explore.compare import comparisons, render
+    from chaos.reports.jsonout import json_text
     from chaos.vocabulary.word import Network
 
     known = get_args(Network)
     if len(set(networks)) < 2 or not set(networks) <= set(known):
-        got = ", ".join(networks)
-        raise UsageError(f"--compare takes two or more of {', '.join(known)}, got {got}")
+        raise UsageError(
+            f"--compare takes two or more of {', '.join(known)}, got {listed(networks)}"
+        )
     work, verdicts = [], []
     for network in dict.fromkeys(networks):
         selected = select(replace(selection, network=network))  # type: ignore[arg-type] # a known one
@@ -214,9 +218,9 @@ def _compare(
         return values.interrupted()
     found = comparisons(verdicts)
     if as_json:
-        click.echo(json.dumps([row.to_json() for row in found], indent=2))
+        say(json_text([row.to_json() for row in found]), nl=False)
     else:
-        click.echo("\n".join(line for row in found for line in render(row)))
+        say("\n".join(line for row in found for line in render(row)))
     return exit_code(verdicts) if all(row.agree for row in found) else EXIT_FAILED
 
 
@@ -245,10 +249,8 @@ def _verify(
         runs += 1
         different += difference is not None
         if difference is not None:
-            click.echo(str(difference))
+            say(str(difference))
         elif not quiet:
-            click.echo(
-                f"same  {row.title}  seed {row.seed}" + (f"  {row.digest}" if verbose else "")
-            )
-    click.echo(f"{runs} runs, {different} of them different the second time")
+            say(f"same  {row.title}  seed {row.seed}" + (f"  {row.digest}" if verbose else ""))
+    say(f"{runs} runs, {different} of them different the second time")
     return EXIT_FAILED if different else EXIT_PASSED

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from chaos.commands import values
+from chaos.commands.values import say
 from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_PASSED, UsageError
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def sweep(
     """Run scenarios over many seeds on the simulated network, with fault times varied by each seed."""
     from chaos.commands.sweep_report import Reproducer, SweepDisplay
     from chaos.explore.sweep import Stops, Store, Sweep
+    from chaos.running.folder import taken
 
     if resume and out is None:
         raise UsageError("--resume goes on with the results in --out; expected --out DIR")
@@ -120,16 +122,19 @@ def sweep(
             "--verify-determinism compares processes of this machine; expected no --dask"
         )
     question = _question(**options)
-    store = Store(out, resume=resume) if out is not None else None
-    reproducer = Reproducer(question=question, store=store)
-    with SweepDisplay(reproducer, silent=as_json) as display:
+    values.require_output(None, as_json)
+    with ExitStack() as stack:
+        stack.enter_context(taken(out))
+        store = Store(out, resume=resume) if out is not None else None
+        reproducer = Reproducer(question=question, store=store)
+        display = stack.enter_context(SweepDisplay(reproducer, silent=as_json))
         swept = Sweep(
             question=question,
             stops=Stops(failures=stop_after_failures, budget_s=budget_s),
             watcher=display,
             store=store,
         )
-        display.begin(len(swept.rows), len(swept.rows) + swept.left())
+        display.begin(len(swept.rows), len(swept.rows) + swept.left(), swept.notes())
         differences = _sweep(swept, jobs, dask, verify_determinism)
     _report(swept, reproducer, differences, as_json=as_json, verified=verify_determinism)
     if swept.interrupted:
@@ -171,7 +176,7 @@ def select_sweepable(selection: Selection) -> Selected:
 
     selected = select(replace(selection, network="simulated"))
     for scenario, reason in selected.skipped:
-        click.echo(f"SKIPPED  {scenario.title}  {reason}", err=True)
+        say(f"SKIPPED  {scenario.title}  {reason}", err=True)
     if not selected.scenarios:
         raise UsageError("no scenario is left that can run on the simulated network")
     return selected
@@ -201,19 +206,21 @@ def _report(
     verified: bool,
 ) -> None:
     from chaos.commands.sweep_report import render_summary, sweep_to_json
+    from chaos.reports.jsonout import json_text
 
     tally, left = swept.tally, swept.left()
     if as_json:
         data = sweep_to_json(tally, reproducer, left=left, why=swept.why)
+        data["not_taken_over"] = {"outdated": swept.outdated, "damaged": swept.damaged}
         if verified:
             data["differences"] = [difference.to_json() for difference in differences]
-        click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+        say(json_text(data), nl=False)
         return
-    click.echo(render_summary(tally, reproducer, left=left, why=swept.why), nl=False)
+    say(render_summary(tally, reproducer, left=left, why=swept.why), nl=False)
     for difference in differences:
-        click.echo(f"\n{difference}")
+        say(f"\n{difference}")
     if verified and not differences:
-        click.echo(f"deterministic: {len(tally)} runs gave the same trace twice")
+        say(f"deterministic: {len(tally)} runs gave the same trace twice")
 
 
 def _exit_code(swept: Sweep) -> int:

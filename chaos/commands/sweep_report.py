@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from chaos.checks.verdict import Outcome
 from chaos.commands.live import DisplayOwner, Screen, open_display
-from chaos.errors import one_line
+from chaos.errors import bounded, one_line
 from chaos.explore.sweep import Question, Store
 from chaos.explore.tally import Tally, Times
 from chaos.running.result import Row
@@ -169,13 +169,15 @@ class SweepDisplay(DisplayOwner):
         # last: a terminal display asks for the screen at once
         super().__init__(open_display(self._screen, silent=silent, every_s=LINE_EVERY_S))
 
-    def begin(self, done: int, total: int) -> None:
-        """Say how much there is, and how much of it is done already."""
+    def begin(self, done: int, total: int, notes: Sequence[str] = ()) -> None:
+        """Say how much there is, how much of it is done already, and what was not taken over."""
         self._before, self._done, self._total = done, done, total
         count = len(self._reproducer.question.scenarios)
         self._display.say(f"sweeping {count} scenario{'s' if count > 1 else ''}: {total} runs")
         if done:
             self._display.say(f"{done} of {total} were done before")
+        for note in notes:
+            self._display.say(escape(note))
 
     def row(self, row: Row, tally: Tally) -> None:
         """Count a run; show it if it did not pass."""
@@ -186,7 +188,7 @@ class SweepDisplay(DisplayOwner):
         self._shown += 1
         if self._shown <= FAILURES_SHOWN:
             for line in failure_lines(row, self._reproducer):
-                self._display.say(escape(one_line(line)))
+                self._display.say(escape(bounded(one_line(line))))
         elif self._shown == FAILURES_SHOWN + 1:
             self._display.say("further ones are counted only; --out keeps them all")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 import click
 
-from chaos.errors import Mistake
+from chaos.errors import Mistake, UsageError, escaped
 
 PATH = click.Path(path_type=Path)
 
@@ -83,11 +84,25 @@ class Shard(click.ParamType):  # type: ignore[type-arg,unused-ignore] # generic 
         return self.fail(f"expected a part such as 3/8, got {value!r}", param, ctx)
 
 
+def say(text: str, *, err: bool = False, nl: bool = True) -> None:
+    """Print text, in which there may be text of others: nothing that a terminal would act on reaches it."""
+    click.echo(escaped(text), err=err, nl=nl)
+
+
+def require_output(junit: Path | None, as_json: bool) -> None:
+    """Raise UsageError where the results of a run could not be written once they are there."""
+    from chaos.running.folder import require_writable
+
+    require_writable(junit)
+    if as_json and sys.stdout is None:
+        raise UsageError("--json prints to standard output, and that is closed")
+
+
 def interrupted() -> int:
     """Say that a command was interrupted, and return its exit code."""
     from chaos.running.interrupt import exit_code
 
-    click.echo("interrupted; the results above are what there is", err=True)
+    say("interrupted; the results above are what there is", err=True)
     return exit_code()
 
 

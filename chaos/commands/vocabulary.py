@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from chaos.commands import values
+from chaos.commands.values import say
 from chaos.errors import EXIT_INVALID, EXIT_PASSED, UsageError
 
 TABLES = ("faults", "checks", "actions", "presets", "policies", "states")
@@ -34,12 +35,12 @@ def validate(paths: tuple[Path, ...], recursive: bool, warnings_as_errors: bool)
     wrong = {mistake.path for mistake in mistakes}
     warnings = [row for file in files if str(file) not in wrong for row in warnings_of(file)]
     for mistake in mistakes:
-        click.echo(str(mistake))
+        say(str(mistake))
     for warning in warnings:
-        click.echo(values.warning_line(warning))
+        say(values.warning_line(warning))
     is_good = not mistakes and not (warnings and warnings_as_errors)
     told = f", {len(warnings)} warning{'s' if len(warnings) > 1 else ''}" if warnings else ""
-    click.echo(
+    say(
         f"{len(files) - len(wrong)} valid, {len(wrong)} invalid{told}; {len(scenarios)} scenarios",
         err=not is_good,
     )
@@ -51,7 +52,7 @@ def schema() -> int:
     """Print the JSON Schema of scenario files, for editors."""
     from chaos.scenario.schema import schema_text
 
-    click.echo(schema_text(), nl=False)
+    say(schema_text(), nl=False)
     return EXIT_PASSED
 
 
@@ -91,7 +92,7 @@ def new(name: str, folder: Path) -> int:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
-    click.echo(f"wrote {path}; run it with: trio-chaos run {path}")
+    say(f"wrote {path}; run it with: trio-chaos run {path}")
     return EXIT_PASSED
 
 

@@ -13,10 +13,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import zip_longest
+from pathlib import Path
 from typing import Any
 
-from chaos.api import judge, run_alone
+from chaos.api import run_alone, why_not
+from chaos.checks.judge import judge
 from chaos.checks.verdict import Verdict
+from chaos.errors import UsageError
 from chaos.running.environment import cores
 from chaos.running.job import Job, make_job
 from chaos.running.pool.crew import POLL_S, Workers
@@ -25,7 +28,8 @@ from chaos.running.pool.worker import WorkerLost, launch
 from chaos.running.process import run_seeds
 from chaos.running.result import Row, digest_of, lost_rows
 from chaos.scenario.model import Scenario
-from chaos.trace import Trace, dump_event
+from chaos.subjects.load import code_of, load_name
+from chaos.trace import Header, Trace, dump_event
 
 HASH_SEEDS = ("1", "4242")
 CONTEXT = 3
@@ -200,16 +204,32 @@ class Again:
         return ["identical, event by event", *([f"digest {self.digest}"] if verbose else [])]
 
 
+def code_of_trace(header: Header) -> list[str]:
+    """Return which files, modules and commands a replay runs that are not shipped, each with who it is."""
+    scenario = Scenario.from_json(header.scenario)
+    return code_of(scenario, base=_base_of(scenario))
+
+
+def _base_of(scenario: Scenario) -> Path | None:
+    return Path(scenario.path).parent if scenario.path else None
+
+
 def replay(kept: Trace, *, interrupted: Callable[[], None] = lambda: None) -> Again:
-    """Run what a trace came from again, and compare; `interrupted` is called meanwhile, and may raise to end it.
+    """Run what a trace came from again, and compare. This runs the code that the trace names.
+
+    `interrupted` is called meanwhile, and may raise to end it.
 
     Raises:
-        UsageError: a subject cannot be had.
+        UsageError: a subject cannot be had, or this scenario cannot run on this network.
         KeyboardInterrupt: it was interrupted.
     """
-    before = judge(kept)
     # its scenario names the subjects that really ran
     scenario = Scenario.from_json(kept.header.scenario)
+    base = _base_of(scenario)
+    reason = why_not(scenario, kept.header.network)
+    if reason is not None:
+        raise UsageError(f"{scenario.title} cannot run: {reason}")
+    before = judge(kept, check_loader=lambda name: load_name(name, base=base))
     job = make_job(scenario, network=kept.header.network, seed=kept.header.seed)
     if job.network != "simulated":
         return Again(verdict=run_alone(job), before=before)

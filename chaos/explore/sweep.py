@@ -13,26 +13,31 @@ import os
 import time
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from chaos.checks.verdict import Outcome
 from chaos.errors import UsageError
 from chaos.explore.emit import to_yaml
 from chaos.explore.tally import Tally
+from chaos.running.environment import environment
 from chaos.running.interrupt import signals_noted
 from chaos.running.job import Job, Keep
 from chaos.running.log import folder_name
+from chaos.running.mark import mark_of
 from chaos.running.pool.crew import Crew, CrewGone, run_jobs
 from chaos.running.result import Row
 from chaos.scenario.model import Scenario
 from chaos.scenario.vary import Bounds
-from chaos.trace import parse_trace
+from chaos.subjects.sources import digest_of_sources
+from chaos.trace import FORMAT_VERSION, dump_header, parse_trace
 
 RESULTS = "results.jsonl"
 FAILURES = "failures"
+# the files of a run that did not pass
+TRACE, SCENARIO = "trace.jsonl", "scenario.yaml"
 # scenario time times clients that one job may take: about a second of work
 JOB_CLIENT_S = 400.0
 JOB_SEEDS_MAX = 25
@@ -59,10 +64,21 @@ class Question:
         return list(range(self.first_seed + number - 1, self.first_seed + self.seeds, count))
 
     def of(self, scenario: Scenario) -> str:
-        """Return what identifies the question about one scenario, whatever its seeds: a short hash."""
-        data = {**scenario.to_json(), "path": ""}
-        parts = (data, asdict(self.bounds), self.client, self.server)
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+        """Return what identifies the question about one scenario, whatever its seeds and text: a short hash."""
+        return _short_hash((scenario.title, asdict(self.bounds), self.client, self.server))
+
+    def made_by(self, scenario: Scenario) -> dict[str, str]:
+        """Return what answers the question about one scenario now: versions, and digests of scenario and code."""
+        uses = [self.client or scenario.client.use, self.server or scenario.server.use]
+        uses += [row.use for row in scenario.expect]
+        own = [use for use in uses if use not in (None, "reference")]
+        base = Path(scenario.path).parent if scenario.path else None
+        return {
+            "trio-chaos": environment()["versions"].get("trio-chaos", ""),
+            "trace": str(FORMAT_VERSION),
+            "scenario": _short_hash({**scenario.to_json(), "path": ""}),
+            "code": digest_of_sources(own, base),
+        }
 
     def jobs(self, done: Collection[tuple[str, int]], keep: Keep, width: int) -> list[Job]:
         """Return the work that is left, in portions; those of different scenarios alternate."""
@@ -82,6 +98,10 @@ class Question:
             columns.append(whole.portions(seeds_per_job(scenario, len(seeds), width)))
         rounds = zip_longest(*columns)
         return [job for some in rounds for job in some if job is not None]
+
+
+def _short_hash(data: Any) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def seeds_per_job(scenario: Scenario, seeds: int, width: int) -> int:
@@ -124,40 +144,54 @@ class Store:
             if whole < len(text):
                 os.truncate(self._file, whole)
 
-    def rows(self) -> Iterator[Row]:
-        """Give the rows that are there.
-
-        Raises:
-            UsageError: a line is not a row of a sweep.
-        """
-        with self._file.open(encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
+    def rows(self) -> Iterator[Row | None]:
+        """Give the rows that are there; None for a line that is damaged."""
+        with self._file.open("rb") as lines:
+            for line in lines:
                 try:
                     yield Row.from_json(json.loads(line))
-                except (ValueError, KeyError, TypeError) as error:
-                    raise UsageError(
-                        f"{self._file}:{number} is not a result of a sweep: {error}"
-                    ) from error
+                except (ValueError, RecursionError):
+                    yield None
 
     def add(self, row: Row) -> None:
-        """Write a row, and the trace and scenario of a run that did not pass."""
-        with self._file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row.without_trace().to_json(), ensure_ascii=False) + "\n")
-        if row.trace is not None and row.outcome is not Outcome.PASS:
-            self._keep(row, row.trace)
+        """Write the trace and scenario of a run that did not pass, then its row: a row has its evidence.
+
+        Raises:
+            UsageError: it cannot be written.
+        """
+        try:
+            if row.trace is not None and row.outcome is not Outcome.PASS:
+                self._keep(row, row.trace)
+            else:
+                self._forget(row)
+            # JSON in ASCII: half a surrogate pair in a reason does no harm
+            line = json.dumps(row.without_trace().to_json()) + "\n"
+            with self._file.open("ab") as file:
+                file.write(line.encode())
+        except OSError as error:
+            raise UsageError(f"cannot write {self.folder}: {error.strerror}") from error
 
     def run_folder(self, row: Row) -> Path:
         """Return where the trace of a run is kept if it does not pass."""
         return self.folder / FAILURES / folder_name(row.title) / str(row.seed)
 
+    def _forget(self, row: Row) -> None:
+        """Take away what an earlier run of the same seed has left, which other code may have made."""
+        folder = self.run_folder(row)
+        for name in (TRACE, SCENARIO) if folder.is_dir() else ():
+            (folder / name).unlink(missing_ok=True)
+
     def _keep(self, row: Row, trace: str) -> None:
         folder = self.run_folder(row)
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "trace.jsonl").write_text(trace, encoding="utf-8")
-        scenario = Scenario.from_json(parse_trace(trace.splitlines(keepends=True)).header.scenario)
+        first, _, events = trace.partition("\n")
+        header = parse_trace([first + "\n"]).header
+        marked = dump_header(replace(header, mark=mark_of(header)))
+        (folder / TRACE).write_text(f"{marked}\n{events}", encoding="utf-8")
+        scenario = Scenario.from_json(header.scenario)
         comment = (f"{row.title}, seed {row.seed} of a sweep", f"from {row.path}")
         text = to_yaml(scenario, comment=comment)
-        (folder / "scenario.yaml").write_text(text, encoding="utf-8")
+        (folder / SCENARIO).write_text(text, encoding="utf-8")
 
 
 class Watcher(Protocol):
@@ -190,24 +224,48 @@ class Sweep:
     why: str = ""
     interrupted: bool = False
     abandoned: bool = False  # by those who were to run it
+    damaged: int = 0
+    outdated: int = 0
     _failures: int = 0
+    _made_by: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        wanted = {
-            scenario.title: self.question.of(scenario) for scenario in self.question.scenarios
-        }
-        if len(wanted) < len(self.question.scenarios):
+        scenarios = self.question.scenarios
+        wanted = {scenario.title: self.question.of(scenario) for scenario in scenarios}
+        if len(wanted) < len(scenarios):
             raise UsageError(
                 "two scenarios of this sweep have the same name; expected a name of its own for each"
             )
-        for row in self.store.rows() if self.store is not None else ():
-            if wanted.get(row.title) == row.of:
-                self._count(row)
-            elif row.title in wanted:
+        if self.store is None:
+            return
+        self._made_by = {row.title: self.question.made_by(row) for row in scenarios}
+        newest: dict[tuple[str, int], Row] = {}
+        for row in self.store.rows():
+            if row is None:
+                self.damaged += 1
+            elif wanted.get(row.title, row.of) != row.of:
                 raise UsageError(
                     f"{self.store} holds results of {row.title} from another sweep (other bounds, another "
-                    "scenario or subject); expected another --out"
+                    "subject); expected another --out"
                 )
+            elif row.title in wanted:
+                newest[row.key] = row
+        for row in newest.values():
+            if row.made_by == self._made_by[row.title]:
+                self._count(row)
+            else:
+                self.outdated += 1
+
+    def notes(self) -> list[str]:
+        """Return what was not taken over from the store, and why."""
+        found = []
+        if self.outdated:
+            found.append(
+                f"{self.outdated} results are of another release, scenario or code: they are made again"
+            )
+        if self.damaged:
+            found.append(f"{self.damaged} lines of {self.store} are damaged: left out")
+        return found
 
     @property
     def tally(self) -> Tally:
@@ -256,7 +314,7 @@ class Sweep:
             if row.key in self.rows:
                 continue
             if self.store is not None:
-                self.store.add(row)
+                self.store.add(replace(row, made_by=self._made_by[row.title]))
             self._count(row)
             self.watcher.row(row, Tally(self.rows))
         self.watcher.tick()

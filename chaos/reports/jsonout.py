@@ -34,7 +34,22 @@ def run_to_json(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) -
 
 def render_json(verdicts: Sequence[Verdict], mistakes: Sequence[Mistake] = ()) -> str:
     """Return a run as indented JSON text with a line end."""
-    return json.dumps(run_to_json(verdicts, mistakes), indent=2, ensure_ascii=False) + "\n"
+    return json_text(run_to_json(verdicts, mistakes))
+
+
+def json_text(data: Any) -> str:
+    """Return data as indented JSON with a line end: readable text as it is, what a terminal could act on escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    if text.isascii():
+        return text + "\n"
+    # outside of strings all is ASCII, and what is not printable there is an escape already
+    return (
+        "".join(
+            json.dumps(letter)[1:-1] if letter != "\n" and not letter.isprintable() else letter
+            for letter in text
+        )
+        + "\n"
+    )
 
 
 def parse_run(text: str) -> tuple[Verdict, ...]:

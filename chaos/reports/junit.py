@@ -6,16 +6,13 @@ elements that every reader of the format knows (https://github.com/testmoapp/jun
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from posixpath import basename, splitext
 from xml.etree import ElementTree as ET  # written here, never parsed
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.errors import Mistake
+from chaos.errors import Mistake, bounded, escaped
 
-# characters that XML 1.0 forbids even as references (https://www.w3.org/TR/xml/#charsets)
-_FORBIDDEN = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENTS = {
     Outcome.FAIL: "failure",
     Outcome.INCONCLUSIVE: "error",
@@ -24,8 +21,11 @@ _ELEMENTS = {
 
 
 def clean(text: str) -> str:
-    """Return the text with the characters that XML 1.0 forbids replaced by U+FFFD."""
-    return _FORBIDDEN.sub("\ufffd", text)
+    """Return the text as XML 1.0 may hold it and as people may read it: unprintable characters are escaped.
+
+    Those that XML forbids even as references are unprintable all (https://www.w3.org/TR/xml/#charsets).
+    """
+    return escaped(text)
 
 
 def render_junit(
@@ -75,20 +75,20 @@ def _add_verdict(suite: ET.Element, verdict: Verdict) -> None:
     element = _ELEMENTS.get(verdict.outcome)
     if element is not None:
         word = verdict.outcome.value
-        detail = {"message": clean(deciding[0].reason if deciding else word)}
+        detail = {"message": clean(bounded(deciding[0].reason if deciding else word))}
         if element != "skipped":
-            detail["type"] = deciding[0].check if deciding else word
+            detail["type"] = clean(deciding[0].check if deciding else word)
         ET.SubElement(case, element, detail).text = clean("\n".join(map(_text, deciding)))
     if verdict.warnings:
-        ET.SubElement(case, "system-err").text = clean("\n".join(verdict.warnings))
+        ET.SubElement(case, "system-err").text = clean("\n".join(map(bounded, verdict.warnings)))
 
 
 def _text(finding: Finding) -> str:
-    return "\n  ".join([f"{finding.check}: {finding.reason}", *finding.evidence])
+    return "\n  ".join(map(bounded, (f"{finding.check}: {finding.reason}", *finding.evidence)))
 
 
 def _add_invalid(suite: ET.Element, path: str, mistakes: Sequence[Mistake]) -> None:
     attributes = {"classname": _class_name(path), "name": clean(path), "file": clean(path)}
     case = ET.SubElement(suite, "testcase", {**attributes, "line": str(mistakes[0].line)})
-    detail = {"message": clean(mistakes[0].message), "type": "InvalidScenario"}
+    detail = {"message": clean(bounded(mistakes[0].message)), "type": "InvalidScenario"}
     ET.SubElement(case, "error", detail).text = clean("\n".join(map(str, mistakes)))

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.errors import Mistake
+from chaos.errors import TEXT_MAX, Mistake, bounded, escaped, shortened
 
 WIDTH = 100
 _WORD_WIDTH = len(Outcome.INCONCLUSIVE.value)
@@ -52,9 +52,7 @@ class Paint(Protocol):
 
 
 _TAG = re.compile(r"(\\*)(\[[a-z#/@][^[]*?])")
-# a terminal acts on control characters; those of a subject's own text must not reach it
 _NUMBERED = re.compile(r"\b(client) \d+\b")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 def render_verdict(verdict: Verdict, *, width: int = WIDTH, verbose: bool = False) -> str:
@@ -170,7 +168,8 @@ def again(verdict: Verdict) -> str:
 
 
 def _plain(text: str, outcome: Outcome | None = None) -> str:  # noqa: ARG001 - the markup twin needs it
-    return _CONTROL.sub("�", text)
+    # a terminal acts on control characters; those of a subject's own text must not reach it
+    return escaped(text)
 
 
 def _markup(text: str, outcome: Outcome | None = None) -> str:
@@ -209,7 +208,7 @@ def _verdict_lines(verdict: Verdict, width: int, verbose: bool, paint: Paint) ->
         lines += _wrapped(more, 2, width, paint)
     if shown and verdict.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE):
         # not wrapped: it is there to be copied
-        lines.append(_INDENT + paint(f"again: {again(verdict)}"))
+        lines.append(_INDENT + paint(f"again: {shortened(again(verdict), TEXT_MAX)}"))
     for warning in verdict.warnings if verbose else ():
         lines += _wrapped(f"warning: {warning}", 2, width, paint)
     return lines
@@ -241,7 +240,7 @@ def _finding_lines(finding: Finding, verdict: Verdict, width: int, paint: Paint)
 def _wrapped(text: str, indent: int, width: int, paint: Paint) -> list[str]:
     pad = " " * indent
     rows = textwrap.wrap(
-        text,
+        escaped(bounded(text)),
         width=width,
         initial_indent=pad,
         subsequent_indent=pad + _INDENT,

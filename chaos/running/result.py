@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from typing import Any
 
+from pydantic import TypeAdapter
 from pydantic_core import to_json
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
@@ -29,7 +31,10 @@ class Time:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What one seed of one scenario came to. `trace` holds the whole trace where it was asked for."""
+    """What one seed of one scenario came to. `trace` holds the whole trace where it was asked for.
+
+    `of` identifies the question, and `made_by` what answered it: versions, and digests of the scenario and the code.
+    """
 
     title: str
     seed: int
@@ -40,6 +45,7 @@ class Row:
     states: tuple[str, ...] = ()
     digest: str = ""
     of: str = ""
+    made_by: Mapping[str, str] = field(default_factory=dict)
     trace: str | None = None
 
     @property
@@ -53,17 +59,17 @@ class Row:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Row:
-        """Return the row that `to_json` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        changed = {
-            "outcome": Outcome(data["outcome"]),
-            "times": tuple(Time(**row) for row in data["times"]),
-            "states": tuple(data["states"]),
-        }
-        return cls(**{**data, **changed})
+        """Return the row that `to_json` gave. Raises ValueError for anything else."""
+        return _reader().validate_json(to_json(data), strict=True)
 
     def without_trace(self) -> Row:
         """Return the row as it is kept in memory and in the results file."""
         return self if self.trace is None else replace(self, trace=None)
+
+
+@cache
+def _reader() -> TypeAdapter[Row]:
+    return TypeAdapter(Row)
 
 
 def lost_rows(job: Job, reason: str) -> list[Row]:

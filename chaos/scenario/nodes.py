@@ -7,9 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
-from chaos.errors import InvalidScenario, Mistake
-
-_SHOWN_MAX = 60
+from chaos.errors import InvalidScenario, Mistake, shortened
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -156,9 +154,8 @@ def show(node: Node) -> str:
 
 
 def shorten(text: str) -> str:
-    """Return the text on one line, cut to a length that fits a message."""
-    flat = text.replace("\n", "⏎").replace("\r", "")
-    return flat if len(flat) <= _SHOWN_MAX else f"{flat[: _SHOWN_MAX - 1]}…"
+    """Return the text on one line, cut to a length that fits a message, with how much was left out."""
+    return shortened(text.replace("\n", "⏎").replace("\r", ""))
 
 
 def to_plain(node: Node) -> Any:

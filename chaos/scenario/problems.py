@@ -488,18 +488,33 @@ RULES: Mapping[Rule, frozenset[str]] = {
 }
 
 
+# Those without which a run cannot be made or judged at all: the others may be broken by what varies a scenario.
+NEEDED_RULES: Mapping[Rule, frozenset[str]] = {
+    rule: RULES[rule]
+    for rule in (
+        _validate_ways_to_run,
+        _validate_url,
+        _validate_positive_times,
+        _validate_backoff,
+        _validate_policy,
+        _validate_ids,
+    )
+}
+
+
 def find_problems(
     scenario: Scenario,
     *,
     wrong: frozenset[str] = frozenset(),
     broken_names: frozenset[str] = frozenset(),
+    rules: Mapping[Rule, frozenset[str]] = RULES,
 ) -> list[Problem]:
-    """Return every mistake between the values of a scenario.
+    """Return every mistake between the values of a scenario, by these rules.
 
     `wrong` are the sections of which something is missing here because it was a mistake by itself (`top`,
     `server`, `client`, `workload`, `timeline`). `broken_names` are the names of timeline entries left out.
     """
     draft = Draft(scenario=scenario, wrong=wrong, broken_names=broken_names)
     return [
-        problem for rule, needs in RULES.items() if not needs & wrong for problem in rule(draft)
+        problem for rule, needs in rules.items() if not needs & wrong for problem in rule(draft)
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from chaos.errors import listed
 from chaos.scenario.model import Client, Entry, Expectation, Scenario, Server
 from chaos.scenario.nodes import nearest_name
 from chaos.vocabulary.base import format_duration
@@ -164,13 +165,11 @@ def _lookup_problem(
         return Problem(
             where,
             f"`{draft.scenario.expect[position].check}` does not say which entry: {message}",
-            f"`{key}`: one of {', '.join(names)}"
-            if names
-            else f"`{key}`, and entries with a `name`",
+            f"`{key}`: one of {listed(names)}" if names else f"`{key}`, and entries with a `name`",
         )
     meant = nearest_name(name, names)
     kind = "an entry with a window" if key == "during" else "the name of an entry"
-    expected = f"one of {', '.join(names[:20])}" if names else f"{kind} (none has a `name`)"
+    expected = f"one of {listed(names)}" if names else f"{kind} (none has a `name`)"
     return Problem(where, message, None if meant else expected, meant)
 
 

@@ -10,8 +10,9 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -50,7 +51,7 @@ def load_name(name: str, *, base: Path | None = None) -> Callable[..., Any]:
         raise SubjectNotFound(
             f"{name!r} names no subject; expected reference, my.module:name or path/to/file.py:name"
         )
-    module = _load_file(place, base) if place.endswith(".py") else _load_module(place)
+    module = _load_place(place, base)
     value = getattr(module, attribute, None)
     if value is None:
         close = difflib.get_close_matches(attribute, dir(module), 1)
@@ -59,6 +60,80 @@ def load_name(name: str, *, base: Path | None = None) -> Callable[..., Any]:
     if not callable(value):
         raise SubjectNotFound(f"{name} is not callable; expected an async function")
     return value  # type: ignore[no-any-return]
+
+
+def load_checks(given: Sequence[str]) -> Callable[[str], Callable[..., Any] | None]:
+    """Return what finds a check of the user's own by the name that a scenario has for it, among those given only.
+
+    Given are files and modules, of which each function counts that is written there, and single functions of these
+    (`checks.py:mine`). A scenario's `somewhere/checks.py:mine` and `my.checks:mine` both mean `mine` of a given
+    `checks`: where that is, only the caller says.
+
+    Raises:
+        SubjectNotFound: one of them cannot be had.
+    """
+    known: dict[tuple[str, str], Callable[..., Any]] = {}
+    for name in given:
+        place, _, attribute = name.rpartition(":")
+        if place and not name.endswith(".py"):
+            known[_last_part(place), attribute] = load_name(name)
+            continue
+        module = _load_place(name, None)
+        for key, value in vars(module).items():
+            if isinstance(value, FunctionType) and value.__module__ == module.__name__:
+                known[_last_part(name), key] = value
+
+    def find(name: str) -> Callable[..., Any] | None:
+        place, _, attribute = name.rpartition(":")
+        return known.get((_last_part(place), attribute))
+
+    return find
+
+
+def _last_part(place: str) -> str:
+    """Return the last part of a module's or a file's name, without its suffix."""
+    if place.endswith(".py"):
+        return place[:-3].replace("\\", "/").rpartition("/")[2]
+    return place.rpartition(".")[2]
+
+
+def code_of(scenario: Scenario, *, base: Path | None = None) -> list[str]:
+    """Return what a run of a scenario runs that is not shipped: each file, module and command, with who it is.
+
+    A file has its whole path, and a module the folder from which it is looked for, so that equal answers mean the
+    same code.
+    """
+    subjects = (("client", scenario.client), ("server", scenario.server))
+    found = [
+        f"{who}: {_where(one.use, base)}"
+        for who, one in subjects
+        if one.use not in (None, "reference")
+    ]
+    found += [f"{who}: {shlex.join(one.command)}" for who, one in subjects if one.command]
+    found += [f"check: {_where(row.use, base)}" for row in scenario.expect if row.use is not None]
+    return found
+
+
+def _where(name: str | None, base: Path | None) -> str:
+    place, _, attribute = (name or "").rpartition(":")
+    if not place.endswith(".py"):
+        return f"{name} (a module, looked for from {Path.cwd()})"
+    return f"{find_file(place, base) or Path(place).resolve()}:{attribute}"
+
+
+def find_file(place: str, base: Path | None) -> Path | None:
+    """Return the file that a scenario in the folder `base` means by this name, or None."""
+    found = (path for path in _candidates(place, base) if path.is_file())
+    return next((path.resolve() for path in found), None)
+
+
+def _load_place(place: str, base: Path | None) -> Any:
+    return _load_file(place, base) if place.endswith(".py") else _load_module(place)
+
+
+def _candidates(place: str, base: Path | None) -> list[Path]:
+    """Return where a file may be that a scenario in the folder `base` names."""
+    return [folder / place for folder in (base, Path.cwd()) if folder is not None]
 
 
 def _load_module(place: str) -> Any:
@@ -73,9 +148,9 @@ def _load_module(place: str) -> Any:
 
 
 def _load_file(place: str, base: Path | None) -> Any:
-    candidates = [folder / place for folder in (base, Path.cwd()) if folder is not None]
-    path = next((path.resolve() for path in candidates if path.is_file()), None)
+    path = find_file(place, base)
     if path is None:
+        candidates = _candidates(place, base)
         raise SubjectNotFound(
             f"no file {place}; looked in {', '.join(str(c.parent) for c in candidates)}"
         )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from chaos.checks.verdict import Judgement, failed, passed, undecided
 from chaos.trace import Event, Trace
 
 
-def speaks_after_each_open(trace: Trace, *, within_s: float) -> str | None:
-    """Return what is wrong, or None: after each opening the client must send a message within this time.
+def speaks_after_each_open(trace: Trace, *, within_s: float) -> Judgement:
+    """Judge that after each opening the client sends a message within this time.
 
     A connection that did not live that long is not judged.
     """
@@ -14,11 +15,11 @@ def speaks_after_each_open(trace: Trace, *, within_s: float) -> str | None:
     for event in opened:
         due_s = event.at_s + within_s
         if due_s < min(_end_s(trace, event), trace.end_s()) and not _spoke(trace, event, due_s):
-            return (
+            return failed(
                 f"connection {event.connection} of client {event.client}, open since "
                 f"{event.at_s:.3f} s, carried no message of the client's until {due_s:.3f} s"
             )
-    return None if opened else "no connection was ever open"
+    return passed("passed") if opened else undecided("no connection was ever open")
 
 
 def _end_s(trace: Trace, opened: Event) -> float:

@@ -6,7 +6,7 @@ import pytest
 from support.figures import figures
 
 from chaos.checks.judge import JUDGES, judge
-from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.checks.verdict import Finding, Outcome, Verdict, failed, passed
 from chaos.trace import Trace, dump_trace, parse_trace
 from chaos.vocabulary.checks import CHECKS
 
@@ -234,25 +234,34 @@ def own(answer):
 @pytest.mark.parametrize(
     ("answer", "outcome", "reason"),
     [
-        (True, Outcome.PASS, "passed"),
-        (None, Outcome.PASS, "passed"),
-        (False, Outcome.FAIL, "failed"),
-        ("too many", Outcome.FAIL, "too many"),
-        (Finding(check="x", outcome=Outcome.INCONCLUSIVE, reason="r"), Outcome.INCONCLUSIVE, "r"),
-        (
-            5,
-            Outcome.INCONCLUSIVE,
-            "the check crashed: TypeError: expected a Finding, bool, str or None from the check, got 5",
-        ),
+        (passed("well"), Outcome.PASS, "well"),
+        (Finding(check="x", outcome=Outcome.FAIL, reason="r", guard=True), Outcome.FAIL, "r"),
         (ValueError("boom"), Outcome.INCONCLUSIVE, "the check crashed: ValueError: boom"),
     ],
 )
 def test_what_a_check_of_ones_own_may_answer(run, answer, outcome, reason):
     rows = [{"check": "use", "use": "mine:check", "parameters": {"most": 3}}]
     finding = run(expects=rows).steady().verdict(check_loader=lambda name: own(answer)).findings[-1]
-    assert (finding.outcome, finding.reason) == (outcome, reason)
+    assert (finding.outcome, finding.reason, finding.guard) == (outcome, reason, False)
+    assert finding.check == "mine:check"
     if isinstance(answer, ValueError):
         assert any("raise answer" in line for line in finding.evidence)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(None, True, False, 1, "PASS", {"outcome": "PASS"}, Outcome.PASS),
+        Finding(check="x", outcome="PASS", reason="r"),
+        Finding(check="x", outcome=Outcome.PASS, reason=None),
+        Finding(check="x", outcome=Outcome.PASS, reason="r", evidence=(1,)),
+        Finding(check="x", outcome=Outcome.PASS, reason="r", measured=[]),
+    ],
+)
+def test_what_is_no_finding_is_no_judgement(run, answer):
+    rows = [{"check": "use", "use": "mine:check", "parameters": {"most": 3}}]
+    verdict = run(expects=rows).steady().verdict(check_loader=lambda name: own(answer))
+    assert verdict.findings[-1].outcome is verdict.outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_check_of_ones_own_is_resolved_and_reported_by_its_name(run):
@@ -260,7 +269,7 @@ def test_a_check_of_ones_own_is_resolved_and_reported_by_its_name(run):
 
     def load(name):
         names.append(name)
-        return lambda trace: False
+        return lambda trace: failed("wrong")
 
     finding = (
         run(expects=[{"check": "use", "use": "mine:check"}]).steady().verdict(check_loader=load)
@@ -273,7 +282,7 @@ def test_without_a_loader_a_check_of_ones_own_is_inconclusive(run):
     rows = [{"check": "use", "use": "mine:check"}]
     finding = run(expects=rows).steady().verdict().findings[-1]
     assert finding.outcome is Outcome.INCONCLUSIVE
-    assert "loader" in finding.reason
+    assert not finding.evidence
 
 
 def test_an_expectation_that_could_mean_two_entries_is_inconclusive(run, entry, expect):

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from chaos.api import read_trace
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
+from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INVALID, EXIT_PASSED
 from chaos.explore.replay import version_mismatches
 from chaos.running.environment import environment
+from chaos.running.mark import mark_of
 
 
 def call(*arguments: object) -> int:
@@ -101,3 +103,117 @@ def test_on_a_real_network_only_the_verdict_counts(
     assert call("run", half_open_file, "--out", tmp_path / "out") == EXIT_PASSED
     assert call("replay", tmp_path / "out" / "half-open") == EXIT_PASSED
     assert "not compared" in capsys.readouterr().out
+
+
+OWN = """\
+version: 1
+name: own
+duration: 3s
+settle: 1s
+steady_state: none
+client: {use: "mine.py:client"}
+expect: [{use: "mine.py:quick", within_s: 9}, never_sends_before_open]
+"""
+MINE = """\
+from os import system
+from chaos.checks.verdict import failed, passed
+from chaos.reference.client import client
+def quick(trace, within_s):
+    return passed("quick") if trace.end_s() < within_s else failed("slow")
+"""
+
+
+@pytest.fixture
+def own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Path:
+    """The folder of a run of a client with a check of our own, made in a working folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.yaml").write_text(OWN)
+    (tmp_path / "mine.py").write_text(MINE)
+    assert call("run", "own.yaml", "--network", "simulated", "--out", "out") == EXIT_PASSED
+    capsys.readouterr()
+    return tmp_path / "out" / "own"
+
+
+def test_ones_own_run_is_replayed_and_what_it_runs_is_said(
+    own: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("replay", own) == EXIT_PASSED
+    said = capsys.readouterr()
+    assert f"client: {own.parents[1] / 'mine.py'}:client" in said.err
+    assert f"check: {own.parents[1] / 'mine.py'}:quick" in said.err
+    assert "identical" in said.out
+    own.rename(own.with_name("kept"))
+    assert call("replay", own.with_name("kept")) == EXIT_PASSED
+
+
+def test_a_run_of_another_machine_needs_trust(
+    own: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(own.parents[1] / "other"))
+    assert call("replay", own) == EXIT_INVALID
+    assert "--trust" in capsys.readouterr().err
+    assert call("replay", own, "--trust") == EXIT_PASSED
+
+
+def test_ones_own_trace_where_its_names_mean_other_files_needs_trust(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "mine.py").write_text(MINE)
+    monkeypatch.chdir(elsewhere)
+    assert call("replay", own) == EXIT_INVALID
+
+
+def test_a_scenario_that_was_changed_needs_trust(own: Path) -> None:
+    def change(header: dict[str, object]) -> None:
+        assert isinstance(header["scenario"], dict)
+        header["scenario"]["client"]["options"] = {"path": "elsewhere"}
+
+    rewrite(own, 0, change)
+    assert call("replay", own) == EXIT_INVALID
+
+
+def test_without_a_place_for_a_key_every_trace_needs_trust(
+    own: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", "/dev/null/nowhere")
+    header = read_trace(own).header
+    assert mark_of(header) == ""
+    assert call("replay", own) == EXIT_INVALID
+    rewrite(own, 0, lambda header: header.pop("mark"))
+    assert call("replay", own) == EXIT_INVALID
+
+
+@pytest.mark.parametrize(
+    ("given", "code"),
+    [
+        ((), EXIT_INCONCLUSIVE),
+        (("mine.py",), EXIT_PASSED),
+        (("mine.py:quick",), EXIT_PASSED),
+        (("mine",), EXIT_PASSED),
+        (("mine:quick",), EXIT_PASSED),
+        (("mine.py:client",), EXIT_INCONCLUSIVE),
+        (("other.py",), EXIT_INCONCLUSIVE),
+        (("nowhere.py",), EXIT_INVALID),
+        (("mine.py:nothing",), EXIT_INVALID),
+    ],
+)
+def test_a_recheck_judges_ones_own_checks_only_where_they_are_given(
+    own: Path, given: tuple[str, ...], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(str(own.parents[1]))
+    (own.parents[1] / "other.py").write_text(MINE)
+    assert call("recheck", own, *(f"--use={name}" for name in given)) == code
+
+
+def test_a_given_file_lends_only_what_is_written_there(own: Path) -> None:
+    for name in ("system", "passed", "__loader__", "nothing"):
+        rewrite(
+            own,
+            0,
+            lambda header, name=name: header["scenario"]["expect"][0].update(use=f"mine.py:{name}"),
+        )  # type: ignore[misc,index,union-attr]
+        assert call("recheck", own, "--use", "mine.py") == EXIT_INCONCLUSIVE

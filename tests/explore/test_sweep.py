@@ -10,16 +10,25 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from chaos.api import load_scenarios
+from chaos.api import load_scenarios, read_trace
 from chaos.checks.verdict import Outcome
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_FAILED, EXIT_INCONCLUSIVE, EXIT_INTERRUPTED, EXIT_INVALID, EXIT_PASSED
-from chaos.explore.sweep import Question
+from chaos.errors import (
+    EXIT_FAILED,
+    EXIT_INCONCLUSIVE,
+    EXIT_INTERRUPTED,
+    EXIT_INVALID,
+    EXIT_PASSED,
+    UsageError,
+)
+from chaos.explore.sweep import Question, Store
 from chaos.running.job import Job
+from chaos.running.mark import is_ours
 from chaos.running.pool.crew import Workers, run_jobs
 from chaos.running.process import run_seeds
 from chaos.scenario.model import Scenario
@@ -216,3 +225,107 @@ def test_dask_that_is_not_installed_is_named_with_the_extra_that_brings_it(
 @pytest.mark.parametrize("option", ["--shard=9/8", "--shard=x", "--time-jitter=40%", "--budget=5"])
 def test_wrong_options_are_refused(half_open_file: Path, option: str) -> None:
     assert call("sweep", half_open_file, option) == EXIT_INVALID
+
+
+CLIENT = '''\
+"""A client of our own, which imports what is beside it."""
+from beside import VALUE
+from chaos.reference.client import client
+assert VALUE
+'''
+
+
+@pytest.fixture
+def own_client(half_open_file: Path) -> tuple[Path, Path, Path]:
+    """A scenario with a client of its own, the client's file, and a file beside it that it imports."""
+    folder = half_open_file.parent
+    (folder / "own.py").write_text(CLIENT)
+    (folder / "beside.py").write_text("VALUE = 1\n")
+    return half_open_file, folder / "own.py", folder / "beside.py"
+
+
+def seeds_in(out: Path) -> list[int]:
+    return [json.loads(line)["seed"] for line in (out / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_results_of_other_code_are_made_again(
+    own_client: tuple[Path, Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, own, beside = own_client
+    out = tmp_path / "out"
+    sweep = ("sweep", file, "--client", "own.py:client", "--out", out, "--jobs", 1, "--seeds", 2)
+    assert call(*sweep) == EXIT_PASSED
+    assert call(*sweep, "--resume") == EXIT_PASSED
+    assert "2 of 2 were done before" in capsys.readouterr().out
+    for changed in (own, beside, file):
+        changed.write_text(changed.read_text() + "\n# changed\n")
+        if changed is file:
+            file.write_text(
+                file.read_text().replace("name: half-open", "name: half-open\ntags: [x]")
+            )
+        assert call(*sweep, "--resume", "--json") == EXIT_PASSED
+        data = json.loads(capsys.readouterr().out)
+        assert data["not_taken_over"] == {"outdated": 2, "damaged": 0}
+    assert sorted(seeds_in(out)) == [1] * 4 + [2] * 4
+    beside.write_text("VALUE = 0\n")
+    assert call(*sweep, "--resume") != EXIT_PASSED
+
+
+def test_results_of_another_release_are_made_again(
+    half_open_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sweep = ("sweep", half_open_file, "--out", out, "--jobs", 1, "--seeds", 1)
+    assert call(*sweep) == EXIT_PASSED
+    row = json.loads((out / "results.jsonl").read_text())
+    for key in ("trio-chaos", "trace", "scenario", "code"):
+        older = {**row, "made_by": {**row["made_by"], key: "other"}}
+        (out / "results.jsonl").write_text(json.dumps(older) + "\n")
+        assert call(*sweep, "--resume") == EXIT_PASSED
+        assert "1 results are of another release" in capsys.readouterr().out
+    del row["made_by"]
+    (out / "results.jsonl").write_text(json.dumps(row) + "\n")
+    assert call(*sweep, "--resume", "--json") == EXIT_PASSED
+    assert json.loads(capsys.readouterr().out)["not_taken_over"]["outdated"] == 1
+
+
+def test_damaged_results_are_left_out_and_counted(
+    half_open_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    sweep = ("sweep", half_open_file, "--out", out, "--jobs", 1)
+    assert call(*sweep, "--seeds", 1) == EXIT_PASSED
+    row = json.loads((out / "results.jsonl").read_text())
+    capsys.readouterr()
+    damaged: list[bytes] = [b"", b"null", b"[]", b"{}", b"{", b"\xff\xfe", b"[" * 100_000, b"x" * 9]
+    hostile = (None, 5, -1.5, "x", [], {}, [[]], float("nan"), 2**70, "\ud800")
+    for key in row:
+        damaged += [
+            json.dumps({**row, key: value}).encode()
+            for value in hostile
+            if type(value) is not type(row[key])
+        ]
+    lines = [json.dumps({**row, "seed": 2}).encode(), *damaged, json.dumps(row).encode()]
+    (out / "results.jsonl").write_bytes(b"\n".join(lines) + b"\n")
+    assert call(*sweep, "--seeds", 3, "--resume", "--json") == EXIT_PASSED
+    data = json.loads(capsys.readouterr().out)
+    assert data["counts"]["PASS"] == 3
+    assert data["not_taken_over"]["damaged"] > len(damaged) - 9
+
+
+def test_a_row_is_written_after_its_evidence(half_open: Scenario, tmp_path: Path) -> None:
+    [row] = run_seeds(replace(job(half_open, 1), keep="all"))
+    store = Store(tmp_path / "out", resume=False)
+    failed = replace(row, outcome=Outcome.FAIL)
+    folder = store.run_folder(failed)
+    folder.parent.mkdir(parents=True)
+    folder.write_text("a file where a folder should be")
+    with pytest.raises(UsageError):
+        store.add(failed)
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == b""
+    folder.unlink()
+    store.add(failed)
+    assert is_ours(read_trace(folder).header)
+    store.add(row)
+    assert not (folder / "trace.jsonl").exists()

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from chaos.checks.verdict import Finding, Outcome, Verdict
-from chaos.errors import Mistake
+from chaos.errors import Mistake, one_line
 from chaos.reports.junit import render_junit
 
 
@@ -55,11 +55,13 @@ def test_warnings_are_kept():
     assert root.findtext(".//system-err") == "late\nmore"
 
 
-@pytest.mark.parametrize("character", ["\x00", "\x1b", "\x0b", "\ufffe", "\ud800"])
-def test_characters_that_xml_forbids_are_replaced(character):
+@pytest.mark.parametrize(
+    "character", ["\x00", "\x1b", "\x0b", "\x9b", "\u202e", "\ufffe", "\ud800"]
+)
+def test_characters_that_xml_forbids_are_escaped(character):
     text = render_junit([verdict(Outcome.FAIL, f"a{character}b", scenario=f"n{character}")])
     root = ET.fromstring(text.encode())
-    assert root.find(".//failure").get("message") == "a\ufffdb"  # type: ignore[union-attr]
+    assert root.find(".//failure").get("message") == f"a{one_line(character)}b"  # type: ignore[union-attr]
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=())))
