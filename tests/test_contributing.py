@@ -24,6 +24,7 @@ USERS = {
     "Add a network": {"chaos/networks/simulated/network.py", "chaos/networks/alone.py"},
     "Add a kind of subject": {
         "chaos/api.py",
+        "chaos/explore/replay.py",
         "chaos/running/process.py",
         "chaos/running/run.py",
         "chaos/running/samples.py",
