@@ -40,8 +40,8 @@ EVENTS: Mapping[str, str] = {
     "interrupted": "the run was stopped before its end: {why}, where one of its bounds was met",
     "warning": "the harness or Python warns {text}",
     "lag": "the event loop answered late: {lag_s} above what was asked; kept when above 5 ms",
-    "load": "the processor's time in the {over_s} before: the run's process ran for {ran_s} of it and waited "
-    "for {waited_s}; kept when that is more than a twentieth",
+    "load": "the processor's time in the {over_s} before: the run's process ran for {ran_s} of it and waited, with "
+    "the processes that it has started, for {waited_s}; kept when that is more than a twentieth",
     "storm": "a client made too many attempts, and the run ends: {attempts} in {in_s} seconds",
     "network_failed": "the network between the subjects broke: {error}; says nothing about them",
     # the timeline

@@ -48,9 +48,12 @@ def _parse(schedstat: str) -> Spent:
 
 
 def spent() -> Spent:
-    """Return what carries the run has spent: this thread, and the processes that were started from here."""
-    rows = [spent_by_thread(), *map(spent_by_process, descendants(os.getpid()))]
-    return sum(row[0] for row in rows), sum(row[1] for row in rows)
+    """Return what carries the run has spent: this thread, and the waits of the processes that were started from here.
+
+    What those ran for is their own affair: nothing else had to wait for it here.
+    """
+    ran_s, waited_s = spent_by_thread()
+    return ran_s, waited_s + sum(spent_by_process(pid)[1] for pid in descendants(os.getpid()))
 
 
 async def watch_pace(recorder: Recorder, collector: Collector) -> None:
