@@ -304,7 +304,7 @@ def _run_and_judge(
         timer.daemon = True
         run.on_left = timer.start
         try:
-            with watched:
+            with watched, process_restored():
                 if run.world is None:
                     trio.run(_supervise, run, guard.parent)
                 else:
