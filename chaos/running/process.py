@@ -56,9 +56,10 @@ CLIENTS_IN_THAT = 50
 VIRTUAL_S_MAX = 110.0
 # of a run on the machine's sockets: a server may start late, and each side stop late
 OVERTIME_REAL_S = 25.0
-# the modules of the subjects are imported in this time, and a trace is judged
+# the modules of the subjects are imported in this time, and a trace is judged, a long one a little later
 IMPORT_S = 9.0
-JUDGE_S = 60.0
+JUDGE_S = 9.0
+EVENTS_PER_S = 20_000
 
 
 def real_time_s(job: Job) -> float:
@@ -316,7 +317,7 @@ def _run_and_judge(
             )
         finally:
             timer.cancel()
-        with guard.watching("judging the run", JUDGE_S):
+        with guard.watching("judging the run", JUDGE_S + run.events / EVENTS_PER_S):
             return conclude()
 
 
