@@ -286,7 +286,7 @@ def _run_and_judge(
 
     random.seed(job.seed)
     watched = guard.watching(
-        "the run",
+        "it",
         real_time_s(job),
         cut,
         progress=run.progress,
