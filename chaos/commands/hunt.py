@@ -100,19 +100,14 @@ def hunt(
             except KeyboardInterrupt:
                 interrupted, find = True, search.find()
     if find is None:
-        say(_nothing(search.progress))
+        said, code = nothing_found(search.progress)
+        say(said)
     else:
+        code = EXIT_FAILED
         _report(search, find, write or HUNTS / f"{find.scenario.name}.yaml", finds, interrupted)
     if interrupted:
         return values.interrupted()
-    if find is not None:
-        return EXIT_FAILED
-    return EXIT_PASSED if _judged(search.progress) else EXIT_INCONCLUSIVE
-
-
-def _judged(progress: Progress) -> int:
-    """Return of how many runs something could be judged."""
-    return progress.tried - progress.unjudged.total()
+    return code
 
 
 def _earlier_finds_fail(
@@ -169,17 +164,21 @@ def again(path: Path, client: str | None = None, server: str | None = None) -> s
     return shlex.join(words)
 
 
-def _nothing(progress: Progress) -> str:
+def nothing_found(progress: Progress) -> tuple[str, int]:
+    """Return what is said of a hunt that found nothing, and its exit code: nothing may have been judged."""
     rate = progress.tried / max(progress.elapsed_s, 0.001)
-    count = f"{progress.tried} schedules in {progress.elapsed_s:.1f} s, {rate:.1f} a second"
-    judged, unjudged = _judged(progress), progress.unjudged.total()
+    schedules = "schedule" if progress.tried == 1 else "schedules"
+    count = f"{progress.tried} {schedules} in {progress.elapsed_s:.1f} s, {rate:.1f} a second"
+    unjudged = progress.unjudged.total()
+    judged = progress.tried - unjudged
     why = "".join(f"; mostly since {row}" for row, _ in progress.unjudged.most_common(1))
     if not judged:
-        return f"nothing could be judged: {count}{why}"
+        return f"nothing could be judged: {count}{why}", EXIT_INCONCLUSIVE
     if unjudged > judged:
-        return f"nothing found, and most could not be judged: {count} ({unjudged} not judged{why})"
+        text = f"nothing found, but most could not be judged: {count} ({unjudged} not judged{why})"
+        return text, EXIT_PASSED
     silent = f" ({progress.inconclusive} with something that could not be judged)"
-    return f"nothing found: {count}{silent if progress.inconclusive else ''}"
+    return f"nothing found: {count}{silent if progress.inconclusive else ''}", EXIT_PASSED
 
 
 def _entries(count: int) -> str:

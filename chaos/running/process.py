@@ -59,10 +59,11 @@ CLIENTS_IN_THAT = 50
 VIRTUAL_S_MAX = 110.0
 # of a run on the machine's sockets: a server may start late, and each side stop late
 OVERTIME_REAL_S = 25.0
-# the modules of the subjects are imported in this time, and a trace is judged
+# the modules of the subjects are imported in this time, and a trace is judged, a long one a little later
 IMPORT_S = 9.0
 IMPORTING = "importing the subjects"
-JUDGE_S = 60.0
+JUDGE_S = 9.0
+EVENTS_PER_S = 20_000
 
 
 def real_time_s(job: Job) -> float:
@@ -343,7 +344,7 @@ def _run_and_judge(
 
     random.seed(job.seed)
     watched = guard.watching(
-        "the run",
+        "it",
         real_time_s(job),
         cut,
         progress=run.progress,
@@ -362,7 +363,7 @@ def _run_and_judge(
         timer.daemon = True
         run.on_left = timer.start
         try:
-            with watched:
+            with watched, process_restored():
                 if run.world is None:
                     trio.run(_supervise, run, guard.parent)
                 else:
@@ -374,7 +375,7 @@ def _run_and_judge(
             )
         finally:
             timer.cancel()
-        with guard.watching("judging the run", JUDGE_S):
+        with guard.watching("judging the run", JUDGE_S + run.events / EVENTS_PER_S):
             return conclude()
 
 

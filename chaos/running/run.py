@@ -91,6 +91,11 @@ class Run:
         """The trace as far as it has come."""
         return Trace(self._header, tuple(self._recorder.events))
 
+    @property
+    def events(self) -> int:
+        """How many events the trace has."""
+        return len(self._recorder.events)
+
     @cached_property
     def _header(self) -> Header:
         return Header(

@@ -8,6 +8,8 @@ why, and lets whoever is watched hand in what there is first.
 from __future__ import annotations
 
 import os
+import sys
+import sysconfig
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -24,6 +26,10 @@ MEMORY_SHARE = 0.5
 # who computes on a busy machine gets at least this share of it, or is charged as if
 SHARE_LEAST = 0.5
 IDLE_SHARE = 0.2
+_LIBRARIES = (
+    *(sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")),
+    str(Path(__file__).parent.parent),
+)
 
 
 def spent_s(wall_s: float, computed_s: float) -> float:
@@ -34,6 +40,17 @@ def spent_s(wall_s: float, computed_s: float) -> float:
     if computed_s < IDLE_SHARE * wall_s:
         return wall_s
     return min(wall_s, max(computed_s, SHARE_LEAST * wall_s))
+
+
+def place_in_main_thread() -> str | None:
+    """Return where the main thread is now: the innermost place that is in no library, as `file.py:12`."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        if file.is_absolute() and not str(file).startswith(_LIBRARIES):
+            return f"{file.name}:{frame.f_lineno}"
+        frame = frame.f_back
+    return None
 
 
 def memory_of_process() -> int:
@@ -75,7 +92,9 @@ class Watched:
         if at != self._at:
             self._at, self._still_since_s = at, self._spent_s
         elif at is not None and self._spent_s - self._still_since_s >= self.still_s:
-            return f"{self.what} did not go on for {self.still_s:g} s of real time"
+            where = place_in_main_thread()
+            at_place = f", and is in {where}" if where else ""
+            return f"{self.what} did not go on for {self.still_s:g} s of real time{at_place}"
         grown = memory_of_process() - self._memory_at_first if self.memory_bytes else 0
         if self.memory_bytes is not None and grown > self.memory_bytes:
             most = self.memory_bytes >> 20

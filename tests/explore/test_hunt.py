@@ -14,9 +14,10 @@ from ruamel.yaml import YAML
 
 from chaos.api import load_scenarios
 from chaos.checks.verdict import Outcome, Verdict
+from chaos.commands.hunt import nothing_found
 from chaos.errors import UsageError
 from chaos.explore.finds import use_from
-from chaos.explore.hunt import Hunt, search_space_of
+from chaos.explore.hunt import GRACE_S, Hunt, search_space_of
 from chaos.explore.schedules import (
     Schedule,
     basic_schedules,
@@ -99,6 +100,46 @@ def test_a_hunt_ends_when_its_budget_is_spent():
     hunt = Hunt(space=small_ground(), bench=bench, budget_s=60, clock=Ticks())
     assert hunt.run() is None
     assert 10 < hunt.progress.tried <= 60
+
+
+class InconclusiveBench(ScriptedBench):
+    """Can judge nothing, or only each third run."""
+
+    def __init__(self, judged_each):
+        super().__init__(lambda scenario: False)
+        self.judged_each = judged_each
+
+    def run(self, job, limit_s=None):
+        verdict = super().run(job)
+        if self.judged_each and len(self.jobs) % self.judged_each == 0:
+            return verdict
+        return failed_verdict(job, Outcome.INCONCLUSIVE, "connected", "client 1 never was")
+
+
+@pytest.mark.parametrize(("judged_each", "code"), [(None, 2), (3, 0)])
+def test_a_hunt_that_judged_nothing_or_little_says_so(judged_each, code):
+    bench = InconclusiveBench(judged_each)
+    hunt = Hunt(space=small_ground(), bench=bench, budget_s=60, clock=Ticks())
+    assert hunt.run() is None
+    assert set(hunt.progress.unjudged) == {"connected: client 1 never was"}
+    said, found = nothing_found(hunt.progress)
+    assert found == code
+    assert "connected: client 1 never was" in said
+
+
+def test_a_run_has_no_more_time_than_the_hunt():
+    limits = []
+
+    class Late(InconclusiveBench):
+        def run(self, job, limit_s=None):
+            limits.append(limit_s)
+            return super().run(job)
+
+    hunt = Hunt(space=small_ground(), bench=Late(None), budget_s=20, clock=Ticks())
+    assert hunt.run() is None
+    assert max(limits) <= 20 + GRACE_S
+    assert limits == sorted(limits, reverse=True)
+    assert limits[-1] < 5 + GRACE_S
 
 
 def has_stall(scenario):
@@ -188,10 +229,10 @@ def test_a_subject_that_hangs_or_kills_its_process_costs_one_run(tmp_path):
     def job(client):
         return make_job(scenario, network="simulated", seed=1, client=client)
 
-    with Bench(run_s=6.0) as bench:
+    with Bench() as bench:
         for client, reason in (
-            ("bad.py:blocks", "did not end within 6 s"),
-            ("bad.py:dies", "did not hand in a verdict"),
+            ("bad.py:blocks", "given up"),
+            ("bad.py:dies", "exit code 3"),
         ):
             verdict = bench.run(job(client))
             assert verdict.outcome is Outcome.INCONCLUSIVE

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import os
+import signal
 import sys
 import weakref
 from pathlib import Path
@@ -14,7 +16,7 @@ import trio
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Outcome, Verdict
 from chaos.errors import NetworkUnavailable
-from chaos.running import process
+from chaos.running import process, run
 from chaos.running.job import Job, make_job
 from chaos.running.run import Run
 from chaos.scenario.load import load_text
@@ -114,3 +116,55 @@ def test_a_system_task_that_fails_takes_the_run_down_and_not_the_process(
     verdict, trace = process.run_trace(make_job(scenario, network=network, seed=1))
     assert verdict.outcome is Outcome.INCONCLUSIVE
     assert any("in a system task" in event["text"] for event in trace.select("warning"))
+
+
+def test_a_trace_that_is_full_ends_the_run_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "EVENTS_MAX", 40)
+    text = SCENARIO + "workload: [{from: server, every: 100ms}]\n"
+    scenario = load_text(text, "quiet.yaml")[0]
+    verdict, trace = process.run_trace(make_job(scenario, network="simulated", seed=1))
+    assert verdict.outcome is Outcome.INCONCLUSIVE
+    (event,) = trace.select("interrupted")
+    assert "40 events" in event["why"]
+    assert len(trace.events) < 60
+    assert any(event["why"] in finding.reason for finding in verdict.findings)
+
+
+def test_what_a_subject_changes_in_its_process_is_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.path", list(sys.path))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "import os, signal, sys\n"
+        "async def client(url):\n"
+        "    os.chdir('/')\n"
+        "    os.umask(0o77)\n"
+        "    os.environ['CHANGED'] = 'yes'\n"
+        "    signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "    signal.setitimer(signal.ITIMER_REAL, 60)\n"
+        "    sys.path.insert(0, 'there')\n"
+        "    sys.setrecursionlimit(5000)\n"
+    )
+
+    def state() -> tuple[object, ...]:
+        umask = os.umask(0o22)
+        os.umask(umask)
+        handler, timer = signal.getsignal(signal.SIGTERM), signal.getitimer(signal.ITIMER_REAL)
+        return (
+            Path.cwd(),
+            umask,
+            dict(os.environ),
+            handler,
+            timer,
+            list(sys.path),
+            sys.getrecursionlimit(),
+        )
+
+    before = state()
+    text = SCENARIO + "steady_state: none\nclient: {use: 'mine.py:client'}\n"
+    scenario = load_text(text, str(tmp_path / "quiet.yaml"))[0]
+    job = make_job(scenario, network="simulated", seed=1, out="out")
+    process.run_trace(job)
+    assert state() == before
+    assert (tmp_path / "out" / "verdict.json").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import resource
 import signal
 import sys
 import threading
@@ -76,6 +77,7 @@ def process_restored() -> Iterator[None]:
     """Put back afterwards what a subject may change in its process, so that the next run finds it as it was."""
     folder, path, environment = os.open(".", os.O_RDONLY), list(sys.path), dict(os.environ)
     umask, depth = os.umask(0o77), sys.getrecursionlimit()
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.umask(umask)
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in _CATCHABLE} if is_main else {}
@@ -87,6 +89,9 @@ def process_restored() -> Iterator[None]:
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft < descriptors:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(descriptors, hard), hard))
         with suppress(OSError):
             os.fchdir(folder)
             os.close(folder)

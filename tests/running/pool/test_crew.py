@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos.checks.verdict import Outcome
 from chaos.running.job import Job
-from chaos.running.pool.crew import Dask, Workers, run_jobs
-from chaos.running.result import Row
+from chaos.running.pool.crew import CrewGone, Dask, Workers, run_jobs
+from chaos.running.pool.worker import WorkerLost
+from chaos.running.result import Row, lost_rows
 from chaos.scenario.load import load_text
 from chaos.scenario.vary import Bounds
 
@@ -137,3 +140,49 @@ def test_dask_runs_a_sweep_though_a_worker_is_killed() -> None:
     assert killed
     assert sorted(row.seed for row in found) == list(range(60))
     assert {row.outcome for row in found} == {Outcome.PASS}
+
+
+class Gone:
+    """A crew whose jobs are done until it goes away."""
+
+    width = 1
+    lost = (WorkerLost,)
+    gone = (ConnectionError,)
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self._jobs = 0
+
+    def submit(self, work: Any, job: Job) -> Future[list[Row]]:
+        future: Future[list[Row]] = Future()
+        self._jobs += 1
+        if self._jobs == 1:
+            future.set_result(lost_rows(job, "so"))
+        else:
+            future.set_exception(ConnectionError("refused"))
+        return future
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_a_crew_that_is_gone_ends_the_work_with_what_there_is() -> None:
+    crew: Any = Gone()
+    found: list[Row] = []
+    with pytest.raises(CrewGone, match="refused"):
+        for rows in run_jobs(job(1, 2, 3).portions(1), crew):
+            found += rows
+    assert crew.is_closed
+    assert len(found) <= 1
+
+
+def test_the_seeds_that_a_job_left_out_are_run() -> None:
+    class Partial(Gone):
+        def submit(self, work: Any, job: Job) -> Future[list[Row]]:
+            future: Future[list[Row]] = Future()
+            future.set_result(lost_rows(job, "so")[:1])
+            return future
+
+    crew: Any = Partial()
+    found = [row.seed for rows in run_jobs(job(1, 2, 3, 4).portions(2), crew) for row in rows]
+    assert sorted(found) == [1, 2, 3, 4]
