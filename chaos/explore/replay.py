@@ -17,6 +17,14 @@ from typing import Any
 
 from chaos.api import judge, run_alone
 from chaos.checks.verdict import Verdict
+from chaos.explore.order import (
+    CAUSES,
+    HASH_SEEDS,
+    Cause,
+    find_cause,
+    layouts_for,
+    run_shuffled,
+)
 from chaos.running.environment import cores
 from chaos.running.job import Job, make_job
 from chaos.running.pool.crew import Workers
@@ -26,7 +34,6 @@ from chaos.running.result import Row, digest_of, lost_rows
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace, dump_event
 
-HASH_SEEDS = ("1", "4242")
 CONTEXT = 3
 # another release of these may do another thing with the same seed
 PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto")
@@ -42,18 +49,19 @@ class Difference:
     first: str
     second: str
     before: tuple[str, ...] = ()
+    cause: Cause | None = None  # None if nobody has looked for it
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {
-            name: getattr(self, name) for name in ("title", "seed", "number", "first", "second")
-        }
+        names = ("title", "seed", "number", "first", "second", "cause")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         where = "header" if self.number == 0 else f"event {self.number}"
         lines = [f"DIFFERENT  {self.title}  seed {self.seed}  from {where} on"]
         lines += [f"    {line}" for line in self.before]
-        return "\n".join([*lines, f"  - {self.first}", f"  + {self.second}"])
+        cause = [] if self.cause is None else [f"  cause: {CAUSES[self.cause]}"]
+        return "\n".join([*lines, f"  - {self.first}", f"  + {self.second}", *cause])
 
 
 def first_difference(
@@ -73,10 +81,14 @@ def first_difference(
 
 @dataclass(slots=True, kw_only=True)
 class Twins:
-    """Runs each job in two processes of different hash seeds. `differences` fills as they are found."""
+    """Runs each job in two processes: of different hash seeds, and in one of them with objects elsewhere in memory.
+
+    `differences` fills as they are found. Of each scenario the cause of the first one is looked for.
+    """
 
     pairs: int
     differences: list[Difference] = field(default_factory=list)
+    _explained: set[str] = field(default_factory=set)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[list[Row]]:
         """Run jobs and give the rows of the first twins, in order. Closing the generator ends the processes.
@@ -86,29 +98,41 @@ class Twins:
         """
         with ExitStack() as stack:
             queues = []
-            for hash_seed in HASH_SEEDS:
+            for hash_seed, is_shuffled in zip(HASH_SEEDS, (False, True), strict=True):
                 crew = Workers(self.pairs, partial(launch, PYTHONHASHSEED=hash_seed))
                 stack.callback(crew.close)
-                queues.append(
-                    deque(crew.submit(run_seeds, replace(job, keep="all")) for job in jobs)
-                )
+                queue: deque[Future[list[Row]]] = deque()
+                for job in jobs:
+                    layouts = partial(run_shuffled, layouts=layouts_for(job))
+                    queue.append(
+                        crew.submit(layouts if is_shuffled else run_seeds, replace(job, keep="all"))
+                    )
+                queues.append(queue)
             for job in jobs:
                 # rows are not kept once they are compared: each holds a whole trace
                 one, other = (_rows_of(job, queue.popleft()) for queue in queues)
-                self._compare(one, other)
+                self._compare(job, one, other)
                 yield [row.without_trace() if job.keep == "none" else row for row in one]
 
-    def _compare(self, rows: Sequence[Row], twins: Sequence[Row]) -> None:
-        for row, twin in zip(rows, twins, strict=True):
-            if row.digest == twin.digest and row.digest:
+    def _compare(self, job: Job, rows: Sequence[Row], twins: Sequence[Row]) -> None:
+        """Compare each row with the one or two of its seed."""
+        for row in rows:
+            others = [twin for twin in twins if twin.seed == row.seed]
+            other = next((twin for twin in others if twin.digest != row.digest), others[0])
+            if row.digest == other.digest and row.digest:
                 continue
-            one, other = ((each.trace or "").splitlines()[1:] for each in (row, twin))
-            found = first_difference(row.title, row.seed, one, other)
-            if found is None:
-                found = Difference(
-                    title=row.title, seed=row.seed, number=0, first=row.reason, second=twin.reason
-                )
+            found = _difference(row, other)
+            if found.number and row.title not in self._explained:
+                self._explained.add(row.title)
+                found = replace(found, cause=find_cause(job.alone(row.seed)))
             self.differences.append(found)
+
+
+def _difference(row: Row, other: Row) -> Difference:
+    one, two = ((each.trace or "").splitlines()[1:] for each in (row, other))
+    return first_difference(row.title, row.seed, one, two) or Difference(
+        title=row.title, seed=row.seed, number=0, first=row.reason, second=other.reason
+    )
 
 
 def _rows_of(job: Job, twin: Future[list[Row]]) -> list[Row]:
