@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -20,6 +20,14 @@ from chaos.api import run_alone, why_not
 from chaos.checks.judge import judge
 from chaos.checks.verdict import Verdict
 from chaos.errors import UsageError
+from chaos.explore.order import (
+    CAUSES,
+    HASH_SEEDS,
+    Cause,
+    find_cause,
+    layouts_for,
+    run_shuffled,
+)
 from chaos.running.environment import cores
 from chaos.running.job import Job, make_job
 from chaos.running.pool.crew import POLL_S, Workers
@@ -31,7 +39,6 @@ from chaos.scenario.model import Scenario
 from chaos.subjects.load import code_of, load_name
 from chaos.trace import Header, Trace, dump_event
 
-HASH_SEEDS = ("1", "4242")
 CONTEXT = 3
 # another release of these may do another thing with the same seed
 PACKAGES = ("trio-chaos", "trio", "trio-websocket", "wsproto")
@@ -47,18 +54,19 @@ class Difference:
     first: str
     second: str
     before: tuple[str, ...] = ()
+    cause: Cause | None = None  # None if nobody has looked for it
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON data."""
-        return {
-            name: getattr(self, name) for name in ("title", "seed", "number", "first", "second")
-        }
+        names = ("title", "seed", "number", "first", "second", "cause")
+        return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
         where = "header" if self.number == 0 else f"event {self.number}"
         lines = [f"DIFFERENT  {self.title}  seed {self.seed}  from {where} on"]
         lines += [f"    {line}" for line in self.before]
-        return "\n".join([*lines, f"  - {self.first}", f"  + {self.second}"])
+        cause = [] if self.cause is None else [f"  cause: {CAUSES[self.cause]}"]
+        return "\n".join([*lines, f"  - {self.first}", f"  + {self.second}", *cause])
 
 
 def first_difference(
@@ -78,10 +86,14 @@ def first_difference(
 
 @dataclass(slots=True, kw_only=True)
 class Twins:
-    """Runs each job in two processes of different hash seeds. `differences` fills as they are found."""
+    """Runs each job in two processes: of different hash seeds, and in one of them with objects elsewhere in memory.
+
+    `differences` fills as they are found. Of each scenario the cause of the first one is looked for.
+    """
 
     pairs: int
     differences: list[Difference] = field(default_factory=list)
+    _explained: set[str] = field(default_factory=set)
 
     def run(self, jobs: Sequence[Job]) -> Iterator[list[Row]]:
         """Run jobs and give the rows of the first twins, in order, and an empty list now and then.
@@ -93,52 +105,67 @@ class Twins:
         """
         with ExitStack() as stack:
             twins = []
-            for hash_seed in HASH_SEEDS:
+            whole = [replace(job, keep="all") for job in jobs]
+            for hash_seed, is_shuffled in zip(HASH_SEEDS, (False, True), strict=True):
                 crew = Workers(self.pairs, partial(launch, PYTHONHASHSEED=hash_seed))
                 stack.callback(crew.close)
-                whole = [replace(job, keep="all") for job in jobs]
-                twins.append((crew, deque((job, crew.submit(run_seeds, job)) for job in whole)))
+                twins.append(deque(_Twin(job, crew, is_shuffled) for job in whole))
             for job in jobs:
                 # rows are not kept once they are compared: each holds a whole trace
-                pair = []
-                for crew, given in twins:
-                    pair.append((yield from _rows_of(*given.popleft(), crew)))
-                self._compare(*pair)
-                yield [row.without_trace() if job.keep == "none" else row for row in pair[0]]
+                one = yield from twins[0].popleft().rows()
+                other = yield from twins[1].popleft().rows()
+                self._compare(job, one, other)
+                yield [row.without_trace() if job.keep == "none" else row for row in one]
 
-    def _compare(self, rows: Sequence[Row], twins: Sequence[Row]) -> None:
-        for row, twin in zip(rows, twins, strict=True):
-            if row.digest == twin.digest and row.digest:
+    def _compare(self, job: Job, rows: Sequence[Row], twins: Sequence[Row]) -> None:
+        """Compare each row with the one or two of its seed."""
+        for row in rows:
+            others = [twin for twin in twins if twin.seed == row.seed]
+            other = next((twin for twin in others if twin.digest != row.digest), others[0])
+            if row.digest == other.digest and row.digest:
                 continue
-            one, other = ((each.trace or "").splitlines()[1:] for each in (row, twin))
-            found = first_difference(row.title, row.seed, one, other)
-            if found is None:
-                found = Difference(
-                    title=row.title, seed=row.seed, number=0, first=row.reason, second=twin.reason
-                )
+            found = _difference(row, other)
+            if found.number and row.title not in self._explained:
+                self._explained.add(row.title)
+                found = replace(found, cause=find_cause(job.alone(row.seed)))
             self.differences.append(found)
 
 
-def _rows_of(
-    job: Job, result: Future[list[Row]], crew: Workers
-) -> Generator[list[Row], None, list[Row]]:
-    """Return the rows of a job once they are there, and give an empty list now and then meanwhile.
+class _Twin:
+    """A job that is being run for the first or the second time: with memory laid out anew, or as it comes."""
 
-    The seeds that were lost with their process are run again, each alone: one of them is to blame, and no other.
-    """
-    waiting, rows = deque([(job, result)]), dict[int, Row]()
-    while waiting:
-        part, future = waiting.popleft()
-        while not wait([future], POLL_S).done:
-            yield []
-        try:
-            found = future.result()
-        except WorkerLost as lost:
-            found = lost_rows(part, str(lost)) if len(part.seeds) == 1 else []
-        rows |= {row.seed: row for row in found}
-        alone = [replace(part, seeds=(seed,)) for seed in part.seeds if seed not in rows]
-        waiting += [(one, crew.submit(run_seeds, one)) for one in alone]
-    return [rows[seed] for seed in job.seeds]
+    def __init__(self, job: Job, crew: Workers, is_shuffled: bool) -> None:
+        layouts = partial(run_shuffled, layouts=layouts_for(job))
+        self._job, self._crew = job, crew
+        self._work = layouts if is_shuffled else run_seeds
+        self._result = crew.submit(self._work, job)
+
+    def rows(self) -> Generator[list[Row], None, list[Row]]:
+        """Return the rows once they are there, and give an empty list now and then meanwhile.
+
+        The seeds that were lost with their process are run again, each alone: one of them is to blame, and no other.
+        """
+        waiting, rows = deque([(self._job, self._result)]), list[Row]()
+        while waiting:
+            part, future = waiting.popleft()
+            while not wait([future], POLL_S).done:
+                yield []
+            try:
+                found = future.result()
+            except WorkerLost as lost:
+                found = lost_rows(part, str(lost)) if len(part.seeds) == 1 else []
+            rows += found
+            done = {row.seed for row in rows}
+            alone = [replace(part, seeds=(seed,)) for seed in part.seeds if seed not in done]
+            waiting += [(one, self._crew.submit(self._work, one)) for one in alone]
+        return sorted(rows, key=lambda row: self._job.seeds.index(row.seed))
+
+
+def _difference(row: Row, other: Row) -> Difference:
+    one, two = ((each.trace or "").splitlines()[1:] for each in (row, other))
+    return first_difference(row.title, row.seed, one, two) or Difference(
+        title=row.title, seed=row.seed, number=0, first=row.reason, second=other.reason
+    )
 
 
 def verify(

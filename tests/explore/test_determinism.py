@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chaos.checks.verdict import Outcome
 from chaos.commands.main import cli, run_cli
 from chaos.errors import EXIT_FAILED, EXIT_INVALID, EXIT_PASSED
+from chaos.explore.order import CAUSES, shuffle_addresses
 from chaos.explore.replay import Twins, first_difference
 from chaos.running.job import Job, make_job
 from chaos.running.process import run_seeds
@@ -115,3 +118,98 @@ def test_the_first_difference_is_told_with_what_came_before_it() -> None:
     assert shorter is not None
     assert shorter.second == "(nothing more)"
     assert first_difference("t", 3, ["a"], ["a"]) is None
+
+
+BROADCAST = """
+from functools import partial
+
+import trio
+import trio_websocket
+
+connected = set()
+
+
+async def serve(host, port, *, task_status, **_):
+    async def handle(request):
+        peer = await request.accept()
+        connected.add(peer)
+        try:
+            while True:
+                message = await peer.get_message()
+                for each in connected:
+                    await each.send_message(message)
+        except trio_websocket.ConnectionClosed:
+            pass
+        finally:
+            connected.discard(peer)
+
+    async with trio.open_nursery() as nursery:
+        server = await nursery.start(partial(trio_websocket.serve_websocket, handle, host, port, None))
+        task_status.started(server.port)
+"""
+ROOM = """\
+version: 1
+name: room
+duration: 4s
+server: {{use: "{server}"}}
+client: {{count: {count}}}
+workload:
+  - {{from: client, every: 500ms}}
+timeline:
+  - {{at: 2s, for: 500ms, toxic: latency, attributes: {{latency: 20}}}}
+expect:
+  - availability: {{at_least: 0}}
+"""
+
+
+def room(folder: Path, count: int, server: str = BROADCAST) -> Path:
+    (folder / "room.py").write_text(server)
+    file = folder / "room.yaml"
+    file.write_text(ROOM.format(server=f"{folder / 'room.py'}:serve", count=count))
+    return file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_a_set_of_objects_is_found_and_named(tmp_path: Path, capsys: Any, count: int) -> None:
+    file = room(tmp_path, count)
+    arguments = ("run", file, "--network", "simulated", "--verify-determinism")
+    assert call(*arguments) == EXIT_FAILED
+    said = capsys.readouterr().out
+    assert "DIFFERENT  room  seed 1  from event" in said
+    assert CAUSES["addresses"] in said
+
+
+@pytest.mark.slow
+def test_a_dict_of_objects_is_no_such_thing(tmp_path: Path, capsys: Any) -> None:
+    ordered = BROADCAST.replace("set()", "{}").replace(".add(peer)", "[peer] = None")
+    ordered = ordered.replace("connected[peer] = None", "connected[peer] = None").replace(
+        "connected.discard(peer)", "connected.pop(peer, None)"
+    )
+    file = room(tmp_path, 3, ordered.replace("in connected:", "in list(connected):"))
+    arguments = ("run", file, "--network", "simulated", "--verify-determinism")
+    assert call(*arguments) == EXIT_PASSED, capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("change", "cause"), [("random", "chance"), ("hashed", "hashes")])
+def test_other_causes_are_named_too(
+    change: str, cause: Any, half_open: Scenario, write_client: Callable[[str], str]
+) -> None:
+    job = make_job(half_open, network="simulated", seed=1, client=write_client(change))
+    twins = Twins(pairs=1)
+    list(twins.run([job]))
+    assert [found.cause for found in twins.differences] == [cause]
+
+
+def test_shuffled_addresses_put_two_objects_in_either_order() -> None:
+    class Something:
+        """An object without a hash of its own."""
+
+    orders = set()
+    for seed in range(40):
+        kept = shuffle_addresses(random.Random(seed))
+        first, second = Something(), Something()
+        orders.add(next(iter({first, second})) is first)
+        del kept
+    assert orders == {True, False}

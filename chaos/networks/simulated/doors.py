@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import asyncio
+import importlib
 import inspect
 import os
 import select
@@ -34,10 +35,40 @@ from chaos.networks.simulated.stand_in import EscapeError, StandIn
 EPOCH_S = 1_767_225_600.0
 
 
-async def run_inline(function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
-    """Call a function at once, in place of `trio.to_thread.run_sync`: a checkpoint that takes no virtual time."""
-    await trio.lowlevel.checkpoint()
-    return function(*arguments)
+class InlineThreads:
+    """Calls functions at once, in place of the threads of `trio.to_thread.run_sync`.
+
+    A function takes no virtual time, but for what it has waited for by `wait`.
+    """
+
+    def __init__(self) -> None:
+        self._waited_s: float | None = None  # by the function that runs; None while none does
+
+    async def run(self, function: Callable[..., Any], *arguments: Any, **_options: Any) -> Any:
+        """Return what a function returns, after as much virtual time as it has waited."""
+        await trio.lowlevel.checkpoint()
+        before, self._waited_s = self._waited_s, 0.0
+        error: Exception | None = None
+        try:
+            result = function(*arguments)
+        except Exception as raised:
+            error = raised
+        finally:
+            waited_s, self._waited_s = self._waited_s, before
+        if waited_s:
+            await trio.sleep(waited_s)
+        if error is not None:
+            raise error
+        return result
+
+    def wait(self, call: str, delay_s: float, instead: str) -> None:
+        """Wait in the name of a call that would block. Raises EscapeError where that would stop the event loop."""
+        if self._waited_s is not None:
+            self._waited_s += delay_s
+        elif delay_s:
+            raise EscapeError(
+                f"{call} would block the event loop of a simulated run for {delay_s:g} s; expected {instead}"
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +103,18 @@ class Refused:
         )
 
 
+try:
+    _uvloop: Any = importlib.import_module("uvloop")
+except (
+    ImportError
+):  # it is nobody's dependency here: a loop that is not asyncio's own, and that subjects may use
+    _uvloop = None
+
 _THREAD = "trio.to_thread.run_sync, which runs inline"
 _TASKS = "a task of trio"
 _PROCESS = "everything in one program"
 _SELECT = "trio.lowlevel.wait_readable"
+_ONE_NUMBER = "the socket itself, which has one number here"
 # the documentation has this table (tools/write_docs.py)
 REFUSED: tuple[Refused, ...] = (
     Refused("time.sleep", time, "sleep", "trio.sleep"),
@@ -88,6 +127,10 @@ REFUSED: tuple[Refused, ...] = (
     Refused(
         "loop.run_until_complete of asyncio", asyncio.BaseEventLoop, "run_until_complete", _TASKS
     ),
+    Refused("asyncio.Runner", asyncio.Runner, "run", _TASKS),
+    Refused("uvloop.run", _uvloop, "run", _TASKS),
+    Refused("uvloop.new_event_loop", _uvloop, "new_event_loop", _TASKS),
+    Refused("uvloop.Loop", _uvloop, "Loop", _TASKS),
     Refused("subprocess.Popen: a subprocess", subprocess.Popen, "__init__", _PROCESS),
     Refused("os.fork", os, "fork", _PROCESS),
     Refused("os.forkpty", os, "forkpty", _PROCESS),
@@ -106,6 +149,9 @@ REFUSED: tuple[Refused, ...] = (
     Refused("socket.gethostbyname_ex", socket, "gethostbyname_ex", "socket.getaddrinfo"),
     Refused("socket.gethostbyaddr", socket, "gethostbyaddr", "socket.getnameinfo"),
     Refused("socket.fromfd", socket, "fromfd", "trio.socket.socket"),
+    Refused("socket.dup", StandIn, "dup", _ONE_NUMBER),
+    Refused("trio.socket.SocketType.dup", SimulatedSocket, "dup", _ONE_NUMBER),
+    Refused("socket.sendfile", StandIn, "sendfile", "socket.sendall"),
     Refused(
         "ssl.SSLContext.wrap_socket", ssl.SSLContext, "wrap_socket", "trio.SSLStream or wrap_bio"
     ),
@@ -117,8 +163,8 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
     """Close the doors while inside. Must be used inside `trio.run` with a virtual clock.
 
     `simulated` has what stands in for the functions that know real sockets and names: `socketpair` of `trio.socket`,
-    `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`, `getaddrinfo` and `getnameinfo` of
-    `socket`.
+    `wait_readable`, `wait_writable` and `notify_closing` of `trio.lowlevel`, `getaddrinfo`, `getnameinfo` and
+    `gethostname` of `socket`, and `run_sync` of `trio.to_thread`.
     """
     clock = trio.lowlevel.current_clock()
     assert isinstance(clock, VirtualClock), "real time and simulated sockets do not go together"
@@ -164,7 +210,8 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
                 (socket, "getaddrinfo", simulated["getaddrinfo"]),
                 (socket, "getnameinfo", simulated["getnameinfo"]),
                 (socket, "gethostbyname", first_address),
-                (socket, "getfqdn", lambda name="": name or "localhost"),
+                (socket, "gethostname", simulated["gethostname"]),
+                (socket, "getfqdn", lambda name="": name or simulated["gethostname"]()),
                 (StandIn, "detached", {}),
                 # anyio and others ask trio's sockets for the one of the standard library within
                 (SimulatedSocket, "_sock", property(StandIn.within)),
@@ -174,7 +221,7 @@ def doors_closed(simulated: Mapping[str, Callable[..., Any]]) -> Iterator[None]:
                     (trio.lowlevel, name, simulated[name])
                     for name in ("wait_readable", "wait_writable", "notify_closing")
                 ),
-                (trio.to_thread, "run_sync", run_inline),
+                (trio.to_thread, "run_sync", simulated["run_sync"]),
             )
         )
         yield

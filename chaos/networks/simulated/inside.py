@@ -14,8 +14,8 @@ from typing import Any
 
 import trio
 
-from chaos.networks.simulated.doors import doors_closed
-from chaos.networks.simulated.names import faults_felt, look_up, name_of
+from chaos.networks.simulated.doors import InlineThreads, doors_closed
+from chaos.networks.simulated.names import asking_host, faults_felt, look_up, name_of
 from chaos.networks.simulated.sockets import SimulatedSocket
 from chaos.networks.simulated.world import World
 
@@ -78,8 +78,9 @@ def _make_pair(_family: int = _INET, type: int = _STREAM, proto: int = 0) -> tup
     return ours, theirs
 
 
-def _look_up_now(  # noqa: PLR0917 - the world, and what getaddrinfo takes
+def _look_up_now(  # noqa: PLR0917 - where it looks, and what getaddrinfo takes
     world: World,
+    threads: InlineThreads,
     host: Any,
     port: Any,
     family: int = 0,
@@ -87,10 +88,14 @@ def _look_up_now(  # noqa: PLR0917 - the world, and what getaddrinfo takes
     proto: int = 0,
     flags: int = 0,
 ) -> list[Any]:
-    """Look a name up as `socket.getaddrinfo` does, without awaiting: no time passes, whatever fault is in force."""
+    """Look a name up as `socket.getaddrinfo` does, without awaiting.
+
+    Where a fault delays the answer, that takes its time in a thread, and is refused in the event loop.
+    """
     # trio asks for a number first, and no name server hears of that
     if not operator.index(flags) & stdlib_socket.AI_NUMERICHOST:
-        for _, error in faults_felt(world, host):
+        for delay_s, error in faults_felt(world, host):
+            threads.wait("socket.getaddrinfo", delay_s, "trio.socket.getaddrinfo")
             if error is not None:
                 raise error
     return look_up(world, host, port, family, type, proto, flags)
@@ -122,8 +127,11 @@ def _stand_ins(world: World) -> dict[str, Any]:
         if find_simulated(sock) is None:
             closing(sock)
 
+    threads = InlineThreads()
     return {
-        "getaddrinfo": partial(_look_up_now, world),
+        "run_sync": threads.run,
+        "getaddrinfo": partial(_look_up_now, world, threads),
+        "gethostname": partial(asking_host, world),
         "getnameinfo": lambda sockaddr, _flags: name_of(sockaddr),
         "socketpair": _make_pair,
         "wait_readable": wait_readable,

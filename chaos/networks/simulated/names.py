@@ -96,6 +96,18 @@ def name_of(sockaddr: Any) -> tuple[str, str]:
     return host, port
 
 
+def _asking_address(world: World) -> str:
+    reporter = current_reporter.get()
+    side, client = (reporter.subject, reporter.client) if reporter else (None, None)
+    return world.hosts.host_of(side, client)
+
+
+def asking_host(world: World) -> str:
+    """Return the name of the host on which the caller runs, as `gethostname` does."""
+    address = _asking_address(world)
+    return next((name for name, all_ in world.hosts.names.items() if address in all_), address)
+
+
 def faults_felt(world: World, host: Any) -> Iterator[tuple[float, socket.gaierror | None]]:
     """Yield how long each fault on the asking host delays the look-up of a name, and what it then fails with.
 
@@ -105,8 +117,8 @@ def faults_felt(world: World, host: Any) -> Iterator[tuple[float, socket.gaierro
     if name is None or is_address(name):
         return
     reporter = current_reporter.get()
-    side, client = (reporter.subject, reporter.client) if reporter else (None, None)
-    asking = world.fabric.host(world.hosts.host_of(side, client))
+    client = reporter.client if reporter else None
+    asking = world.fabric.host(_asking_address(world))
     for fault in list(asking.dns_faults):
         fault.felt(fault.mode)
         error = fault.error()

@@ -262,6 +262,19 @@ class StandIn(socket.socket):
     def sendmsg(self, buffers: Iterable[Any], *_: Any) -> int:
         return self.send(b"".join(bytes(buffer) for buffer in buffers))
 
+    # what TCP does with the calls of datagrams: an address to send to is ignored, one to receive from is none
+
+    def sendto(self, data: Any, *_: Any) -> int:
+        return self.send(data)
+
+    def recvfrom_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> tuple[int, None]:
+        return self.recv_into(buffer, nbytes, flags), None
+
+    def recvmsg(
+        self, bufsize: int, _ancbufsize: int = 0, flags: int = 0
+    ) -> tuple[bytes, list[Any], int, None]:
+        return self.recv(bufsize, flags), [], 0, None
+
 
 def _resolved(address: Any, family: int) -> Any:
     """Return an address with the address of its host, if that is a name. Raises gaierror."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import trio
 
+from chaos.networks.simulated.doors import EscapeError
 from chaos.networks.simulated.hosts import DnsFault
 from chaos.recorder import Recorder, Reporter, current_reporter
 from chaos.subjects.probes import SocketFactory
@@ -173,3 +174,41 @@ def test_a_slow_name_is_found_late(simulate: Any) -> None:
         return trio.current_time() - start
 
     assert simulate(body) == pytest.approx(7.0, abs=0.01)
+
+
+def test_a_name_that_is_slow_takes_its_time_in_a_thread_and_is_refused_in_the_loop(
+    simulate: Any,
+) -> None:
+    async def body(world: Any, _: trio.Nursery) -> tuple[float, float, bool]:
+        await connected(world)
+        asking = world.fabric.host("10.0.0.1")
+        start = trio.current_time()
+        socket.getaddrinfo("server", 80)
+        fault = DnsFault(mode="slow", delay_s=7.0, felt=lambda _: None)
+        asking.dns_faults.append(fault)
+        with pytest.raises(EscapeError, match="7 s"):
+            socket.getaddrinfo("server", 80)
+        with pytest.raises(EscapeError, match="7 s"):
+            socket.gethostbyname("server")
+        socket.getaddrinfo("10.0.0.2", 80)  # an address is no name
+        at_once_s = trio.current_time() - start
+        rows = await trio.to_thread.run_sync(socket.getaddrinfo, "server", 80)
+        asking.dns_faults[:] = [DnsFault(mode="nxdomain", delay_s=2.0, felt=lambda _: None)]
+        with pytest.raises(socket.gaierror):
+            await trio.to_thread.run_sync(socket.getaddrinfo, "server", 80)
+        return at_once_s, trio.current_time() - start, bool(rows)
+
+    assert simulate(body) == (0.0, pytest.approx(9.0), True)
+
+
+def test_a_host_says_its_own_name(simulate: Any) -> None:
+    async def body(world: Any, _: trio.Nursery) -> list[str]:
+        await connected(world)
+        seen = [socket.gethostname(), socket.getfqdn()]
+        recorder = Recorder(trio.current_time)
+        for side, client in (("client", 2), ("server", None)):
+            current_reporter.set(Reporter(recorder, side, client))  # type: ignore[arg-type]
+            seen.append(socket.gethostname())
+        return seen
+
+    assert simulate(body) == ["link", "link", "client-2", "server"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import importlib.util
 import logging
 import os
 import select
@@ -282,11 +283,15 @@ def test_two_ends_of_a_socketpair_and_a_host_by_its_name(simulate: Any) -> None:
         (lambda: socket.create_connection(("127.0.0.1", 9)), "socket.connect"),
         (lambda: asyncio.run(asyncio.sleep(0)), "asyncio.run"),
         (lambda: asyncio.new_event_loop(), "asyncio.new_event_loop"),
+        (lambda: asyncio.SelectorEventLoop(), "asyncio.new_event_loop"),
+        (lambda: asyncio.Runner().run(asyncio.sleep(0)), "asyncio.Runner"),
         (lambda: select.select([], [], [], 1), "select.select"),
         (lambda: selectors.DefaultSelector().select(1), "Selector.select"),
         (lambda: os.fork(), "os.fork"),
         (lambda: os.system("true"), "os.system"),
         (lambda: socket.gethostbyaddr("127.0.0.1"), "socket.gethostbyaddr"),
+        (lambda: socket.socket().dup(), "socket.dup"),
+        (lambda: trio.socket.socket().dup(), "SocketType.dup"),
         (lambda: ssl.create_default_context().wrap_socket(socket.socket()), "wrap_socket"),
     ],
 )
@@ -294,6 +299,18 @@ def test_what_is_real_is_refused_by_name(simulate: Any, reach: Any, name: str) -
     async def body(_: Any, __: trio.Nursery) -> None:
         with pytest.raises(EscapeError, match=name):
             reach()
+
+    simulate(body)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("uvloop") is None, reason="uvloop is not installed")
+@pytest.mark.parametrize("name", ["run", "new_event_loop", "Loop"])
+def test_a_loop_that_is_not_asyncios_own_is_refused_by_name(simulate: Any, name: str) -> None:
+    uvloop = importlib.import_module("uvloop")
+
+    async def body(_: Any, __: trio.Nursery) -> None:
+        with pytest.raises(EscapeError, match=f"uvloop.{name}"):
+            getattr(uvloop, name)(*([asyncio.sleep(0)] if name == "run" else []))
 
     simulate(body)
 
