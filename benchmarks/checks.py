@@ -50,7 +50,9 @@ def story(at_s: float, number: int, client: int, frames: int, refused: bool) -> 
     def event(kind: str, stream: Any = None, **data: Any) -> Event:
         nonlocal at_s
         at_s = round(at_s + 0.0001, 6)
-        return Event(at_s=at_s, kind=kind, client=client, connection=number, stream=stream, data=data)
+        return Event(
+            at_s=at_s, kind=kind, client=client, connection=number, stream=stream, data=data
+        )
 
     yield event("attempt", port=1)
     yield event("request", "upstream", side="client")
@@ -66,7 +68,10 @@ def story(at_s: float, number: int, client: int, frames: int, refused: bool) -> 
             yield event("frame", "downstream", side="client", opcode="text", **row)
             yield event("message", subject="client", id=row["id"], sender="server")
             if turn % 3 == 0:
-                for stream, opcode, by in (("upstream", "ping", "client"), ("downstream", "pong", "server")):
+                for stream, opcode, by in (
+                    ("upstream", "ping", "client"),
+                    ("downstream", "pong", "server"),
+                ):
                     other = "server" if by == "client" else "client"
                     yield event("frame", stream, side=by, opcode=opcode, bytes=4)
                     yield event("frame", stream, side=other, opcode=opcode, bytes=4)
@@ -98,11 +103,25 @@ def made(shape: str, count: int) -> Trace:
         rows = list(story(at_s, number, client, each, refused))
         if number == 1:
             rows.insert(3, Event(at_s=rows[2].at_s, kind="steady"))
-            rows.insert(4, Event(at_s=rows[2].at_s, kind="apply", data={"entry": 1, "occurrence": 1, "change": "on"}))
+            rows.insert(
+                4,
+                Event(
+                    at_s=rows[2].at_s,
+                    kind="apply",
+                    data={"entry": 1, "occurrence": 1, "change": "on"},
+                ),
+            )
         else:
             cut = {"entry": 0, "occurrence": number, "change": "instant"}
             events.append(Event(at_s=at_s, kind="apply", data=cut))
-            events.append(Event(at_s=at_s, kind="state", client=client, data={"subject": "client", "state": "connecting"}))
+            events.append(
+                Event(
+                    at_s=at_s,
+                    kind="state",
+                    client=client,
+                    data={"subject": "client", "state": "connecting"},
+                )
+            )
             events.append(Event(at_s=at_s, kind="lag", data={"lag_s": 0.001}))
         events += rows
         at_s = rows[-1].at_s + 0.01
@@ -161,7 +180,10 @@ def main(arguments: list[str]) -> None:
             tracemalloc.stop()
             mark = "  TOO MUCH" if whole_s > SECONDS_MAX or peak > MEGABYTES_MAX else ""
             growth = whole_s / max(half_s, 1e-4)
-            print(f"  {name:24} {whole_s:6.2f} s  {peak:6.1f} MB  growth {growth:4.1f}{mark}", flush=True)
+            print(
+                f"  {name:24} {whole_s:6.2f} s  {peak:6.1f} MB  growth {growth:4.1f}{mark}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":
