@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from chaos.checks.connections import ConnectionRecord, assign_slots, read_connections
 from chaos.checks.spans import Count, Spans
@@ -187,6 +187,17 @@ class Context:
         """Return the numbers of a client's connections that an entry touched; None for one of its path."""
         return self._felt_connections.get((index, client), set())
 
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` makes, which several parts of a check ask for: it is made at the first call."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return {}
+
     def attempts_of(self, client: int) -> list[float]:
         """Return when a client's connection attempts reached the link, in order."""
         return self._attempts.get(client, [])
@@ -234,7 +245,7 @@ class Context:
         )
 
     def alive(self, client: int, *, opened: bool) -> Count:
-        """Return how many attempts and connections of a client go on at a time; with `opened`, of those open by then."""
+        """Return how many attempts and connections of a client go on at a time, or have opened by then."""
         return (self._open_counts if opened else self._counts)[client]
 
     @cached_property

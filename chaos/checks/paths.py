@@ -90,12 +90,10 @@ def added_latency_s(context: Context, start_s: float, end_s: float, client: int)
     """
     paths = context.scenario.paths
     total_s = paths.round_trip_s() if paths is not None else 0.0
-    for rows in context.occurrences:
-        for row in rows:
-            entry = context.entry(row.index)
-            overlaps = row.start_s <= end_s and row.end_s >= start_s
-            if overlaps and concerns(entry, client):
-                total_s += context.words[row.index].round_trip_s(entry.stream)
+    for index, entry in enumerate(context.scenario.timeline):
+        each_s = context.words[index].round_trip_s(entry.stream)
+        if each_s and concerns(entry, client):
+            total_s += sum(each_s for _ in context.in_force(index).meeting(start_s, end_s))
     return total_s
 
 
@@ -133,7 +131,8 @@ def cut_off(context: Context, older: ConnectionRecord, opened: float) -> bool:
     for index, entry in enumerate(context.scenario.timeline):
         words = context.words[index]
         hidden = words.hides_client() or (words.hides_server() and dialing)
-        if hidden and concerns(entry, older.client):
-            if context.in_force(index).meets(older.attempt_s, opened):
-                return True
+        if not hidden or not concerns(entry, older.client):
+            continue
+        if context.in_force(index).meets(older.attempt_s, opened):
+            return True
     return False

@@ -1,4 +1,4 @@
-"""Sorted times and spans of time, asked often: each answer costs a search by halves, not a walk through all of them."""
+"""Sorted times and spans of time, asked often: an answer costs a search by halves, not a walk through all."""
 
 from __future__ import annotations
 
