@@ -238,8 +238,10 @@ def _complain(law: Law, delays: Sequence[Delay]) -> Complaint:
         if reason is not None:
             return f"client {delay.client} {reason}", _series(law, delays, delay.client)
     drawn = [delay for delay in delays if law.drawn(delay)]
-    for client in sorted({delay.client for delay in drawn}):
-        own = [delay for delay in drawn if delay.client == client]
+    by_client: dict[int, list[Delay]] = defaultdict(list)
+    for delay in drawn:
+        by_client[delay.client].append(delay)
+    for client, own in sorted(by_client.items()):
         complaint = _improbable(law, own, f"client {client}")
         if complaint:
             return complaint, _series(law, delays, client)

@@ -63,10 +63,8 @@ def _judge_client(
     if back.survived:
         measured["remark"] = "the connection survived"
     on_time = back.at_s is not None and back.at_s <= deadline_s
-    if on_time and not back.cut_short:
-        evidence: tuple[str, ...] = ()
-    else:
-        evidence = (*_chain(context, row, client, deadline_s), *back.troubles[:TROUBLES_MAX])
+    needs_none = on_time and not back.cut_short
+    evidence = () if needs_none else _evidence(context, row, client, deadline_s, back)
     if back.at_s is not None and back.cut_short and back.at_s <= deadline_s:
         lasted = f"before that had lasted {settings.stable_for_s:g} s"
         reason = f"client {client} was connected again, and the run ended {lasted}"
@@ -74,11 +72,7 @@ def _judge_client(
     if back.at_s is not None:
         took_s = max(0.0, back.at_s - row.end_s)
         measured["reconnected_s"] = round(took_s, 6)
-        how = f"was connected again after {seconds(took_s)}"
-        if back.survived:
-            how = "kept its connection"
-        elif not on_time and back.troubles:
-            how += f", since {back.troubles[0].partition(': ')[2]}"
+        how = _how(back, took_s, on_time)
         return Judgement(
             Outcome.PASS if on_time else Outcome.FAIL,
             f"client {client} {how} ({bound})",
@@ -104,6 +98,19 @@ def _judge_client(
         evidence=evidence,
         measured=measured,
     )
+
+
+def _how(back: _Back, took_s: float, on_time: bool) -> str:
+    if back.survived:
+        return "kept its connection"
+    since = "" if on_time or not back.troubles else f", since {back.troubles[0].partition(': ')[2]}"
+    return f"was connected again after {seconds(took_s)}{since}"
+
+
+def _evidence(
+    context: Context, row: Occurrence, client: int, deadline_s: float, back: _Back
+) -> tuple[str, ...]:
+    return (*_chain(context, row, client, deadline_s), *back.troubles[:TROUBLES_MAX])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
