@@ -2,7 +2,7 @@
 
     python benchmarks/checks.py [events] [shape]
 
-Traces of several shapes are made up: many connections, one long connection, a storm of refused attempts, many clients.
+Traces of several shapes are made up: many connections, a long one, a storm of refused attempts, many clients.
 Each check judges the trace alone, from its events on, and its time and memory are printed, with the growth from half
 the events: about 2 is linear, 4 is quadratic. More than a second or 200 MB for 100,000 events is marked.
 """
@@ -87,8 +87,18 @@ SHAPES: dict[str, tuple[int, int | None, bool]] = {
     "many connections": (1, 2, False),
     "one long connection": (1, None, False),
     "a storm of refused attempts": (1, 0, True),
-    "many clients": (500, 2, False),
+    "many clients": (50, 2, False),
 }
+
+
+def between(at_s: float, number: int, client: int, *, is_cut: bool) -> Iterator[Event]:
+    """Yield what happens before a further connection: the entry `cut`, once for all clients, a state, a lag."""
+    if is_cut:
+        row = {"entry": 0, "occurrence": number, "change": "instant"}
+        yield Event(at_s=at_s, kind="apply", data=row)
+    state = {"subject": "client", "state": "connecting"}
+    yield Event(at_s=at_s, kind="state", client=client, data=state)
+    yield Event(at_s=at_s, kind="lag", data={"lag_s": 0.001})
 
 
 def made(shape: str, count: int) -> Trace:
@@ -112,17 +122,7 @@ def made(shape: str, count: int) -> Trace:
                 ),
             )
         else:
-            cut = {"entry": 0, "occurrence": number, "change": "instant"}
-            events.append(Event(at_s=at_s, kind="apply", data=cut))
-            events.append(
-                Event(
-                    at_s=at_s,
-                    kind="state",
-                    client=client,
-                    data={"subject": "client", "state": "connecting"},
-                )
-            )
-            events.append(Event(at_s=at_s, kind="lag", data={"lag_s": 0.001}))
+            events += between(at_s, number, client, is_cut=client == 1)
         events += rows
         at_s = rows[-1].at_s + 0.01
     events.append(Event(at_s=at_s + 10, kind="end"))

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 ALPHA = 1e-6
-SLOPE_VALUES_MAX = 300
+SLOPE_VALUES_MAX = 100
 
 
 def sum_at_most(shares: Sequence[float]) -> float:
