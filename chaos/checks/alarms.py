@@ -7,9 +7,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from chaos.checks.connections import ConnectionRecord, close_code, ends_stream, is_close_frame
-from chaos.checks.context import Context, Scope, concerns, covering, label, seconds, window_line
+from chaos.checks.context import (
+    Context,
+    Occurrence,
+    Scope,
+    concerns,
+    label,
+    seconds,
+    window_line,
+)
 from chaos.checks.guards import acting_peer
-from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s, is_killer
+from chaos.checks.paths import added_latency_s, heartbeat_timeout_s, in_force_late, is_killer
+from chaos.checks.spans import Spans
 from chaos.checks.traffic import is_data, rates
 from chaos.checks.verdict import UNDECODED_AT, Judgement, Measure, failed, passed, undecided
 from chaos.trace import DATA, OTHER, SIDES, Event, Side
@@ -56,12 +65,11 @@ def no_false_alarm(context: Context, settings: NoFalseAlarm, scope: Scope) -> Ju
     what is no WebSocket; `by` says whose faults count.
     """
     alive = 0
+    window = Spans((row.start_s, row.end_s, row) for row in scope.rows)
     for connection in (row for client in context.clients for row in context.of_client(client)):
         open_s, lost_s = connection.open_s, connection.lost_s()
-        alive += open_s is not None and any(
-            open_s <= row.end_s and lost_s >= row.start_s for row in scope.rows
-        )
-        alarm = _false_alarm(context, scope, connection)
+        alive += open_s is not None and window.meets(open_s, lost_s)
+        alarm = _false_alarm(context, scope, window, connection)
         if alarm is not None and settings.by in ("both", alarm.culprit):
             return _report(context, scope, alarm)
     if not alive:
@@ -73,10 +81,12 @@ def no_false_alarm(context: Context, settings: NoFalseAlarm, scope: Scope) -> Ju
     return passed(reason, measured={"connections": alive})
 
 
-def _false_alarm(context: Context, scope: Scope, connection: ConnectionRecord) -> Alarm | None:
+def _false_alarm(
+    context: Context, scope: Scope, window: Spans[Occurrence], connection: ConnectionRecord
+) -> Alarm | None:
     """Return how a peer gave up this connection though the path was alive, if one did."""
     event = connection.first_ending
-    if event is None or event.kind == "closed" or not covering(scope.rows, event.at_s):
+    if event is None or event.kind == "closed" or not window.meets(event.at_s, event.at_s):
         return None
     side: Side | None = next((one for one in SIDES if event.sent_by(one)), None)
     if side is None:
@@ -105,8 +115,9 @@ def _commanded(context: Context, side: Side, connection: ConnectionRecord, event
             continue
         opened = connection.open_s or 0.0
         # an action speaks of the connections that are open in its window
-        rows = [row for row in context.occurrences[index] if opened <= row.end_s + TOLD_S]
-        if covering(rows, event.at_s, grace_s=grace_s) and concerns(entry, connection.client):
+        earliest_s = max(opened - TOLD_S, event.at_s - grace_s)
+        told = context.in_force(index).meets(earliest_s, event.at_s)
+        if told and concerns(entry, connection.client):
             code = entry.parameters.get("code", 1000)
             if entry.word != "close" or not is_close_frame(event) or close_code(event) == code:
                 return True
@@ -127,11 +138,10 @@ def _path_dead(
         touched_s, lasting = context.touched(index, connection), context.words[index].lasting
         if not freezes and (touched_s is None or touched_s > event.at_s):
             continue
-        for row in context.occurrences[index]:
-            until_s = row.end_s + delay_after_s(context, row) + grace_s
-            met = lasting and row.end_s >= (connection.open_s or 0.0)
-            if row.start_s <= event.at_s and (event.at_s <= until_s or met):
-                return True
+        if any(True for _ in in_force_late(context, index, event.at_s - grace_s, event.at_s)):
+            return True
+        if lasting and context.in_force(index).meets(connection.open_s or 0.0, event.at_s):
+            return True
     return False
 
 

@@ -33,6 +33,9 @@ POWER_MIN = 1e-3
 # a client may exceed what Retry-After asks for by this factor, and by one step of its schedule
 RETRY_AFTER_FACTOR = 1.25
 
+# identity is enough here, and hashing them is slow: these are asked of every delay, a dozen times
+_BY_SCHEDULE = (Rule.SCHEDULE, Rule.LONG)
+
 LongWait = Literal["cap", "half", "ordinary"]
 
 
@@ -72,15 +75,10 @@ class Law:
 
     def _range_s(self, delay: Delay) -> tuple[float, float]:
         cap_s, jitter, max_s = self.cap_s(delay), self.settings.jitter, self.settings.max_s
-        longest_s = max(delay.told_s, delay.told_late_s) * RETRY_AFTER_FACTOR + max_s
-        by_rule = {
-            Rule.RETRY_AFTER: (delay.told_s, longest_s),
-            Rule.NOW: (0.0, cap_s),
-            Rule.AUTH: (0.0, math.inf),
-            Rule.REDIRECT: (0.0, math.inf),
-        }
-        if delay.rule in by_rule:
-            return by_rule[delay.rule]
+        if delay.rule not in _BY_SCHEDULE:
+            longest_s = max(delay.told_s, delay.told_late_s) * RETRY_AFTER_FACTOR + max_s
+            by_rule = {Rule.RETRY_AFTER: (delay.told_s, longest_s), Rule.NOW: (0.0, cap_s)}
+            return by_rule.get(delay.rule, (0.0, math.inf))
         if delay.doubtful:
             return 0.0, max_s
         if delay.rule is Rule.LONG and self.long != "ordinary":
@@ -240,8 +238,10 @@ def _complain(law: Law, delays: Sequence[Delay]) -> Complaint:
         if reason is not None:
             return f"client {delay.client} {reason}", _series(law, delays, delay.client)
     drawn = [delay for delay in delays if law.drawn(delay)]
-    for client in sorted({delay.client for delay in drawn}):
-        own = [delay for delay in drawn if delay.client == client]
+    by_client: dict[int, list[Delay]] = defaultdict(list)
+    for delay in drawn:
+        by_client[delay.client].append(delay)
+    for client, own in sorted(by_client.items()):
         complaint = _improbable(law, own, f"client {client}")
         if complaint:
             return complaint, _series(law, delays, client)
@@ -269,7 +269,9 @@ def _improbable(law: Law, delays: Sequence[Delay], who: str) -> str | None:
     # The start of a delay may have reached the link late by as much as the path takes.
     longs = [law.share(delay, delay.long_s + law.early_s) for delay in delays]
     exact = [delay for delay in delays if not law.censored(delay)]
-    exact_longs = [law.share(delay, delay.long_s + law.early_s) for delay in exact]
+    exact_longs = [
+        share for share, delay in zip(longs, delays, strict=True) if not law.censored(delay)
+    ]
     upper = [delay for delay in exact if not delay.beside]
     shorts = [law.share(delay, delay.short_s - SLACK_S - law.late_s) for delay in upper]
     mean = sum(longs) / count if count else 0.0

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Iterator
 
 from chaos.checks.connections import ConnectionRecord, is_close_frame
 from chaos.checks.connections import close_code as code_of
 from chaos.checks.context import EPSILON_S, Context, Scope, seconds, window_line
 from chaos.checks.paths import cut_off, read_from_s, unread
+from chaos.checks.spans import first_after
 from chaos.checks.verdict import Judgement, Outcome, failed, passed, undecided, worst
 from chaos.trace import Event
 from chaos.vocabulary.checks import CloseCode, Handshake, NeverSendsBeforeOpen, SingleConnection
 
 # timers may fire this much early on a real clock, and the refusal is recorded just before it is sent
 EARLY_S = 0.05
+# beside how many older connections of a kind a newer one is judged: one would do, if all could be seen
+RIVALS_MAX = 4
 
 
 def single_connection(context: Context, settings: SingleConnection, scope: Scope) -> Judgement:
@@ -29,10 +33,34 @@ def single_connection(context: Context, settings: SingleConnection, scope: Scope
     parts = (
         _judge_pair(context, older, newer, settings.grace_s, scope.tolerance_s)
         for client in context.clients
-        for position, newer in enumerate(context.of_client(client))
-        for older in context.of_client(client)[:position]
+        for older, newer in _pairs(context.of_client(client))
     )
     return worst(parts, nothing="no client opened a second connection")
+
+
+def _pairs(
+    connections: list[ConnectionRecord],
+) -> Iterator[tuple[ConnectionRecord, ConnectionRecord]]:
+    """Yield each connection or attempt with those before it that lived the longest, of each kind.
+
+    No other can have lived longer beside it: a client with thousands of connections need not be judged pair by pair.
+    """
+    # the ends of those before, the latest last: of attempts and of connections, as a newer one of each kind sees it
+    ends: dict[tuple[bool, bool], list[tuple[float, int]]] = {
+        (is_open, newer_opens): [] for is_open in (False, True) for newer_opens in (False, True)
+    }
+    for position, newer in enumerate(connections):
+        found = {
+            place
+            for is_open in (False, True)
+            for _, place in ends[is_open, newer.open_s is not None][-RIVALS_MAX:]
+        }
+        for place in sorted(found, reverse=True):
+            yield connections[-place], newer
+        kind = newer.open_s is not None
+        # of equal ends the first connection is the last here
+        insort(ends[kind, True], (newer.client_socket_end_s(), -position))
+        insort(ends[kind, False], (newer.over_s(), -position))
 
 
 def _judge_pair(
@@ -215,14 +243,15 @@ def _tries(
     context: Context, client: int, refusals: list[Event]
 ) -> Iterator[tuple[Event, list[float]]]:
     """Yield each first refusal since an opening, and the attempts that came after it until one opened."""
-    opened = [c.attempt_s for c in context.of_client(client) if c.open_s is not None]
+    opened = sorted(c.attempt_s for c in context.of_client(client) if c.open_s is not None)
+    attempts = context.attempts_of(client)
     until_s = float("-inf")
     for refusal in refusals:
         if refusal.at_s > until_s:
-            worked = [at_s for at_s in opened if at_s > refusal.at_s]
-            until_s = min(worked, default=float("inf"))
-            attempts = context.attempts_of(client)
-            yield refusal, [at_s for at_s in attempts if refusal.at_s < at_s <= until_s]
+            worked_s = first_after(opened, refusal.at_s)
+            until_s = float("inf") if worked_s is None else worked_s
+            after = attempts[bisect_right(attempts, refusal.at_s) : bisect_right(attempts, until_s)]
+            yield refusal, after
 
 
 def _judge_wait(
@@ -230,7 +259,7 @@ def _judge_wait(
 ) -> Judgement:
     wait_s = float(event["retry_after_s"])
     early_s += EPSILON_S if context.virtual else EARLY_S
-    next_s = next((at_s for at_s in attempts if at_s > event.at_s), None)
+    next_s = first_after(attempts, event.at_s)
     told = f"{seconds(event.at_s)}: HTTP {event['status']} with Retry-After {wait_s:g} s"
     if next_s is None and context.end_s < event.at_s + wait_s:
         reason = f"the run ended before the Retry-After of {wait_s:g} s had passed"

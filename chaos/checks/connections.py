@@ -7,6 +7,7 @@ delivered to the client (`chaos/trace.py`).
 
 from __future__ import annotations
 
+from bisect import bisect_right, insort
 from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -38,9 +39,12 @@ def close_code(event: Event) -> int:
     return NO_STATUS if code is None else int(code)
 
 
-@dataclass
+@dataclass(eq=False)
 class ConnectionRecord:
-    """One connection of one client, from its attempt on. Times are seconds from time zero."""
+    """One connection of one client, from its attempt on. Times are seconds from time zero.
+
+    What follows from its events is looked for once: they must be complete by then.
+    """
 
     client: int
     number: int
@@ -52,7 +56,7 @@ class ConnectionRecord:
         found = (row for row in self.events if row.kind in kinds and row.at_s >= since_s)
         return next(found, None)
 
-    @property
+    @cached_property
     def open_s(self) -> float | None:
         """When its 101 was delivered."""
         event = self.first("open")
@@ -67,10 +71,7 @@ class ConnectionRecord:
 
     @cached_property
     def first_ending(self) -> Event | None:
-        """The first Close frame, FIN, RST or closing of any kind after the connection was open.
-
-        Looked for once: `events` must be complete by then.
-        """
+        """The first Close frame, FIN, RST or closing of any kind after the connection was open."""
         seen_open = False
         for event in self.events:
             if not seen_open:
@@ -90,6 +91,10 @@ class ConnectionRecord:
         A connection in a blackhole delivers nothing any more, so the client's own FIN or RST at its side counts.
         Infinity while it lives.
         """
+        return self._socket_end_s
+
+    @cached_property
+    def _socket_end_s(self) -> float:
         for event in self.events:
             if event.kind in ("closed", "dial_failed") or (
                 event.kind == "refused" and not hangs(event)
@@ -104,6 +109,10 @@ class ConnectionRecord:
 
         A Close frame, FIN or RST delivered to it, a handshake response that is not 101, or a refusal by the link.
         """
+        return self._refusal
+
+    @cached_property
+    def _refusal(self) -> Event | None:
         for event in self.events:
             if event.kind == "dial_failed" or (event.kind == "refused" and not hangs(event)):
                 return event
@@ -119,6 +128,10 @@ class ConnectionRecord:
 
         That is the end of its socket, or a handshake response that is not 101. Infinity while it goes on.
         """
+        return self._over_s
+
+    @cached_property
+    def _over_s(self) -> float:
         refused = (
             event.at_s
             for event in self.events
@@ -134,6 +147,10 @@ class ConnectionRecord:
 
     def delivered_frames(self) -> list[Event]:
         """Return the frames that passed, either way; Close frames are not counted."""
+        return self._delivered_frames
+
+    @cached_property
+    def _delivered_frames(self) -> list[Event]:
         return [
             event
             for event in self.events
@@ -195,12 +212,17 @@ def assign_slots(
     slot that has been free for the longest time (with `newest`, for the shortest, as that of a client with one series
     for all its connections); it opens a new one while all others are taken.
     """
-    choose = max if newest else min
     slots: list[list[ConnectionRecord]] = []
+    # when each slot is free, and its place: the first slot of those that are free for as long is taken
+    free_from: list[tuple[float, int]] = []
     for connection in connections:
-        free = [slot for slot in slots if slot[-1].over_s() <= connection.attempt_s]
+        free = bisect_right(free_from, (connection.attempt_s, len(slots)))
+        place = len(slots)
         if free:
-            choose(free, key=lambda slot: slot[-1].over_s()).append(connection)
+            _, key = free_from.pop(free - 1 if newest else 0)
+            place = -key if newest else key
+            slots[place].append(connection)
         else:
             slots.append([connection])
+        insort(free_from, (connection.over_s(), -place if newest else place))
     return slots

@@ -6,12 +6,15 @@ event, never from the planned time. A `Context` is the whole run, a `Scope` what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any, TypeVar
 
 from chaos.checks.connections import ConnectionRecord, assign_slots, read_connections
 from chaos.checks.lateness import Lateness
+from chaos.checks.spans import Count, Spans
 from chaos.scenario.model import Entry, Expectation, Scenario, Subject
 from chaos.scenario.rules import WHOLE_RUN_CHECKS, speaks_of
 from chaos.trace import Event, Side, Trace
@@ -20,6 +23,7 @@ from chaos.vocabulary.word import Word
 
 # times in a trace file are rounded to microseconds, so a difference of two may be off by one
 EPSILON_S = 2e-6
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,17 +162,127 @@ class Context:
 
     def touched(self, index: int, connection: ConnectionRecord) -> float | None:
         """Return when an entry first touched this very connection; a fault of a path touches all of its client's."""
-        times = (
-            event.at_s
-            for event in self.felt(index)
-            if event.client in (connection.client, None)
-            and event.connection in (connection.number, None)
-        )
-        return min(times, default=None)
+        first = self._first_felt.get(index, {})
+        client, number = connection.client, connection.number
+        keys = ((client, number), (client, None), (None, number), (None, None))
+        return min((first[key].at_s for key in keys if key in first), default=None)
+
+    @cached_property
+    def _first_felt(self) -> dict[int, dict[tuple[int | None, int | None], Event]]:
+        """With which event each entry first touched each connection, by client and number; None stands for all."""
+        found: dict[int, dict[tuple[int | None, int | None], Event]] = {}
+        for event in self.trace.select("felt"):
+            rows, key = found.setdefault(event["entry"], {}), (event.client, event.connection)
+            if key not in rows or event.at_s < rows[key].at_s:
+                rows[key] = event
+        return found
+
+    def felt_on(self, index: int) -> Mapping[tuple[int | None, int | None], Event]:
+        """Return with which event an entry first touched each connection, by client and number."""
+        return self._first_felt.get(index, {})
+
+    @cached_property
+    def _felt_connections(self) -> dict[tuple[int, int | None], set[int | None]]:
+        found: dict[tuple[int, int | None], set[int | None]] = {}
+        for index, rows in self._first_felt.items():
+            for client, number in rows:
+                found.setdefault((index, client), set()).add(number)
+        return found
+
+    def felt_by(self, index: int, client: int) -> set[int | None]:
+        """Return the numbers of a client's connections that an entry touched; None for one of its path."""
+        return self._felt_connections.get((index, client), set())
+
+    def once(self, what: str, make: Callable[[], T]) -> T:
+        """Return what `make` makes, which several parts of a check ask for: it is made at the first call."""
+        if what not in self._made:
+            self._made[what] = make()
+        made: T = self._made[what]
+        return made
+
+    @cached_property
+    def _made(self) -> dict[str, Any]:
+        return {}
 
     def attempts_of(self, client: int) -> list[float]:
-        """Return when a client's connection attempts reached the link."""
-        return [event.at_s for event in self.trace.select("attempt", client=client)]
+        """Return when a client's connection attempts reached the link, in order."""
+        return self._attempts.get(client, [])
+
+    @cached_property
+    def _attempts(self) -> dict[int | None, list[float]]:
+        found: dict[int | None, list[float]] = defaultdict(list)
+        for event in self.trace.select("attempt"):
+            found[event.client].append(event.at_s)
+        return {client: sorted(times) for client, times in found.items()}
+
+    def starts_of(self, client: int) -> list[float]:
+        """Return when a client was started, in order."""
+        return self._starts[client]
+
+    @cached_property
+    def _starts(self) -> _PerClient[list[float]]:
+        return _PerClient(
+            lambda client: sorted(
+                event.at_s
+                for event in self.trace.select("subject_start", subject="client", client=client)
+            )
+        )
+
+    def going_on(self, client: int) -> Spans[ConnectionRecord]:
+        """Return the connections and attempts of a client, each until it was over."""
+        return self._going_on[client]
+
+    @cached_property
+    def _going_on(self) -> _PerClient[Spans[ConnectionRecord]]:
+        return _PerClient(
+            lambda client: Spans((c.attempt_s, c.over_s(), c) for c in self.of_client(client))
+        )
+
+    def opened(self, client: int) -> Spans[ConnectionRecord]:
+        """Return the connections of a client that opened, each until the first sign of its ending."""
+        return self._opened[client]
+
+    @cached_property
+    def _opened(self) -> _PerClient[Spans[ConnectionRecord]]:
+        return _PerClient(
+            lambda client: Spans(
+                (c.open_s, c.lost_s(), c) for c in self.of_client(client) if c.open_s is not None
+            )
+        )
+
+    def alive(self, client: int, *, opened: bool) -> Count:
+        """Return how many attempts and connections of a client go on at a time, or have opened by then."""
+        return (self._open_counts if opened else self._counts)[client]
+
+    @cached_property
+    def _counts(self) -> _PerClient[Count]:
+        return _PerClient(
+            lambda client: Count((c.attempt_s, c.over_s()) for c in self.of_client(client))
+        )
+
+    @cached_property
+    def _open_counts(self) -> _PerClient[Count]:
+        return _PerClient(
+            lambda client: Count(
+                (max(c.open_s, c.attempt_s), c.over_s())
+                for c in self.of_client(client)
+                if c.open_s is not None
+            )
+        )
+
+    def in_force(self, index: int, *, late: float = 0.0) -> Spans[Occurrence]:
+        """Return each time that an entry was in force; with `late`, longer by its own length and this much."""
+        if (index, late) not in self._in_force:
+            rows = self.occurrences[index]
+            ends = [row.end_s + (row.end_s - row.start_s + late if late else 0.0) for row in rows]
+            self._in_force[index, late] = Spans(
+                (row.start_s, end_s, row) for row, end_s in zip(rows, ends, strict=True)
+            )
+        return self._in_force[index, late]
+
+    @cached_property
+    def _in_force(self) -> dict[tuple[int, float], Spans[Occurrence]]:
+        return {}
 
     @cached_property
     def lateness(self) -> Lateness:
@@ -249,12 +363,29 @@ class Context:
 
     def states(self, side: Side, client: int) -> list[Event]:
         """Return the states that a subject reported; a server's must name the client, unless there is only one."""
-        return [
-            event
-            for event in self.trace.select("state")
-            if event.get("subject") == side
-            and (event.client == client or (event.client is None and len(self.clients) == 1))
-        ]
+        return self._states.get((side, client), [])
+
+    @cached_property
+    def _states(self) -> dict[tuple[str, int], list[Event]]:
+        found: dict[tuple[str, int], list[Event]] = defaultdict(list)
+        only = self.clients[0] if len(self.clients) == 1 else None
+        for event in self.trace.select("state"):
+            client = only if event.client is None else event.client
+            if client is not None:
+                found[str(event.get("subject")), client].append(event)
+        return found
+
+
+class _PerClient(dict[int, T]):
+    """Makes what it is asked for of a client, once."""
+
+    def __init__(self, make: Callable[[int], T]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, client: int) -> T:
+        self[client] = self._make(client)
+        return self[client]
 
 
 def seconds(value: float) -> str:

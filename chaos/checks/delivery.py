@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from chaos.checks.context import Context, Scope, seconds
+from chaos.checks.spans import count_within
 from chaos.checks.traffic import (
     clear_spans,
     client_of_message,
@@ -30,6 +32,8 @@ from chaos.vocabulary.checks import Delivers, SingleHandler
 
 # fewer due messages than this say nothing about a rate
 DUE_MIN = 4
+# in how many of the newest epochs that have an id its sending is looked for
+EPOCHS_MAX = 100
 
 
 @dataclass(slots=True)
@@ -44,7 +48,7 @@ class Flow:
 
     def epoch(self, at_s: float) -> int:
         """Return how often the sender had been started anew by then: its ids begin again each time."""
-        return sum(restart <= at_s for restart in self.restarts)
+        return bisect_right(self.restarts, at_s)
 
     def first_sent(self) -> dict[tuple[int, int], float]:
         """Return when each message, by (epoch, id), was first sent."""
@@ -55,13 +59,21 @@ class Flow:
 
     def handled_keys(self) -> list[tuple[tuple[int, int], float]]:
         """Return the handled messages by (epoch, id); the epoch is the newest in which that id had been sent."""
-        first = self.first_sent()
+        sent: dict[int, list[tuple[int, float]]] = defaultdict(
+            list
+        )  # the epochs of each id, in order
+        for (epoch, number), at_s in sorted(self.first_sent().items()):
+            sent[number].append((epoch, at_s))
         keys = []
         for number, at_s in self.handled:
-            epoch = self.epoch(at_s)
-            while epoch > 0 and first.get((epoch, number), float("inf")) > at_s:
-                epoch -= 1
-            keys.append(((epoch, number), at_s))
+            epochs = sent.get(number, [])
+            known = bisect_right(epochs, (self.epoch(at_s), float("inf")))
+            before = (
+                epoch
+                for epoch, sent_s in reversed(epochs[max(0, known - EPOCHS_MAX) : known])
+                if sent_s <= at_s
+            )
+            keys.append(((next(before, 0), number), at_s))
         return keys
 
 
@@ -115,13 +127,9 @@ def read_flows(context: Context, sender: Side) -> list[Flow]:
         client = client_of_message(context, event)
         if client in flows and isinstance(event.get("id"), int):
             flows[client].handled.append((event["id"], event.at_s))
-    starts = context.trace.select("subject_start", subject=sender)
+    servers = [event.at_s for event in context.trace.select("subject_start", subject="server")]
     for flow in flows.values():
-        restarts = [
-            event.at_s
-            for event in starts
-            if sender == "server" or event.client in (None, flow.client)
-        ][1:]
+        restarts = (servers if sender == "server" else context.starts_of(flow.client))[1:]
         flow.restarts = sorted([*restarts, *_begins_again(context, flow)])
     return list(flows.values())
 
@@ -135,11 +143,13 @@ def _begins_again(context: Context, flow: Flow) -> Iterator[float]:
     if not flow.sent:
         return
     first = flow.sent[0][0]
+    sent = sorted(flow.sent, key=lambda row: row[1])
+    times = [at_s for _, at_s in sent]
     opened = [c.open_s for c in context.of_client(flow.client) if c.open_s is not None]
     for start_s, end_s in pairwise([*opened[1:], float("inf")]):
-        own = [row for row in flow.sent if start_s <= row[1] < end_s]
-        if own and own[0][0] == first:
-            yield own[0][1]
+        place = bisect_left(times, start_s)
+        if place < len(sent) and times[place] < end_s and sent[place][0] == first:
+            yield times[place]
 
 
 def _sent_events(context: Context, sender: Side) -> Iterator[tuple[Event, int | None]]:
@@ -226,15 +236,16 @@ def _judge_rate(context: Context, settings: Delivers, flow: Flow, way: str) -> J
         return None
     sent = 0
     expected, evidence = 0, []
+    known = sorted(at_s for _, at_s in flow.sent)
     for connection in context.of_client(flow.client):
         spans = clear_spans(context, connection)
         wanted = due(every_s, spans)
-        times = [at_s for _, at_s in flow.sent] or [
+        times = known or sorted(
             event.at_s
             for event in connection.events
             if is_data(event) and event.sent_by(flow.sender)
-        ]
-        own = sum(any(a <= at_s <= b for a, b in spans) for at_s in times)
+        )
+        own = count_within(times, spans)
         expected, sent = expected + wanted, sent + min(own, max(wanted, 1))
         if wanted >= DUE_MIN and own < settings.sent_at_least * wanted:
             where = ", ".join(f"{seconds(a)} to {seconds(b)}" for a, b in spans[:3])
@@ -268,8 +279,11 @@ def _listed(counts: Mapping[str, int]) -> str:
 
 def _reports_messages(context: Context, receiver: Side) -> bool:
     """Tell whether this subject reports at all: it did once, or it is the reference, which always does."""
-    reported = context.trace.select("message", subject=receiver)
-    return context.subject(receiver).use == "reference" or bool(reported)
+    reported = context.once(
+        f"reported by {receiver}",
+        lambda: bool(context.trace.select("message", subject=receiver)),
+    )
+    return context.subject(receiver).use == "reference" or reported
 
 
 def _sample(rows: list[tuple[int, float]]) -> str:

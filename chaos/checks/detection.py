@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 
 from chaos.checks.connections import ConnectionRecord, is_close_frame
 from chaos.checks.context import Context, Occurrence, Scope, label, seconds, window_line
 from chaos.checks.paths import added_latency_s
+from chaos.checks.spans import first_after
 from chaos.checks.verdict import Judgement, failed, passed, undecided, worst
 from chaos.trace import Event, Side
 from chaos.vocabulary.checks import DetectsDeadPeer
@@ -93,12 +96,10 @@ def _judge_connection(
 
 def _alive_at(context: Context, row: Occurrence, client: int) -> Iterator[ConnectionRecord]:
     """Yield the client's connections that were open and not ending when the entry began."""
-    felt = {(e.client, e.connection) for e in context.felt(row.index)}
+    felt = context.felt_on(row.index)
     partial = context.entry(row.index).toxicity < 1
-    for connection in context.of_client(client):
-        opened = connection.open_s
-        alive = opened is not None and opened <= row.start_s <= connection.lost_s()
-        if alive and (not partial or (client, connection.number) in felt):
+    for connection in context.opened(client).meeting(row.start_s, row.start_s):
+        if not partial or (client, connection.number) in felt:
             yield connection
 
 
@@ -119,18 +120,20 @@ def _signs(
         if event.kind in ("fin", "rst"):
             found.setdefault("socket_end_at_s", event.at_s)
     attempts = _attempts_instead(context, connection, since_s) if by == "client" else []
-    states = [
-        event.at_s
-        for event in context.states(by, connection.client)
-        if event.at_s >= since_s and event.get("state") in _ALARM_STATES
-    ]
+    alarmed = context.once(
+        f"alarmed {by} {connection.client}",
+        lambda: sorted(
+            event.at_s
+            for event in context.states(by, connection.client)
+            if event.get("state") in _ALARM_STATES
+        ),
+    )
+    states = alarmed[bisect_left(alarmed, since_s) :][:1]
     if any(rival.open_s is not None for rival in _rivals(context, connection, since_s)):
         states = []  # which of its connections a client speaks of cannot be told
     opened = connection.open_s or 0.0
-    if any(
-        opened < event.at_s < since_s and event.get("state") in _ALARM_STATES
-        for event in context.states(by, connection.client)
-    ):
+    said_s = first_after(alarmed, opened)
+    if said_s is not None and said_s < since_s:
         states = []  # it said so of the living connection too
     found |= {"attempt_at_s": min(attempts, default=math.inf)}
     found |= {"state_at_s": min(states, default=math.inf)}
@@ -153,8 +156,8 @@ def _rivals(
     """Return the connections and attempts that the client had beside this one at that time."""
     return [
         other
-        for other in context.of_client(connection.client)
-        if other is not connection and other.attempt_s <= since_s < other.over_s()
+        for other in context.going_on(connection.client).meeting(since_s, since_s)
+        if other is not connection and since_s < other.over_s()
     ]
 
 
@@ -166,18 +169,26 @@ def _attempts_instead(
     An attempt that follows the end of another connection or attempt stands for that one. Of those left, as many as
     the client still had beside this one may stand for these.
     """
-    own = next(
-        (slot for slot in context.slots_of(connection.client) if connection in slot), [connection]
+    following, firsts = context.once(
+        f"successions of {connection.client}", lambda: _successions(context, connection.client)
     )
-    place = own.index(connection)
-    following = [later.attempt_s for later in own[place + 1 : place + 2]]
-    firsts = [slot[0].attempt_s for slot in context.slots_of(connection.client)]
+    later = [following[connection].attempt_s] if connection in following else []
     rivals = _rivals(context, connection, since_s)
-    return following + [
+    newest = firsts[bisect_right(firsts, since_s) :][: len(rivals) + 1]
+    return later + [
         at_s
-        for place, at_s in enumerate(sorted(at_s for at_s in firsts if at_s > since_s))
+        for place, at_s in enumerate(newest)
         if place >= sum(rival.over_s() > at_s for rival in rivals)
     ]
+
+
+def _successions(
+    context: Context, client: int
+) -> tuple[dict[ConnectionRecord, ConnectionRecord], list[float]]:
+    """Return what follows each connection of a client in its slot, and when each slot began, in order."""
+    slots = context.slots_of(client)
+    following = {one: later for slot in slots for one, later in pairwise(slot)}
+    return following, sorted(slot[0].attempt_s for slot in slots)
 
 
 def theoretical_bound_s(context: Context, by: Side, added_s: float) -> float | None:
@@ -212,11 +223,12 @@ def _chain(
     """
     began = seconds(row.start_s)
     lines = [(row.start_s, window_line(context, row))]
-    for event in context.felt(row.index):
-        if (event.client, event.connection) == (connection.client, connection.number):
-            how = f"{seconds(event.at_s)}: felt on connection {connection.number}: {event.get('how', '')}"
-            lines.append((event.at_s, how))
-            break
+    event = context.felt_on(row.index).get((connection.client, connection.number))
+    if event is not None:
+        how = (
+            f"{seconds(event.at_s)}: felt on connection {connection.number}: {event.get('how', '')}"
+        )
+        lines.append((event.at_s, how))
     ping, beat = _unanswered_ping(connection, by, row.start_s), context.subject(by).heartbeat
     if ping is None:
         lines.append((row.start_s, f"the {by} sent no ping after {began}"))

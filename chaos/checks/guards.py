@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import islice
 
 from chaos.checks.connections import ConnectionRecord, close_code, is_close_frame
-from chaos.checks.context import Context, Occurrence, covering, label, seconds
+from chaos.checks.context import Context, Occurrence, label, seconds
 from chaos.checks.lateness import BUSY_SHARE
 from chaos.checks.schedule import Rule, last_told, rule_after_last
 from chaos.checks.verdict import (
@@ -37,6 +38,8 @@ LAG_SHARE_AT_REST = 0.5
 LAG_MARGIN_S = 1.0
 # a subject that is killed, or told to close, may take this long beside its closing handshake
 EXIT_GRACE_S = 2.0
+# in so many of the times that an action was repeated, its traces are looked for
+ROWS_MAX = 100
 # what a connection does; after the last of these all is at rest
 _MOVES = ("apply", "attempt", "refused", "open", "fin", "rst", "closed", "state")
 
@@ -76,16 +79,23 @@ def felt_at_s(context: Context, index: int) -> float | None:
 
     For an entry that repeats, one occurrence that touched something is enough.
     """
+    return context.once(f"felt {index}", lambda: _first_felt_s(context, index))
+
+
+def _first_felt_s(context: Context, index: int) -> float | None:
     entry, rows = context.entry(index), context.occurrences[index]
     times = [event.at_s for event in context.felt(index)]
     if entry.word == "noop":
         times += [row.start_s for row in rows]
     if entry.word in ("refuse", "down"):
         # nobody listens then, so that no link sees the attempts: the clients' own sockets do
-        refused = [event.at_s for event in context.trace.select("refused")]
-        times += [at_s for at_s in refused if covering(rows, at_s)]
-    if entry.kind == "action":
-        times += [at_s for row in rows for at_s in _traces_of_action(context, entry, row)]
+        window = context.in_force(index)
+        refused = (event.at_s for event in context.trace.select("refused"))
+        times += islice((at_s for at_s in refused if window.meets(at_s, at_s)), 1)
+    for row in rows[:ROWS_MAX] if entry.kind == "action" else ():
+        times += _traces_of_action(context, entry, row)
+        if times and min(times) <= row.end_s:
+            break  # none that comes later shows itself sooner
     return min(times, default=None)
 
 
@@ -279,7 +289,7 @@ def _exit_expected(context: Context, event: Event) -> bool:
         peer = (
             acting_peer(entry) if entry.kind == "action" else entry.parameters.get("host", "server")
         )
-        if peer == side and covering(context.occurrences[index], event.at_s, grace_s=grace_s):
+        if peer == side and context.in_force(index).meets(event.at_s - grace_s, event.at_s):
             return True
     if side == "server" or event.get("error"):
         return False

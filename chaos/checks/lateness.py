@@ -8,6 +8,7 @@ sampled during the run (`load`, `lag`).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -45,7 +46,13 @@ class Lateness:
 
     def lagged(self, start_s: float, end_s: float) -> float:
         """Return by how much the event loop was late between these times, all in all."""
-        return sum(lag_s for at_s, lag_s in self._lags if start_s <= at_s <= end_s)
+        times, sums = self._lag_sums
+        return sums[bisect_right(times, end_s)] - sums[bisect_left(times, start_s)]
+
+    @cached_property
+    def _lag_sums(self) -> tuple[list[float], list[float]]:
+        rows = sorted(self._lags)
+        return [at_s for at_s, _ in rows], [0.0, *accumulate(lag_s for _, lag_s in rows)]
 
     def between(self, start_s: float, end_s: float) -> float:
         """Return by how much something that took place between these times may have been late."""

@@ -66,6 +66,17 @@ def delay_after_s(context: Context, row: Occurrence) -> float:
     return row.end_s - row.start_s + 1.0 + (paths.round_trip_s() if paths else 0.0)
 
 
+def in_force_late(
+    context: Context, index: int, from_s: float, until_s: float
+) -> Iterator[Occurrence]:
+    """Yield each time that an entry was in force, or may still have held bytes back, between two times."""
+    late_s = 0.0
+    if context.words[index].resent:
+        paths = context.scenario.paths
+        late_s = 1.0 + (paths.round_trip_s() if paths else 0.0)
+    return context.in_force(index, late=late_s).meeting(from_s, until_s)
+
+
 def heartbeat_timeout_s(context: Context) -> float:
     """Return the longest wait for a pong of either peer, at least one second."""
     return max([1.0, *context.pong_waits_s])
@@ -79,12 +90,10 @@ def added_latency_s(context: Context, start_s: float, end_s: float, client: int)
     """
     paths = context.scenario.paths
     total_s = paths.round_trip_s() if paths is not None else 0.0
-    for rows in context.occurrences:
-        for row in rows:
-            entry = context.entry(row.index)
-            overlaps = row.start_s <= end_s and row.end_s >= start_s
-            if overlaps and concerns(entry, client):
-                total_s += context.words[row.index].round_trip_s(entry.stream)
+    for index, entry in enumerate(context.scenario.timeline):
+        each_s = context.words[index].round_trip_s(entry.stream)
+        if each_s and concerns(entry, client):
+            total_s += sum(each_s for _ in context.in_force(index).meeting(start_s, end_s))
     return total_s
 
 
@@ -122,8 +131,8 @@ def cut_off(context: Context, older: ConnectionRecord, opened: float) -> bool:
     for index, entry in enumerate(context.scenario.timeline):
         words = context.words[index]
         hidden = words.hides_client() or (words.hides_server() and dialing)
-        if hidden and concerns(entry, older.client):
-            rows = context.occurrences[index]
-            if any(row.start_s <= opened and row.end_s >= older.attempt_s for row in rows):
-                return True
+        if not hidden or not concerns(entry, older.client):
+            continue
+        if context.in_force(index).meets(older.attempt_s, opened):
+            return True
     return False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate, islice
 
 from chaos.checks.connections import ConnectionRecord, close_code, describe_ending, is_close_frame
 from chaos.checks.context import Context, Occurrence, Scope, concerns, label, seconds, window_line
 from chaos.checks.paths import added_latency_s
+from chaos.checks.spans import between
 from chaos.checks.traffic import arrivals, rates
 from chaos.checks.verdict import (
     Culprit,
@@ -24,6 +27,8 @@ from chaos.vocabulary.checks import NeverReconnects, Reconnects
 
 # what a peer needs to send its first message after an opening, beside its interval
 TURN_S = 0.25
+# so many connections that were no recovery are told of, and looked at once the bound has passed
+TROUBLES_MAX = 20
 
 
 def reconnects(context: Context, settings: Reconnects, scope: Scope) -> Judgement:
@@ -53,29 +58,27 @@ def _judge_client(
     deadline_s = row.end_s + settings.within_s + tolerance_s
     back = _connected_at(context, row, client, deadline_s, settings.stable_for_s)
     until_s = back.at_s or context.end_s
-    attempts = [t for t in context.attempts_of(client) if row.start_s <= t <= until_s]
+    attempts = between(context.attempts_of(client), row.start_s, until_s)
     measured: dict[str, Measure] = {"client": client, "attempts": len(attempts)}
     if back.survived:
         measured["remark"] = "the connection survived"
-    evidence = (*_chain(context, row, client, deadline_s), *back.troubles)
+    on_time = back.at_s is not None and back.at_s <= deadline_s
+    needs_none = on_time and not back.cut_short
+    evidence = () if needs_none else _evidence(context, row, client, deadline_s, back)
     if back.at_s is not None and back.cut_short and back.at_s <= deadline_s:
         lasted = f"before that had lasted {settings.stable_for_s:g} s"
         reason = f"client {client} was connected again, and the run ended {lasted}"
         return undecided(reason, evidence=evidence)
     if back.at_s is not None:
-        took_s, on_time = max(0.0, back.at_s - row.end_s), back.at_s <= deadline_s
+        took_s = max(0.0, back.at_s - row.end_s)
         measured["reconnected_s"] = round(took_s, 6)
-        how = f"was connected again after {seconds(took_s)}"
-        if back.survived:
-            how = "kept its connection"
-        elif not on_time and back.troubles:
-            how += f", since {back.troubles[0].partition(': ')[2]}"
+        how = _how(back, took_s, on_time)
         return Judgement(
             Outcome.PASS if on_time else Outcome.FAIL,
             f"client {client} {how} ({bound})",
             badness=took_s,
             culprit="" if on_time else back.culprit,
-            evidence=() if on_time else evidence,
+            evidence=evidence,
             measured=measured,
         )
     if context.end_s < deadline_s:
@@ -97,6 +100,19 @@ def _judge_client(
     )
 
 
+def _how(back: _Back, took_s: float, on_time: bool) -> str:
+    if back.survived:
+        return "kept its connection"
+    since = "" if on_time or not back.troubles else f", since {back.troubles[0].partition(': ')[2]}"
+    return f"was connected again after {seconds(took_s)}{since}"
+
+
+def _evidence(
+    context: Context, row: Occurrence, client: int, deadline_s: float, back: _Back
+) -> tuple[str, ...]:
+    return (*_chain(context, row, client, deadline_s), *back.troubles[:TROUBLES_MAX])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Back:
     """When a client was connected again, if it was; `survived`: it never was away; `cut_short`: the run ended then.
@@ -115,10 +131,8 @@ def _connected_at(
     context: Context, row: Occurrence, client: int, deadline_s: float, stable_for_s: float
 ) -> _Back:
     """Return when the client was connected again (not before the entry's end)."""
-    for connection in context.of_client(client):
-        opened = connection.open_s
-        lived = opened is not None and opened <= row.start_s and connection.lost_s() > deadline_s
-        if lived and _flows_again(connection, row):
+    for connection in context.opened(client).meeting(row.start_s, row.start_s):
+        if connection.lost_s() > deadline_s and _flows_again(connection, row):
             return _Back(at_s=row.end_s, survived=True)
     troubles: list[str] = []
     culprit: Culprit = ""
@@ -126,6 +140,8 @@ def _connected_at(
         frames = connection.delivered_frames()
         if not frames or connection.lost_s() <= row.end_s:
             continue
+        if len(troubles) >= TROUBLES_MAX and (connection.open_s or 0.0) > deadline_s:
+            break  # it is late, whenever it comes
         at_s = max(row.end_s, frames[0].at_s)
         until_s = at_s + stable_for_s
         excused = _touched_until(context, connection, until_s)
@@ -169,9 +185,7 @@ def _touched_until(context: Context, connection: ConnectionRecord, until_s: floa
             return True
         opened = connection.open_s or 0.0
         acted = entry.kind == "action" and concerns(entry, connection.client)
-        if acted and any(
-            r.start_s <= until_s and r.end_s >= opened for r in context.occurrences[index]
-        ):
+        if acted and context.in_force(index).meets(opened, until_s):
             return True
     return False
 
@@ -191,9 +205,17 @@ def _silent_way(
 
 
 def _opened_since(context: Context, row: Occurrence, client: int) -> Iterator[ConnectionRecord]:
-    for connection in context.of_client(client):
-        if connection.open_s is not None and connection.open_s > row.start_s:
-            yield connection
+    rows, latest = context.once(f"openings of {client}", lambda: _openings(context, client))
+    # none before this place opened later than the entry began
+    for place in range(bisect_right(latest, row.start_s), len(rows)):
+        if (rows[place].open_s or 0.0) > row.start_s:
+            yield rows[place]
+
+
+def _openings(context: Context, client: int) -> tuple[list[ConnectionRecord], list[float]]:
+    """Return a client's connections that opened, and the latest opening up to each of them."""
+    rows = [c for c in context.of_client(client) if c.open_s is not None]
+    return rows, list(accumulate((c.open_s or 0.0 for c in rows), max))
 
 
 def _flows_again(connection: ConnectionRecord, row: Occurrence) -> bool:
@@ -206,13 +228,17 @@ def _flows_again(connection: ConnectionRecord, row: Occurrence) -> bool:
 
 def _wrong_answer(context: Context, row: Occurrence, client: int) -> Event | None:
     """Return the answer to the client's last handshake, if it was a 101 that a client must not accept."""
-    answers = [
-        event
-        for connection in context.of_client(client)
-        for event in connection.events
-        if event.kind == "response" and event.get("side") == "client" and event.at_s >= row.start_s
-    ]
-    return answers[-1] if answers and answers[-1].get("wrong") else None
+    answers = context.once(
+        f"answers to {client}",
+        lambda: [
+            event
+            for connection in context.of_client(client)
+            for event in connection.events
+            if event.kind == "response" and event.get("side") == "client"
+        ],
+    )
+    last = next((event for event in reversed(answers) if event.at_s >= row.start_s), None)
+    return last if last is not None and last.get("wrong") else None
 
 
 def _nothing_sent(connection: ConnectionRecord) -> bool:
@@ -225,10 +251,11 @@ def _nothing_sent(connection: ConnectionRecord) -> bool:
 
 def _chain(context: Context, row: Occurrence, client: int, deadline_s: float) -> Iterator[str]:
     yield window_line(context, row)
-    tries = [c for c in context.of_client(client) if c.attempt_s >= row.start_s]
+    newest = (c for c in reversed(context.of_client(client)) if c.attempt_s >= row.start_s)
+    tries = list(islice(newest, 3))
     if not tries:
         yield f"client {client} made no attempt after {seconds(row.start_s)}"
-    for connection in tries[-3:]:
+    for connection in reversed(tries):
         yield f"{seconds(connection.attempt_s)}: attempt: {_fate(connection)}"
     yield f"{seconds(deadline_s)}: the bound passed"
 
@@ -261,7 +288,7 @@ def _refused_at(context: Context, client: int, row: Occurrence) -> Event | None:
     """Return with what the entry first told this client that it is not wanted (or its own Close)."""
     events: list[Event] = []
     entry = context.entry(row.index)
-    felt = {event.connection for event in context.felt(row.index) if event.client == client}
+    felt = context.felt_by(row.index, client)
     code = entry.parameters.get("code") if entry.kind == "action" else None
     for connection in context.of_client(client):
         if felt - {None} and connection.number not in felt:

@@ -24,9 +24,11 @@ from chaos.checks.paths import (
     client_round_trip_s,
     cut_off,
     delay_after_s,
+    in_force_late,
     path_hides_client,
     unread,
 )
+from chaos.checks.spans import between, first_after
 from chaos.scenario.model import Client
 from chaos.trace import Event
 from chaos.vocabulary.policies import Policy, Reaction
@@ -271,12 +273,12 @@ def _has_another(
 ) -> bool:
     """Tell whether the client had yet another connection, or without `opened` an attempt, when it made this one."""
     at_s = following.attempt_s
-    return any(
+    own = sum(
         other.attempt_s <= at_s < other.over_s()
         and (not opened or (other.open_s is not None and other.open_s <= at_s))
-        for other in context.of_client(connection.client)
-        if other is not connection and other is not following
+        for other in {connection, following}
     )
+    return context.alive(connection.client, opened=opened).at(at_s) > own
 
 
 def _side_by_side(context: Context, client: int) -> Iterator[Delay]:
@@ -288,7 +290,7 @@ def _side_by_side(context: Context, client: int) -> Iterator[Delay]:
         # two attempts of which one opens are a race (RFC 8305), and no impatience
         hangs = connection.open_s is None and connection.over_s() > next_s
         hangs = hangs and following.open_s is None
-        alive = any(c.open_s is not None and c.open_s <= next_s < c.over_s() for c in rows)
+        alive = context.alive(client, opened=True).at(next_s) > 0
         unseen = unread(context, connection) or cut_off(context, connection, next_s)
         if not hangs or alive or unseen:
             step = 0
@@ -312,14 +314,12 @@ def _side_by_side(context: Context, client: int) -> Iterator[Delay]:
 
 def _told_otherwise(context: Context, client: int, start_s: float, end_s: float) -> bool:
     """Tell whether something else than a policy decided on this wait: the client was started anew, or was offline."""
-    starts = context.trace.select("subject_start", subject="client", client=client)
-    if any(start_s <= event.at_s <= end_s for event in starts):
+    if between(context.starts_of(client), start_s, end_s):
         return True
     return any(
-        row.start_s <= end_s and row.end_s >= start_s
+        context.in_force(index).meets(start_s, end_s)
         for index, entry in enumerate(context.scenario.timeline)
         if entry.word == "offline" and concerns(entry, client)
-        for row in context.occurrences[index]
     )
 
 
@@ -334,11 +334,18 @@ def _hidden(context: Context, client: int, start_s: float, end_s: float) -> bool
     records_all = context.scenario.client.use == "reference"
     for index, word in enumerate(context.words):
         loses = word.hides_client() and concerns(context.entry(index), client)
-        for row in context.occurrences[index]:
+        if not loses and (records_all or not word.refuses):
+            continue
+        for row in (
+            in_force_late(context, index, start_s, end_s)
+            if loses
+            else context.in_force(index).meeting(start_s, end_s)
+        ):
             late_s = delay_after_s(context, row) if loses else 0.0
             if row.start_s >= end_s or row.end_s + late_s <= start_s:
                 continue
-            unseen = word.refuses and not any(row.start_s < at_s < row.end_s for at_s in seen)
+            first_s = first_after(seen, row.start_s)
+            unseen = word.refuses and (first_s is None or first_s >= row.end_s)
             if loses or (unseen and not records_all):
                 return True
     return False

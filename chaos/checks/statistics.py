@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from itertools import combinations
 
 ALPHA = 1e-6
+SLOPE_VALUES_MAX = 100
 
 
 def sum_at_most(shares: Sequence[float]) -> float:
@@ -82,9 +83,15 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def slope(values: Sequence[float]) -> float:
-    """Return the Theil–Sen slope per step: the median of the slopes between all pairs, robust against outliers."""
+    """Return the Theil–Sen slope per step: the median of the slopes between all pairs, robust against outliers.
+
+    Of a long series, values at equal distances are taken: pairs grow with the square of their number.
+    """
+    last = len(values) - 1
+    count = min(len(values), SLOPE_VALUES_MAX)
+    places = [round(turn * last / max(1, count - 1)) for turn in range(count)]
     slopes = [
         (values[later] - values[earlier]) / (later - earlier)
-        for earlier, later in combinations(range(len(values)), 2)
+        for earlier, later in combinations(places, 2)
     ]
     return quantile(slopes, 0.5) if slopes else 0.0

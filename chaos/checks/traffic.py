@@ -7,12 +7,19 @@ subscribe again, loses no message and yet is broken.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator
 from itertools import pairwise
 
 from chaos.checks.connections import ConnectionRecord
 from chaos.checks.context import Context, concerns
-from chaos.checks.paths import added_latency_s, delay_after_s, heartbeat_timeout_s
+from chaos.checks.paths import (
+    added_latency_s,
+    delay_after_s,
+    heartbeat_timeout_s,
+    in_force_late,
+)
+from chaos.checks.spans import between
 from chaos.trace import DATA, OTHER, STREAM_FROM, Event, Side
 
 Span = tuple[float, float]
@@ -65,8 +72,7 @@ def ids_are_read(
     They are where messages name their `sender`, as workload messages do. Else nearly all that was handled must have
     been delivered under the same number; most of it, where the scenario says where to find the numbers.
     """
-    frames = context.trace.select("frame")
-    if any(e.get("sender") is not None and e.stream == STREAM_FROM[sender] for e in frames):
+    if context.once(f"named by {sender}", lambda: _names_sender(context, sender)):
         return True
     lines = [line for line in context.scenario.workload if line.sender == sender]
     share = DECLARED_SHARE if any(line.id_at is not None for line in lines) else READ_SHARE
@@ -75,26 +81,38 @@ def ids_are_read(
     return bool(numbers) and found >= share * len(numbers)
 
 
+def _names_sender(context: Context, sender: Side) -> bool:
+    frames = context.trace.select("frame")
+    return any(e.get("sender") is not None and e.stream == STREAM_FROM[sender] for e in frames)
+
+
 def arrivals(context: Context, connection: ConnectionRecord, sender: Side) -> list[float]:
     """Return when data messages of this sender arrived at the other side, in order.
 
     That is when the receiver said that it had handled them, where it says so; else when their frames left the link,
     which cannot see what is lost behind it.
     """
-    handled = [
-        event.at_s
-        for event in context.trace.select("message", subject=OTHER[sender])
-        if client_of_message(context, event) == connection.client
-    ]
+    handled = _handled_times(context).get((OTHER[sender], connection.client))
     if handled:
-        start_s, end_s = connection.open_s or 0.0, connection.lost_s()
-        return [at_s for at_s in handled if start_s <= at_s <= end_s]
+        return list(between(handled, connection.open_s or 0.0, connection.lost_s()))
     stream = STREAM_FROM[sender]
     return [
         event.at_s
         for event in connection.events
         if event.stream == stream and is_data(event) and not event.is_sent
     ]
+
+
+def _handled_times(context: Context) -> dict[tuple[str, int | None], list[float]]:
+    """Return when messages were handled, by whom and of which client, in order."""
+    return context.once("handled times", lambda: _read_handled(context))
+
+
+def _read_handled(context: Context) -> dict[tuple[str, int | None], list[float]]:
+    found: dict[tuple[str, int | None], list[float]] = defaultdict(list)
+    for event in context.trace.select("message"):
+        found[str(event["subject"]), client_of_message(context, event)].append(event.at_s)
+    return {key: sorted(times) for key, times in found.items()}
 
 
 def usable_spans(context: Context, connection: ConnectionRecord) -> list[Span]:
@@ -109,18 +127,19 @@ def usable_spans(context: Context, connection: ConnectionRecord) -> list[Span]:
         return []
     spans: list[Span] = [(opened, min(connection.lost_s(), context.end_s))]
     for index, entry in enumerate(context.scenario.timeline):
-        words, rows = context.words[index], context.occurrences[index]
+        words = context.words[index]
         if not words.silences():
             continue
         if words.on_path:
             # a path belongs to a host: all connections of that host are silent
-            for row in rows if concerns(entry, connection.client) else ():
-                spans = without(spans, (row.start_s, row.end_s))
+            if concerns(entry, connection.client) and spans:
+                for row in context.in_force(index).meeting(spans[0][0], spans[-1][1]):
+                    spans = without(spans, (row.start_s, row.end_s))
             continue
         for event in connection.events:
             if event.kind != "felt" or event.get("entry") != index:
                 continue
-            ends = [row.end_s for row in rows if row.start_s <= event.at_s <= row.end_s]
+            ends = [row.end_s for row in context.in_force(index).meeting(event.at_s, event.at_s)]
             until_s = float("inf") if words.lasting else max(ends, default=event.at_s)
             spans = without(spans, (event.at_s, until_s))
     return [span for span in spans if span[1] > span[0]]
@@ -156,8 +175,8 @@ def clear_spans(context: Context, connection: ConnectionRecord) -> list[Span]:
             continue
         if touched_s is not None and words.lasting:
             spans = without(spans, (touched_s, float("inf")))
-        for row in context.occurrences[index]:
-            if words.has_window(entry.for_s):
+        if words.has_window(entry.for_s) and spans:
+            for row in in_force_late(context, index, spans[0][0], spans[-1][1]):
                 spans = without(spans, (row.start_s, row.end_s + delay_after_s(context, row)))
     return spans
 
