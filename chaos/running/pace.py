@@ -48,12 +48,13 @@ def _parse(schedstat: str) -> Spent:
 
 
 def spent() -> Spent:
-    """Return what carries the run has spent: this thread, and the waits of the processes that were started from here.
+    """Return what carries the run has spent: this thread, and the waits of all threads and processes of the run.
 
     What those ran for is their own affair: nothing else had to wait for it here.
     """
+    own = os.getpid()
     ran_s, waited_s = spent_by_thread()
-    return ran_s, waited_s + sum(spent_by_process(pid)[1] for pid in descendants(os.getpid()))
+    return ran_s, max(waited_s, sum(spent_by_process(pid)[1] for pid in (own, *descendants(own))))
 
 
 async def watch_pace(recorder: Recorder, collector: Collector) -> None:
