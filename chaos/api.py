@@ -414,8 +414,10 @@ def judge(trace: Trace, *, checks: Sequence[str] = (), trusted: bool = False) ->
 
     A trace is data: no code that it names is run. A check of the user's own that it expects is judged by a function
     of `checks` (files such as `checks.py`, modules, or single functions as `checks.py:mine`), and is INCONCLUSIVE
-    where none of these has it. With `trusted` the checks that the trace names are run. Raises SubjectNotFound when one
-    of `checks` cannot be had.
+    where none of these has it. With `trusted` the checks that the trace names are run.
+
+    Raises:
+        SubjectNotFound: one of `checks` cannot be had.
     """
     if trusted:
         path = trace.header.scenario.get("path")
