@@ -35,7 +35,7 @@ from chaos.scenario.load import load_text, load_with_warnings
 from chaos.scenario.model import Expectation, Scenario
 from chaos.scenario.read import BYTES_MAX
 from chaos.scenario.trace_files import ReadFile
-from chaos.subjects.load import load_checks
+from chaos.subjects.load import load_checks, load_name
 from chaos.trace import Trace, parse_trace
 from chaos.vocabulary.word import ON_PATHS, Network
 from chaos.vocabulary.words import WORDS
@@ -416,13 +416,20 @@ def read_trace(path: str | Path) -> Trace:
     return trace
 
 
-def judge(trace: Trace, *, checks: Sequence[str] = ()) -> Verdict:
+def judge(trace: Trace, *, checks: Sequence[str] = (), trusted: bool = False) -> Verdict:
     """Return the verdict on a trace; nothing is run again.
 
     A trace is data: no code that it names is run. A check of the user's own that it expects is judged by a function
     of `checks` (files such as `checks.py`, modules, or single functions as `checks.py:mine`), and is INCONCLUSIVE
-    where none of these has it. Raises SubjectNotFound when one of `checks` cannot be had.
+    where none of these has it. With `trusted` the checks that the trace names are run.
+
+    Raises:
+        SubjectNotFound: one of `checks` cannot be had.
     """
+    if trusted:
+        path = trace.header.scenario.get("path")
+        base = Path(path).parent if path else None
+        return judge_trace(trace, check_loader=lambda name: load_name(name, base=base))
     return judge_trace(trace, check_loader=load_checks(checks))
 
 

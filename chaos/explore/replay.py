@@ -16,8 +16,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from chaos.api import run_alone, why_not
-from chaos.checks.judge import judge
+from chaos.api import judge, run_alone, why_not
 from chaos.checks.verdict import Verdict
 from chaos.errors import UsageError
 from chaos.explore.order import (
@@ -36,7 +35,7 @@ from chaos.running.pool.worker import WorkerLost, launch
 from chaos.running.process import run_seeds
 from chaos.running.result import Row, digest_of, lost_rows
 from chaos.scenario.model import Scenario
-from chaos.subjects.load import code_of, load_name
+from chaos.subjects.load import code_of
 from chaos.trace import Header, Trace, dump_event
 
 CONTEXT = 3
@@ -234,11 +233,7 @@ class Again:
 def code_of_trace(header: Header) -> list[str]:
     """Return which files, modules and commands a replay runs that are not shipped, each with who it is."""
     scenario = Scenario.from_json(header.scenario)
-    return code_of(scenario, base=_base_of(scenario))
-
-
-def _base_of(scenario: Scenario) -> Path | None:
-    return Path(scenario.path).parent if scenario.path else None
+    return code_of(scenario, base=Path(scenario.path).parent if scenario.path else None)
 
 
 def replay(kept: Trace, *, interrupted: Callable[[], None] = lambda: None) -> Again:
@@ -252,11 +247,10 @@ def replay(kept: Trace, *, interrupted: Callable[[], None] = lambda: None) -> Ag
     """
     # its scenario names the subjects that really ran
     scenario = Scenario.from_json(kept.header.scenario)
-    base = _base_of(scenario)
     reason = why_not(scenario, kept.header.network)
     if reason is not None:
         raise UsageError(f"{scenario.title} cannot run: {reason}")
-    before = judge(kept, check_loader=lambda name: load_name(name, base=base))
+    before = judge(kept, trusted=True)
     job = make_job(scenario, network=kept.header.network, seed=kept.header.seed)
     if job.network != "simulated":
         return Again(verdict=run_alone(job), before=before)

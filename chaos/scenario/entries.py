@@ -162,6 +162,9 @@ def _key_hint(key: str, kind: Kind, word: str) -> str | None:
     return hints.get(key)
 
 
+_TIMES = ("at", "on", "for", "every")
+
+
 def _validate_start(node: Mapping, mistakes: Mistakes) -> None:
     """Note keys that say when an entry acts and do not go together, each at the last of those that are there."""
     at, on, then, every = (key in node.keys for key in ("at", "on", "then", "every"))
@@ -179,6 +182,10 @@ def _validate_start(node: Mapping, mistakes: Mistakes) -> None:
         (every and once, ("every",), "`every` without `times`", "`times: 2` or more"),
         (not (every or once), ("times",), "`times` without `every`", "`every: 10s`"),
     )
+    for key in _TIMES:
+        if key in node.keys and drop_empty(node.values[key]) is None:
+            # it would mean the start, once, or to the end: what nobody has written
+            mistakes.add(node.keys[key], f"`{key}` is empty", expected="a value, or no such key")
     for is_wrong, keys, message, expected in rows:
         if is_wrong:
             mark = max((node.keys[key] for key in keys), default=node.mark)

@@ -36,9 +36,9 @@ def read_scenario(trace: Trace) -> Scenario:
         scenario = Scenario.from_json(header.scenario)
         mistake = next(_mistakes(scenario), None)
     except ValidationError as error:
-        mistake = _first_of(error)
-    except RecursionError:
-        mistake = "it is nested too deeply"
+        raise ValueError(f"its scenario is none of this release: {_first_of(error)}") from error
+    except RecursionError as error:
+        raise ValueError("its scenario is nested too deeply") from error
     if mistake is not None:
         raise ValueError(f"its scenario is none of this release: {mistake}")
     entries = len(scenario.timeline)

@@ -1,15 +1,23 @@
-"""Shipped files with random damage: each is a scenario, or has mistakes that are told; nothing else may come out."""
+"""Shipped files with damage: each is a scenario, or has mistakes that are told; nothing else may come out.
+
+The damage is random, or systematic: each place of a file is given each hostile value.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
+from ruamel.yaml import YAML
 
 from chaos.errors import InvalidScenario
 from chaos.scenario.load import load_with_warnings
+from chaos.scenario.model import Scenario
 
 FOLDER = Path(__file__).parents[2] / "scenarios"
 TEXTS = [path.read_text(encoding="utf-8") for path in sorted(FOLDER.rglob("*.yaml"))]
@@ -57,3 +65,79 @@ def test_damage_is_told_and_never_raised(seed: int) -> None:
             )
             invalid += 1
     assert 0 < invalid < PER_ROUND
+
+
+PLACED_MAX = 20_000
+SHARDS = 8
+HOSTILE: tuple[Any, ...] = (
+    *(None, True, 0, -1, 7, 2**70, 0.5, -1e300, "", "x", "5s", "0s", "-1s", "1e999s", "9" * 30 + "h"),
+    *("${nope}", "${", "$${x}", "${a b}", "reference", "client", "a" * 5_000, "\x1b[31m\u202e", "..", "../x:y"),
+    *([], [1], [None], {}, {"x": 1}, {"": None}, [[]], "ws://[", "~", "null", "1kB", "no_leaks", "reset"),
+)  # fmt: skip
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the path of each value inside plain data."""
+    rows = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
+    for key, inner in rows:
+        yield (*path, key)
+        yield from places(inner, (*path, key))
+
+
+def placed(data: Any, path: tuple[Any, ...], value: Any) -> str:
+    """Return a file in which one place has another value, as JSON, which is YAML."""
+    copy = json.loads(json.dumps(data))
+    inner = copy
+    for part in path[:-1]:
+        inner = inner[part]
+    inner[path[-1]] = value
+    return json.dumps(copy)
+
+
+def all_placed() -> list[tuple[Any, tuple[Any, ...], Any]]:
+    """Return each place of each shipped file with each hostile value, and an even choice where these are too many."""
+    found = []
+    for text in TEXTS:
+        data = json.loads(json.dumps(YAML(typ="safe", pure=True).load(text)))
+        found += [(data, path, value) for path in places(data) for value in HOSTILE]
+    step = max(1, len(found) // PLACED_MAX)
+    return found[::step][:PLACED_MAX]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_every_place_is_proof_against_every_value(shard: int) -> None:
+    rows = all_placed()
+    assert len(rows) == PLACED_MAX
+    for data, path, value in rows[shard::SHARDS]:
+        text = placed(data, path, value)
+        try:
+            scenarios, _ = load_with_warnings(text, "placed.yaml")
+        except InvalidScenario as error:
+            for mistake in error.mistakes:
+                assert str(mistake).isprintable(), (path, value)
+                assert len(str(mistake)) < 1_000, (path, value)
+        else:
+            for scenario in scenarios:
+                assert Scenario.from_json(scenario.to_json()) == scenario, (path, value)
+
+
+@pytest.mark.parametrize("key", ["at", "on", "for", "every"])
+@pytest.mark.parametrize("empty", ["", "~", "null"])
+def test_an_empty_time_is_a_mistake(key: str, empty: str) -> None:
+    rows = {"at": "1s", "for": "2s", "fault": "stall", key: empty}
+    if key == "on":
+        del rows["at"]
+    entry = ", ".join(f"{name}: {value}" for name, value in rows.items())
+    text = (
+        f"version: 1\nname: a\nduration: 60s\ntimeline: [{{{entry}}}]\nexpect: [no_false_alarm]\n"
+    )
+    with pytest.raises(InvalidScenario) as caught:
+        load_with_warnings(text, "a.yaml")
+    assert any(f"`{key}` is empty" in mistake.message for mistake in caught.value.mistakes)
