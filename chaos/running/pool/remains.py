@@ -126,6 +126,15 @@ def kill_family(pid: int) -> None:
         os.killpg(pid, signal.SIGKILL)
 
 
+def is_stopped(pid: int) -> bool:
+    """Return whether a process has been stopped by a signal. On Linux only."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state == "T"
+
+
 def adopt_orphans() -> None:
     """Let processes that descend from this one become its children when their parents end. On Linux only."""
     if sys.platform == "linux":
