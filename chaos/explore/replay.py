@@ -98,7 +98,8 @@ class Twins:
                 # rows are not kept once they are compared: each holds a whole trace
                 pair = []
                 for crew, given in twins:
-                    pair.append((yield from _rows_of(*given.popleft(), crew)))
+                    whole_job, result = given.popleft()
+                    pair.append((yield from _rows_of(whole_job, result, crew)))
                 self._compare(*pair)
                 yield [row.without_trace() if job.keep == "none" else row for row in pair[0]]
 

@@ -59,7 +59,7 @@ OVERTIME_REAL_S = 25.0
 # the modules of the subjects are imported in this time, and a trace is judged, a long one a little later
 IMPORT_S = 9.0
 JUDGE_S = 9.0
-EVENTS_PER_S = 20_000
+EVENTS_PER_S = 5_000
 
 
 def real_time_s(job: Job) -> float:
@@ -317,7 +317,8 @@ def _run_and_judge(
             )
         finally:
             timer.cancel()
-        with guard.watching("judging the run", JUDGE_S + run.events / EVENTS_PER_S):
+        judge_s = JUDGE_S * crowd_of(job) + run.events / EVENTS_PER_S
+        with guard.watching("judging the run", judge_s):
             return conclude()
 
 

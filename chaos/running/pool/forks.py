@@ -293,8 +293,8 @@ class Server:
             os.setsid()
             self._serve(Connection(connection), os.getppid())
             code = 0
-        except BaseException:
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:
+            sys.excepthook(type(error), error, error.__traceback__)
         finally:
             os._exit(code)
 
