@@ -67,11 +67,10 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command and exit with its code; the entry point of `trio-chaos`."""
-    code = run_cli(lambda: cli.main(arguments, "trio-chaos", standalone_mode=False))
-    if code != EXIT_INVALID:
-        from chaos.running.interrupt import signals_ignored
+    from chaos.running.interrupt import signals_ignored
 
-        signals_ignored()
+    code = run_cli(lambda: cli.main(arguments, "trio-chaos", standalone_mode=False))
+    signals_ignored()
     sys.exit(code)
 
 

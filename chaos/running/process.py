@@ -61,9 +61,11 @@ VIRTUAL_S_MAX = 110.0
 OVERTIME_REAL_S = 25.0
 # the modules of the subjects are imported in this time, and a trace is judged, a long one a little later
 IMPORT_S = 9.0
+# the process of a run may be killed by somebody else; a subject that ends its own ends it each time
+LOSSES_MAX = 3
 IMPORTING = "importing the subjects"
 JUDGE_S = 9.0
-EVENTS_PER_S = 20_000
+EVENTS_PER_S = 5_000
 
 
 def real_time_s(job: Job) -> float:
@@ -153,11 +155,16 @@ def _warm_up() -> None:
 
 
 def _run_in_fork(job: Job) -> list[Row]:
-    worker = Worker(lambda: fork_here(serve))
+    """Return the row of a run that is made in a fork; one whose process dies is made again, a few times."""
+    worker, losses = Worker(lambda: fork_here(serve)), 0
     try:
-        return worker.run(_run_forked, job)
-    except WorkerLost as lost:
-        return lost_rows(job, str(lost))
+        while True:
+            try:
+                return worker.run(_run_forked, job)
+            except WorkerLost as lost:
+                losses += 1
+                if lost.is_late or losses == LOSSES_MAX:
+                    return lost_rows(job, str(lost))
     finally:
         worker.end()
 
@@ -375,7 +382,8 @@ def _run_and_judge(
             )
         finally:
             timer.cancel()
-        with guard.watching("judging the run", JUDGE_S + run.events / EVENTS_PER_S):
+        judge_s = JUDGE_S * crowd_of(job) + run.events / EVENTS_PER_S
+        with guard.watching("judging the run", judge_s):
             return conclude()
 
 

@@ -87,7 +87,7 @@ class Watched:
         """Return why this must end now, or None; `spent_s` is the time since it was asked before."""
         self._spent_s += spent_s
         if self._spent_s >= self.real_s:
-            return f"{self.what} took more than {self.real_s:g} s of real time"
+            return f"{self.what} took more than {self.real_s:.0f} s of real time"
         at = self.progress() if self.progress is not None else None
         if at != self._at:
             self._at, self._still_since_s = at, self._spent_s

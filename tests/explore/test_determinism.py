@@ -213,3 +213,31 @@ def test_shuffled_addresses_put_two_objects_in_either_order() -> None:
         orders.add(next(iter({first, second})) is first)
         del kept
     assert orders == {True, False}
+
+
+DIES_ONCE = """
+import os
+import trio
+from pathlib import Path
+from chaos import subject
+
+@subject(sends=True)
+async def client(url, *, seed, **options):
+    flag = Path(__file__).with_name("has_died")
+    if seed == 2 and not flag.exists():
+        flag.touch()
+        os._exit(1)
+    await trio.sleep_forever()
+"""
+
+
+@pytest.mark.slow
+def test_a_twin_that_dies_once_costs_no_seed(half_open: Scenario, tmp_path: Path) -> None:
+    (tmp_path / "dies.py").write_text(DIES_ONCE)
+    client = f"{tmp_path / 'dies.py'}:client"
+    job = Job(scenario=half_open, network="simulated", seeds=(1, 2, 3, 4), client=client)
+    twins = Twins(pairs=1)
+    rows = [row for rows in twins.run([job]) for row in rows]
+    assert [row.seed for row in rows] == [1, 2, 3, 4]
+    assert twins.differences == []
+    assert not any("exit code" in row.reason for row in rows)

@@ -27,11 +27,11 @@ from multiprocessing.connection import Connection
 from time import monotonic, sleep
 from typing import NoReturn
 
-from chaos.running.pool.remains import adopt_orphans, children_of, kill_family
+from chaos.running.pool.remains import adopt_orphans, children_of, is_stopped, kill_family
 
 # the first worker waits until everything is imported, on a machine that may be busy
 START_S = 60.0
-# Later ones come in some 20 ms. A server that takes so long has been stopped.
+# Later ones come in some 20 ms. A server that takes so long will not answer any more.
 ANSWER_S = 8.0
 TRIES = 3
 # so soon after a worker's end the server tells its exit code
@@ -164,7 +164,7 @@ class ForkServer:
             try:
                 server = self._ask(theirs.fileno(), writing)
                 os.close(writing)
-                pid = _read_number(reading, ANSWER_S if self._has_answered else START_S)
+                pid = self._answer(server, reading)
             except BaseException:
                 os.close(reading)
                 raise
@@ -174,6 +174,15 @@ class ForkServer:
                 return None
             self._has_answered = True
             return _process_of(Connection(ours.detach()), pid, reading)
+
+    def _answer(self, server: subprocess.Popen[bytes], reading: int) -> int | None:
+        """Return the number of the new worker; None if the server takes too long, or has been stopped."""
+        end_s = monotonic() + (ANSWER_S if self._has_answered else START_S)
+        while monotonic() < end_s:
+            pid = _read_number(reading, WATCH_S)
+            if pid is not None or is_stopped(server.pid):
+                return pid
+        return None
 
     def _ask(self, *descriptors: int) -> subprocess.Popen[bytes]:
         """Ask the server for a worker with these descriptors; return who was asked."""
@@ -359,8 +368,8 @@ def _become(be: Callable[[], object]) -> NoReturn:
     try:
         be()
         code = 0
-    except BaseException:
-        sys.excepthook(*sys.exc_info())
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
     finally:
         os._exit(code)
 

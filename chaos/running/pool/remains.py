@@ -18,6 +18,7 @@ SHOWN_BYTES = 1 << 16
 DRAIN_S = 0.5
 _CHUNK_BYTES = 1 << 16
 _CATCHABLE = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -79,12 +80,13 @@ def process_restored() -> Iterator[None]:
     umask, depth = os.umask(0o77), sys.getrecursionlimit()
     descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     os.umask(umask)
+    idle = [timer for timer in _TIMERS if signal.getitimer(timer)[0] == 0]
     is_main = threading.current_thread() is threading.main_thread()
     handlers = {number: signal.getsignal(number) for number in _CATCHABLE} if is_main else {}
     try:
         yield
     finally:
-        for timer in (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF):
+        for timer in idle:
             signal.setitimer(timer, 0)
         for number, handler in handlers.items():
             if handler is not None and signal.getsignal(number) is not handler:
@@ -124,6 +126,15 @@ def kill_family(pid: int) -> None:
             os.kill(descendant, signal.SIGKILL)
     with suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
+
+
+def is_stopped(pid: int) -> bool:
+    """Return whether a process has been stopped by a signal. On Linux only."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state == "T"
 
 
 def adopt_orphans() -> None:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from chaos.running.pool import forks
 from chaos.running.pool.forks import ForkServer
 
 pytestmark = pytest.mark.slow
@@ -65,10 +64,20 @@ def test_a_server_that_is_killed_is_replaced_and_its_workers_can_be_ended() -> N
     wait_until(lambda: not is_there(second.pid))
 
 
-def test_a_server_that_is_stopped_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forks, "ANSWER_S", 0.5)
+def test_a_server_that_is_stopped_is_replaced() -> None:
     server = ForkServer()
     server.fork()
+    assert server._process is not None
+    stopped = server._process.pid
+    os.kill(stopped, signal.SIGSTOP)
+    assert is_there(server.fork().pid)
+    assert not is_there(stopped)
+    server._end()
+
+
+def test_a_server_that_is_stopped_while_it_starts_is_replaced() -> None:
+    server = ForkServer()
+    server._start()
     assert server._process is not None
     stopped = server._process.pid
     os.kill(stopped, signal.SIGSTOP)
