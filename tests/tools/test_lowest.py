@@ -1,4 +1,4 @@
-"""The lowest releases that the project allows: each direct dependency has a bound, and the unstable one an upper one."""
+"""The lowest releases that the project allows: each dependency has a bound, and the unstable one an upper one."""
 
 from __future__ import annotations
 
