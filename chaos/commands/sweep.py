@@ -83,10 +83,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--no-swarm",
-    "swarm",
     is_flag=True,
-    flag_value=False,
-    default=True,
     help="Leave no kind of fault out.",
 )
 @click.option(
@@ -143,7 +140,7 @@ def sweep(
 
 
 def _question(
-    *, time_jitter: float, duration_jitter: float, swarm: bool, **options: Any
+    *, time_jitter: float, duration_jitter: float, no_swarm: bool, **options: Any
 ) -> Question:
     from chaos.api import Selection
     from chaos.explore.sweep import Question
@@ -151,7 +148,9 @@ def _question(
 
     selection = Selection.taken_from(options)
     try:
-        bounds = Bounds(time_jitter=time_jitter, duration_jitter=duration_jitter, swarm=swarm)
+        bounds = Bounds(
+            time_jitter=time_jitter, duration_jitter=duration_jitter, swarm=not no_swarm
+        )
     except ValueError as error:
         raise UsageError(str(error)) from error
     return Question(

@@ -67,10 +67,7 @@ def _plain(arg: str) -> list[str]:
 )
 @click.option(
     "--faithful",
-    "ends_are",
     is_flag=True,
-    flag_value="faithful",
-    default="toxiproxy",
     help="Pass half-closes and RSTs on as they are; Toxiproxy closes both ways.",
 )
 @click.option(
@@ -94,12 +91,16 @@ def _plain(arg: str) -> list[str]:
     is_flag=True,
     help="Serve a live page at / and let browsers that have loaded it call the API.",
 )
-def toxiproxy_server(version: bool, **options: Any) -> int:
+def toxiproxy_server(version: bool, faithful: bool, **options: Any) -> int:
     """Serve Toxiproxy's API: a drop-in for toxiproxy-server 2.12.0."""
     if version:
         click.echo(f"toxiproxy-server version {options['api_version']}")
         return EXIT_PASSED
+    from chaos.link.endings import EndPolicy
     from chaos.toxiproxy_server.api import ServerOptions
     from chaos.toxiproxy_server.serve import serve_command
 
-    return serve_command(ServerOptions(**options), lambda text: click.echo(text, err=True))
+    ends_are: EndPolicy = "faithful" if faithful else "toxiproxy"
+    return serve_command(
+        ServerOptions(ends_are=ends_are, **options), lambda text: click.echo(text, err=True)
+    )

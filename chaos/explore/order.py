@@ -12,7 +12,7 @@ import ctypes
 import random
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Literal
 
@@ -107,12 +107,10 @@ def _digests(job: Job, work: Callable[[Job, Parent], list[Row]], hash_seed: str)
 @contextmanager
 def _fixed_addresses() -> Iterator[None]:
     """Start the programs of this thread without random addresses, where the system allows that (Linux)."""
-    before = -1
-    with suppress(OSError, AttributeError):
-        personality = ctypes.CDLL(None).personality
-        before = personality(0xFFFFFFFF)
-        if before >= 0:
-            personality(before | _ADDR_NO_RANDOMIZE)
+    personality = getattr(ctypes.CDLL(None), "personality", lambda _: -1)
+    before = personality(0xFFFFFFFF)  # asks, and changes nothing
+    if before >= 0:
+        personality(before | _ADDR_NO_RANDOMIZE)
     try:
         yield
     finally:

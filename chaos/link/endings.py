@@ -242,7 +242,7 @@ class Endings:
         `forgotten` tells whether a stream is dead by what is no longer in force.
         """
         states = self.states
-        told = [one for one in states if states[one] is ENDED]
+        told: list[Stream] = [one for one in states if states[one] is ENDED]
         if (
             len(told) == len(SIDES)
             or self._is_forgotten(told, forgotten)
@@ -262,7 +262,9 @@ class Endings:
         """
         if "client" not in self._ended_sides or not forgotten("upstream"):
             return False
-        return self._policy == "toxiproxy" or all(one in told or forgotten(one) for one in SIDES)
+        if self._policy == "toxiproxy":
+            return True
+        return all(one in told or forgotten(one) for one in self.states)
 
     def _end_all(self) -> None:
         self.states = _BOTH_OVER

@@ -117,7 +117,7 @@ class ClientLink:
         """Remove the toxic or fault with this key; do nothing if there is none."""
         self._active.pop(key, None)
         refuses = any(stage.settings.refuses for stage, _ in self._active.values())
-        if not self._listener.listens and not refuses:
+        if not (self._listener.listens or self._listener.closed or refuses):
             self._listen()
         self._replace_stages()
 

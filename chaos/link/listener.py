@@ -39,6 +39,7 @@ class Listener:
     def __init__(self, short: Short = _say_nothing) -> None:
         """Make a listener; `short` is called when a client waits for which there is no descriptor."""
         self._short = short
+        self.closed = False
         self._arrived: Arrived = _close_at_once
         self._socket: Accepting | None = None
         self._holder: Accepting | None = None
@@ -52,10 +53,19 @@ class Listener:
 
     def hold(self, bound: Accepting | None) -> None:
         """Keep a port without listening, by a socket that is bound to it: who connects is refused."""
+        if self.closed and bound is not None:
+            bound.close()
+            return
         self._holder = bound
 
     def listen(self, listening: Accepting) -> None:
-        """Accept clients from a socket that listens, instead of the one that held the port."""
+        """Accept clients from a socket that listens, instead of the one that held the port.
+
+        A listener that is closed closes the socket: a fault may end after the link that it was in force on.
+        """
+        if self.closed:
+            listening.close()
+            return
         self._socket = listening
         if self._holder is not None and self._holder is not listening:
             self._holder.close()
@@ -75,7 +85,8 @@ class Listener:
             sock.close()
 
     def close(self) -> None:
-        """Close it; idempotent. Clients that nobody has seen yet are closed as if they had been."""
+        """Close it for good; idempotent. Clients that nobody has seen yet are closed as if they had been."""
+        self.closed = True
         self._arrived = _close_at_once
         if isinstance(self._socket, socket.socket):
             self._accept_waiting(self._socket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -79,3 +80,21 @@ async def test_what_is_wrong_is_said(word: str, parameters: dict[str, object], s
 async def test_a_link_that_is_not_open_says_so() -> None:
     with pytest.raises(UsageError, match="not open"):
         await chaos.Link("127.0.0.1", 9).add("stall")
+
+
+@pytest.mark.parametrize("run", [chaos.simulate, trio.run], ids=["simulated", "real"])
+@pytest.mark.parametrize("word", ["down", "refuse", "blackhole", "latency"])
+def test_a_fault_may_end_after_its_link(run: Any, word: str) -> None:
+    async def main() -> list[str]:
+        async with trio.open_nursery() as nursery:
+            link = chaos.Link("127.0.0.1", 9)
+            await nursery.start(link.serve)
+            async with link.fault(word):
+                nursery.cancel_scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await trio.sleep(0.01)  # the link is closed meanwhile
+        link.remove(await link.add(word))
+        link.reset()
+        return [event.kind for event in link.events]
+
+    assert run(main) == []

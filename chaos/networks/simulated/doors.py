@@ -48,7 +48,7 @@ class InlineThreads:
         """Return what a function returns, after as much virtual time as it has waited."""
         await trio.lowlevel.checkpoint()
         before, self._waited_s = self._waited_s, 0.0
-        error: Exception | None = None
+        result, error = None, None
         try:
             result = function(*arguments)
         except Exception as raised:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trio
 
+import chaos
 from chaos.errors import NetworkUnavailable
 from chaos.networks.simulated.clock import VirtualClock, seed_scheduler
 
@@ -118,3 +119,23 @@ def test_fifty_clients_whose_timers_are_due_together_keep_their_order(tmp_path: 
     first = trace(tmp_path / "a", path)
     assert len({line.partition('"client"')[2][:6] for line in first}) >= 50
     assert trace(tmp_path / "b", path, hash_seed="random") == first
+
+
+def test_a_program_that_polls_lets_time_pass() -> None:
+    async def main() -> tuple[float, bool]:
+        listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
+        port = listeners[0].socket.getsockname()[1]
+        client = await trio.open_tcp_stream("127.0.0.1", port)
+        server = await listeners[0].accept()
+        await server.aclose()
+        with pytest.raises(trio.BrokenResourceError):
+            while True:
+                await client.send_all(b"x")
+        with trio.move_on_after(5) as scope:
+            while True:
+                await trio.lowlevel.checkpoint()
+        return trio.current_time(), scope.cancelled_caught
+
+    first = chaos.simulate(main)
+    assert first == (pytest.approx(5, abs=0.01), True)
+    assert chaos.simulate(main) == first
