@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import tempfile
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Tests send signals to themselves and to programs that they start. Under nohup SIGHUP would do nothing there.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 pytest_plugins = ["support.half_open", "support.servers"]
 
