@@ -92,7 +92,7 @@ def run_cli(command: Callable[[], Any]) -> int:
 
 def _ended(command: Callable[[], Any]) -> int:
     """Run a command, say how it ended if it did not end well, and return its exit code."""
-    from chaos.running.interrupt import exit_code, signals_raise
+    from chaos.running.interrupt import exit_code, has_come, signals_raise
 
     try:
         with signals_raise():
@@ -111,6 +111,9 @@ def _ended(command: Callable[[], Any]) -> int:
     ):  # click makes a SystemExit of the first, and of nothing else
         return EXIT_BROKEN_PIPE
     except Exception as error:
+        if has_come():
+            say("interrupted", err=True)
+            return exit_code()
         if isinstance(error, OSError) and (error.errno in MACHINES_FAULT or error.filename):
             _say_refusal(error)
             return EXIT_INVALID

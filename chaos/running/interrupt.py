@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 _last = signal.SIGINT
+_has_come = False
 
 
 def signals() -> list[signal.Signals]:
@@ -23,8 +24,13 @@ def signals() -> list[signal.Signals]:
 
 def note(number: int) -> None:
     """Remember which signal has come."""
-    global _last  # noqa: PLW0603 - there is one process, and it ends once
-    _last = signal.Signals(number)
+    global _last, _has_come
+    _last, _has_come = signal.Signals(number), True
+
+
+def has_come() -> bool:
+    """Tell whether a signal has come: an error after that may be the interruption, wrapped by whoever met it."""
+    return _has_come
 
 
 def exit_code() -> int:
@@ -58,6 +64,8 @@ def _interrupt() -> None:
 @contextmanager
 def signals_raise() -> Iterator[None]:
     """Let each signal raise KeyboardInterrupt while inside, as SIGINT does by itself."""
+    global _has_come  # noqa: PLW0603 - there is one process, and it ends once
+    _has_come = False
     with signals_given_to(_interrupt):
         yield
 

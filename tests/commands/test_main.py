@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -11,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INVALID, EXIT_PASSED
+from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_INVALID, EXIT_PASSED
 from chaos.trace import FORMAT_VERSION, Header, dump_header
 
 VALID = """\
@@ -179,3 +181,24 @@ def test_a_trace_of_an_older_format_is_refused_with_a_sentence(
     assert f"format is {older}; expected {FORMAT_VERSION}" in told
     assert "run the scenario again" in told
     assert "Traceback" not in told
+
+
+def test_an_error_that_an_interruption_became_is_an_interruption(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def command() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        except KeyboardInterrupt as error:
+            raise ValueError("a library has wrapped it") from error
+
+    assert run_cli(command) == 128 + signal.SIGTERM
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_an_error_of_ours_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def command() -> None:
+        raise ValueError("a bug")
+
+    assert run_cli(command) == EXIT_INTERNAL
+    assert "ValueError: a bug" in capsys.readouterr().err
