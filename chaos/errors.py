@@ -119,6 +119,14 @@ class Mistake:
         return one_line(f"{where}: {bounded(f'{self.message}{tail}')}")
 
 
+def without_extra(what: str, package: str, extra: str) -> UsageError:
+    """Return what is raised where a part of this program needs a package that comes with one of its extras."""
+    return UsageError(
+        f"{what} needs the package `{package}`: expected an installation with the extra `{extra}`, "
+        f"as in `pip install 'trio-chaos[{extra}]'`"
+    )
+
+
 class InvalidScenario(ChaosError):
     """One or more scenario files are wrong; `mistakes` has every mistake, in file order."""
 

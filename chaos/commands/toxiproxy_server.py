@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from chaos.commands.values import seconds
-from chaos.errors import EXIT_PASSED
+from chaos.errors import EXIT_PASSED, without_extra
 
 _ORIGINAL_SWITCHES = ("proxy-metrics", "runtime-metrics", "version")
 
@@ -97,8 +97,15 @@ def toxiproxy_server(version: bool, faithful: bool, **options: Any) -> int:
         click.echo(f"toxiproxy-server version {options['api_version']}")
         return EXIT_PASSED
     from chaos.link.endings import EndPolicy
-    from chaos.toxiproxy_server.api import ServerOptions
-    from chaos.toxiproxy_server.serve import serve_command
+
+    try:
+        from chaos.toxiproxy_server.api import ServerOptions
+        from chaos.toxiproxy_server.serve import serve_command
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in ("starlette", "hypercorn", "h11"):
+            raise
+        raise without_extra("the server", package, "server") from error
 
     ends_are: EndPolicy = "faithful" if faithful else "toxiproxy"
     return serve_command(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-from chaos.errors import UsageError
+from chaos.errors import UsageError, without_extra
 
 if TYPE_CHECKING:
     from chaos.networks.simulated.world import World
@@ -30,10 +30,16 @@ def make_network(name: str, toxiproxy: str | None = None, world: World | None = 
 
         return EmbeddedNetwork
     if name == "toxiproxy":
-        from chaos.networks.toxiproxy.api import parse_url  # noqa: PLC0415
-        from chaos.networks.toxiproxy.network import ToxiproxyNetwork  # noqa: PLC0415
+        try:
+            from chaos.networks.toxiproxy.network import ToxiproxyNetwork  # noqa: PLC0415
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] != "toxiproxy":
+                raise
+            raise without_extra("the network toxiproxy", "toxiproxy-python", "toxiproxy") from error
 
         if toxiproxy is not None:
+            from chaos.networks.toxiproxy.api import parse_url  # noqa: PLC0415
+
             parse_url(toxiproxy)  # a mistake in it is reported before anything starts
         return functools.partial(ToxiproxyNetwork, url=toxiproxy)
     raise UsageError(f"no network {name!r}; expected embedded, toxiproxy or simulated")

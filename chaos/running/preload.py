@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import socket
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 
 from chaos.running.pool.forks import AS_FORK_SERVER, Server, owner_watched
@@ -31,7 +32,9 @@ def _import_everything() -> None:
 
     import chaos.networks.embedded  # noqa: PLC0415
     import chaos.networks.simulated.network  # noqa: PLC0415
-    import chaos.networks.toxiproxy.network  # noqa: PLC0415
+
+    with suppress(ImportError):  # an extra
+        import chaos.networks.toxiproxy.network  # noqa: PLC0415
     import chaos.reference.client  # noqa: PLC0415
     import chaos.reference.server  # noqa: PLC0415
     import chaos.running.process  # noqa: F401, PLC0415

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import ssl
 
-import trustme
-
+from chaos.errors import without_extra
 from chaos.networks.base import Tls
 from chaos.networks.simulated.hosts import LINK
 from chaos.running.run import HOST
 
 
 def make_tls() -> Tls:
-    """Return the contexts of a run with wss."""
+    """Return the contexts of a run with wss.
+
+    Raises:
+        UsageError: `trustme` is not installed.
+    """
+    try:
+        import trustme  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise without_extra("wss", "trustme", "tls") from error
     # RSA: the length of ECDSA signatures varies, and on the simulated network sizes become times
     authority = trustme.CA(key_type=trustme.KeyType.RSA)
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from chaos.commands.main import cli, run_cli
-from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_INVALID, EXIT_PASSED
+from chaos.errors import EXIT_INCONCLUSIVE, EXIT_INTERNAL, EXIT_INVALID, EXIT_PASSED, UsageError
+from chaos.networks import make_network
+from chaos.running.tls import make_tls
 from chaos.trace import FORMAT_VERSION, Header, dump_header
 
 VALID = """\
@@ -202,3 +204,37 @@ def test_an_error_of_ours_is_said_to_be_one(capsys: pytest.CaptureFixture[str]) 
 
     assert run_cli(command) == EXIT_INTERNAL
     assert "ValueError: a bug" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "arguments"),
+    [
+        ("starlette", "server", ["toxiproxy-server", "--port", "1"]),
+        ("hypercorn", "server", ["toxiproxy-server", "--port", "1"]),
+    ],
+)
+def test_a_package_of_an_extra_that_is_not_there_is_named_with_the_extra(
+    module: str,
+    extra: str,
+    arguments: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [one for one in sys.modules if one.startswith(("chaos.toxiproxy_server", module))]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert call(*arguments) == EXIT_INVALID
+    said = capsys.readouterr().err
+    assert f"`{module}`" in said
+    assert f"trio-chaos[{extra}]" in said
+
+
+def test_networks_and_certificates_name_their_extras_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [one for one in sys.modules if one.startswith("chaos.networks.toxiproxy")]:
+        monkeypatch.delitem(sys.modules, name)
+    for module in ("toxiproxy", "trustme"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=r"trio-chaos\[toxiproxy\]"):
+        make_network("toxiproxy")
+    with pytest.raises(UsageError, match=r"trio-chaos\[tls\]"):
+        make_tls()
