@@ -13,6 +13,8 @@ from functools import partial
 from typing import Any, Literal
 
 Measure = float | int | str
+# guards that explain the others, the deepest cause first
+ROOTS = ("usage", "run", "complete", "subject_alive", "connected", "steady_state")
 # the figure of a failure that rests on what could not be decoded
 UNDECODED_AT = "undecoded_at_byte"
 # the figure of what cannot be judged since the harness may have been late by so much

@@ -14,6 +14,7 @@ from chaos.commands import values
 from chaos.commands.values import say
 from chaos.errors import (
     EXIT_FAILED,
+    EXIT_INCONCLUSIVE,
     EXIT_INVALID,
     EXIT_PASSED,
     InvalidScenario,
@@ -234,7 +235,7 @@ def _verify(
     jobs: int | None,
     **_: object,
 ) -> int:
-    """Run each scenario twice per seed, as written, and return 0 when all traces agree, else 1."""
+    """Run each scenario twice per seed, as written; return 0 when all traces agree, 2 when some are not there."""
     from chaos.commands.sweep import select_sweepable
     from chaos.explore.replay import verify
 
@@ -243,14 +244,20 @@ def _verify(
             f"real clocks and sockets are never the same twice: --verify-determinism needs "
             f"--network simulated, got {selection.network}"
         )
-    runs = different = 0
+    runs = different = unknown = 0
     selected = select_sweepable(selection)
     for row, difference in verify(selected.jobs(seed, repeat=repeat), processes=jobs):
         runs += 1
         different += difference is not None
         if difference is not None:
             say(str(difference))
+        elif not row.digest:
+            unknown += 1
+            say(f"not compared  {row.title}  seed {row.seed}: {row.reason}")
         elif not quiet:
             say(f"same  {row.title}  seed {row.seed}" + (f"  {row.digest}" if verbose else ""))
-    say(f"{runs} runs, {different} of them different the second time")
-    return EXIT_FAILED if different else EXIT_PASSED
+    left_out = f"; {unknown} could not be compared" if unknown else ""
+    say(f"{runs} runs, {different} of them different the second time{left_out}")
+    if different:
+        return EXIT_FAILED
+    return EXIT_INCONCLUSIVE if unknown else EXIT_PASSED

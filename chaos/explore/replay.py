@@ -121,8 +121,8 @@ class Twins:
         for row in rows:
             others = [twin for twin in twins if twin.seed == row.seed]
             other = next((twin for twin in others if twin.digest != row.digest), others[0])
-            if row.digest == other.digest and row.digest:
-                continue
+            if row.digest == other.digest:
+                continue  # or neither came to anything that could be compared
             found = _difference(row, other)
             if found.number and row.title not in self._explained:
                 self._explained.add(row.title)

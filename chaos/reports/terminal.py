@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.checks.verdict import ROOTS, Finding, Outcome, Verdict
 from chaos.errors import TEXT_MAX, Mistake, bounded, escaped, shortened
 
 WIDTH = 100
@@ -41,8 +41,6 @@ _KEY_FIGURES: dict[tuple[str, str], str] = {
     ("cost", "bytes_per_hour"): "heartbeat {} B/h",
 }
 FIGURES_MAX = 3
-# guards that explain the others, the deepest cause first
-_ROOTS = ("usage", "run", "complete", "subject_alive", "connected", "steady_state")
 
 
 class Paint(Protocol):
@@ -219,7 +217,7 @@ def _without_what_follows(findings: list[Finding]) -> tuple[list[Finding], int]:
 
     A network that broke, or a subject that died, explains every guard and check behind it.
     """
-    for root in _ROOTS:
+    for root in ROOTS:
         causes = [finding for finding in findings if finding.guard and finding.check == root]
         if causes:
             return causes, len(findings) - len(causes)

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import to_json
 
-from chaos.checks.verdict import Finding, Outcome, Verdict
+from chaos.checks.verdict import ROOTS, Finding, Outcome, Verdict
 from chaos.running.job import Job
 from chaos.scenario.model import Scenario
 from chaos.trace import Trace
@@ -119,7 +119,8 @@ def times_of(verdict: Verdict, scenario: Scenario) -> tuple[Time, ...]:
 
 def reason_of(verdict: Verdict) -> str:
     """Return in one line why a run did not pass; empty for a pass."""
-    deciding = verdict.deciding()
+    rank = {name: place for place, name in enumerate(ROOTS)}
+    deciding = sorted(verdict.deciding(), key=lambda row: rank.get(row.check, len(ROOTS)))
     return f"{deciding[0].check}: {deciding[0].reason}" if deciding else ""
 
 

@@ -22,7 +22,7 @@ from chaos.errors import SubjectNotFound
 T = TypeVar("T")
 
 _FOLDERS = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
-_LIBRARIES = tuple(str(Path(row).resolve()) for row in (*_FOLDERS, site.getusersitepackages()))
+LIBRARIES = tuple(str(Path(row).resolve()) for row in (*_FOLDERS, site.getusersitepackages()))
 _OURS = "chaos"
 _SHIPPED = {
     _OURS,
@@ -98,4 +98,4 @@ def _is_subjects(name: str, module: ModuleType, own: set[str]) -> bool:
     if top in own:
         return True
     file = getattr(module, "__file__", None)
-    return file is not None and not str(Path(file).resolve()).startswith(_LIBRARIES)
+    return file is not None and not str(Path(file).resolve()).startswith(LIBRARIES)

@@ -1,18 +1,27 @@
 """A digest of the source that a run's subjects and checks are made of, without running any of it.
 
-Results are results of code. What counts is the file that a name stands for and what it imports from its own folder,
-and of a module the whole package it is in; libraries count by their versions.
+Results are results of code. What counts is the file that a name stands for, or the package that a module is in, with
+what they import from folders that hold no libraries, and files that their texts name. Libraries count by their
+versions.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import re
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
 from chaos.subjects.load import find_file
+from chaos.subjects.modules import LIBRARIES
+
+# a larger file is no source, and is not read each time
+FILE_MAX = 10 << 20
+_NAME = re.compile(r"[A-Za-z_][\w-]*(?:[./][\w-]+){0,9}")
 
 
 def digest_of_sources(uses: Iterable[str], base: Path | None) -> str:
@@ -31,48 +40,71 @@ def digest_of_sources(uses: Iterable[str], base: Path | None) -> str:
 def _files_of(place: str, base: Path | None) -> Iterator[Path]:
     if place.endswith(".py"):
         file = find_file(place, base)
-        yield from () if file is None else _with_imports(file)
-    elif place:
-        yield from _files_of_package(place.partition(".")[0], base)
+        first = [] if file is None else [file]
+    else:
+        folders = [Path.cwd(), *([base] if base is not None else []), *_own_folders()]
+        first = _found(place.partition(".")[0], folders) or _installed(place.partition(".")[0])
+    yield from _with_imports(first, base)
 
 
-def _files_of_package(name: str, base: Path | None) -> Iterator[Path]:
-    """Yield the files of a package or a module of the top level."""
-    for folder in (Path.cwd(), *([base] if base is not None else [])):
-        if (folder / name).is_dir():
-            yield from sorted((folder / name).rglob("*.py"))
-            return
-        if (folder / f"{name}.py").is_file():
-            yield from _with_imports((folder / f"{name}.py").resolve())
-            return
+def _own_folders() -> list[Path]:
+    """Return the folders that modules are found in and that hold no library."""
+    folders = [Path(row or ".").resolve() for row in sys.path]
+    return [folder for folder in folders if not str(folder).startswith(LIBRARIES)]
+
+
+def _found(name: str, folders: Iterable[Path]) -> list[Path]:
+    """Return the files of a package or a module of the top level, or a file, in the first folder that has it."""
+    if not name or name == "chaos":  # our own code counts by its release
+        return []
+    for folder in folders:
+        with suppress(OSError, ValueError):  # such as a text that is no file's name
+            if (folder / name / "__init__.py").is_file() or (
+                name.isidentifier() and any((folder / name).glob("*.py"))
+            ):
+                return sorted((folder / name).rglob("*.py"))
+            for file in (folder / f"{name}.py", folder / name):
+                if file.is_file() and file.stat().st_size <= FILE_MAX:
+                    return [file.resolve()]
+    return []
+
+
+def _installed(name: str) -> list[Path]:
     try:
         spec = find_spec(name)
     except (ImportError, ValueError):
-        return
-    for root in (spec.submodule_search_locations or ()) if spec is not None else ():
-        yield from sorted(Path(root).rglob("*.py"))
-    if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
-        yield Path(spec.origin)
+        return []
+    if spec is None:
+        return []
+    files = [
+        file
+        for root in spec.submodule_search_locations or ()
+        for file in sorted(Path(root).rglob("*.py"))
+    ]
+    return files or [Path(spec.origin)] if spec.origin is not None else files
 
 
-def _with_imports(first: Path) -> Iterator[Path]:
-    """Yield a file, and those of its own folder that it imports, directly and through each other."""
-    seen, waiting = set[Path](), [first]
+def _with_imports(first: Iterable[Path], base: Path | None) -> Iterator[Path]:
+    """Yield files, and those that they name as modules or as files, directly and through each other."""
+    seen, waiting = set[Path](), list(first)
+    others = [*([base] if base is not None else []), Path.cwd(), *_own_folders()]
     while waiting:
         file = waiting.pop()
         if file in seen:
             continue
         seen.add(file)
         yield file
-        for name in _imported(file):
-            package = first.parent / name
-            waiting += sorted(package.rglob("*.py")) if package.is_dir() else ()
-            beside = first.parent / f"{name}.py"
-            waiting += [beside] if beside.is_file() else []
+        if file.suffix == ".py" and not str(file).startswith(LIBRARIES):
+            folders = list(dict.fromkeys([file.parent, file.parent.parent, *others]))
+            for name in _named(file):
+                waiting += _found(name, folders)
 
 
-def _imported(file: Path) -> set[str]:
-    """Return the first parts of the names of the modules that a file imports, wherever in it."""
+def _named(file: Path) -> set[str]:
+    """Return the first parts of the names of the modules that a file imports, wherever in it, and its short texts.
+
+    A text may be the name of a module that is imported by it, or of a file that is read.
+    """
     try:
         tree = ast.parse(_read(file))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -83,6 +115,8 @@ def _imported(file: Path) -> set[str]:
             names |= {row.name.partition(".")[0] for row in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {(node.module or row.name).partition(".")[0] for row in node.names}
+        elif isinstance(node, ast.Constant) and _NAME.fullmatch(str(node.value)):
+            names |= {str(node.value), str(node.value).partition(".")[0]}
     return names
 
 

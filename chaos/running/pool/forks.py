@@ -109,7 +109,7 @@ def start_program(
 ) -> subprocess.Popen[bytes]:
     """Start a program that serves at a descriptor. It prints to standard error."""
     return subprocess.Popen(  # noqa: S603
-        [sys.executable, "-m", "chaos.running.preload", kind, str(descriptor)],
+        [sys.executable, "-P", "-m", "chaos.running.preload", kind, str(descriptor)],
         stdin=subprocess.DEVNULL,
         stdout=sys.__stderr__,
         env={**os.environ, **environment},

@@ -313,6 +313,7 @@ def serve(connection: Connection, fork_server: int | None = None) -> None:
             continue  # it came too late: what it was to stop has ended by then
         work, job = asked
         parent.begin()
+        parent.send("alive", None)  # all is imported: a silence is one from here on
         try:
             with output_bounded(Path(job.out) if job.out else None):
                 answer = work(job, parent)

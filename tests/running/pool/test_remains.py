@@ -109,3 +109,25 @@ def test_descendants_of_descendants_are_killed() -> None:
     )
     assert int(done.stdout) >= 2
     assert not any_running("619")
+
+
+@pytest.mark.parametrize("name", ["uuid", "queue", "json"])
+def test_a_file_beside_the_scenario_hides_nothing_of_the_standard_library(
+    tmp_path: Path, name: str
+) -> None:
+    (tmp_path / f"{name}.py").write_text("x = 1")
+    (tmp_path / "remains.yaml").write_text(SCENARIO)
+    done = subprocess.run(
+        [
+            Path(sys.executable).with_name("trio-chaos"),
+            "run",
+            "remains.yaml",
+            "--network",
+            "simulated",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
