@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent / "pyproject.toml"
+_EXTRAS = re.compile(r"trio-chaos\[(?P<names>[a-z,]+)\]")
 _BOUND = re.compile(r"(?P<name>[A-Za-z0-9._-]+)>=(?P<lowest>[0-9.]+)(?:,<[0-9.]+)?")
 
 
@@ -24,9 +25,14 @@ def lowest(extras: Sequence[str] = ()) -> Iterator[str]:
         ValueError: a dependency has no lower bound.
     """
     project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
-    rows = [*project["dependencies"]]
-    for extra in extras:
-        rows += project["optional-dependencies"][extra]
+    waiting, rows = [*extras], dict.fromkeys(project["dependencies"])
+    while waiting:
+        for row in project["optional-dependencies"][waiting.pop(0)]:
+            own = _EXTRAS.fullmatch(row)
+            if own is None:
+                rows[row] = None
+            else:  # an extra that is made of others
+                waiting += own["names"].split(",")
     for row in rows:
         match = _BOUND.fullmatch(row)
         if match is None:

@@ -50,7 +50,7 @@ def test_a_module_begins_anew_wherever_it_is_installed(
         f"import installed_library\n{COUNTS}    # of the library: it goes on\n"
         "def both():\n    return 10 * installed_library.count() + count()\n"
     )
-    monkeypatch.setattr("chaos.subjects.modules._LIBRARIES", (str(libraries),))
+    monkeypatch.setattr("chaos.subjects.modules.LIBRARIES", (str(libraries),))
     monkeypatch.syspath_prepend(str(libraries))
     assert [counted("installed_app.client:both") for _ in range(3)] == [11, 21, 31]
 
