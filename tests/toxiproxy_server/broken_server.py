@@ -18,11 +18,11 @@ async def raises(_api: Any, _request: Any) -> Response:
 
 
 async def accepts_all(_api: Any, _request: Any) -> Response:
-    return json({"proxies": None}, 201)
+    return await json({"proxies": None}, 201)
 
 
 async def other_status(_api: Any, _request: Any) -> Response:
-    return json({}, 202)
+    return await json({}, 202)
 
 
 async def other_type(_api: Any, _request: Any) -> Response:
@@ -30,7 +30,7 @@ async def other_type(_api: Any, _request: Any) -> Response:
 
 
 async def other_shape(_api: Any, _request: Any) -> Response:
-    return json({"playing": "yes"})
+    return await json({"playing": "yes"})
 
 
 async def other_error(_api: Any, _request: Any) -> Response:
